@@ -1,0 +1,235 @@
+"""Where arrays live: the only room that asks which library and device an array has.
+
+A library is looked at only after one of its arrays was seen, or after ``device="cuda"``
+asked for CuPy by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+import numpy as np
+import numpy.typing as npt
+
+from ._cuda import cuda_problem, probe_cuda
+from ._typing import Array, Namespace
+from .exceptions import DeviceError
+
+logger = logging.getLogger("kmeans_xp")
+
+
+@dataclass(frozen=True)
+class Context:
+    """A namespace and a device of it."""
+
+    xp: Namespace
+    device: Any
+    backend: str
+
+    @property
+    def device_name(self) -> str:
+        """The device in this library's words: "cpu", "cuda:0", or the library's own name."""
+        return _device_name(self.backend, self.device)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether products run on the CPU in plain IEEE float32 and float64."""
+        return self.device_name == "cpu" or self.backend == "array_api_strict"
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Hold what the library needs around the work: JAX x64, the CuPy device, no autograd."""
+        with contextlib.ExitStack() as stack:
+            if self.backend == "jax":
+                stack.enter_context(_jax_x64())
+            elif self.backend == "cupy":
+                stack.enter_context(self.device)
+            elif self.backend == "torch":
+                stack.enter_context(sys.modules["torch"].no_grad())
+            yield
+
+    def from_host(self, host: npt.NDArray[Any]) -> Array:
+        """Bring a NumPy array to this device."""
+        if self.backend == "numpy":
+            return host
+        if self.backend == "torch":
+            # torch refuses negative strides and warns of read-only memory
+            host = np.require(host, requirements=["C", "W"])
+        return self.xp.asarray(host, device=self.device)
+
+    def move(self, array: Array) -> Array:
+        """Bring an array of any library here; nothing is copied when it is here already."""
+        source = context_of(array)
+        if source == self:
+            return array
+        if source.backend == self.backend and self.backend != "cupy":
+            return array_api_compat.to_device(array, self.device)
+        return self.from_host(to_host(array))
+
+    @property
+    def float32_products_are_exact(self) -> bool:
+        """Whether a float32 product rounds as float32 does (no TF32, no bfloat16)."""
+        if self.backend in ("numpy", "array_api_strict"):
+            return True
+        if self.backend == "torch":
+            torch = sys.modules["torch"]
+            plain = torch.get_float32_matmul_precision() == "highest"
+            return bool(plain and not torch.backends.cuda.matmul.allow_tf32)
+        if self.backend == "jax":
+            wanted = sys.modules["jax"].config.jax_default_matmul_precision
+            return self.on_host and wanted in (None, "highest", "float32")
+        return os.environ.get("CUPY_TF32", "0") in ("", "0")
+
+
+def context_of(array: Array) -> Context:
+    """Return the context of an array; lists, frames and the like count as NumPy."""
+    if isinstance(array, np.ndarray) or not array_api_compat.is_array_api_obj(array):
+        return numpy_context()
+    xp = array_api_compat.array_namespace(array)
+    return Context(xp, array_api_compat.device(array), _backend_name(xp))
+
+
+@functools.cache
+def numpy_context() -> Context:
+    xp = array_api_compat.array_namespace(np.empty(0))
+    return Context(xp, "cpu", "numpy")
+
+
+def resolve(array: Array, device: str | None) -> tuple[Context, Context]:
+    """Return where the work happens and where results go, for data and a device word.
+
+    ``None`` follows the data; ``"cpu"``, ``"cuda"``, ``"cuda:1"`` name a device;
+    ``"auto"`` takes a GPU when one is usable and says so when none is.
+    """
+    home = context_of(array)
+    if device is None:
+        return home, home
+    kind, _, number = device.partition(":")
+    if kind == "auto":
+        if home.device_name.startswith("cuda"):
+            return home, home
+        problem = cuda_problem(probe_cuda())
+        if problem is not None:
+            logger.info("device='auto' uses the data's own device: %s", problem)
+            return home, home
+        return _cuda_context(home, 0), home
+    if kind == "cpu":
+        return _cpu_context(home), home
+    if home.device_name.startswith("cuda") and number in ("", home.device_name[5:]):
+        return home, home
+    index = int(number or 0)
+    problem = cuda_problem(probe_cuda(), index)
+    if problem is not None:
+        raise DeviceError(f"device={device!r} cannot be used: {problem}.")
+    return _cuda_context(home, index), home
+
+
+def to_host(array: Array) -> npt.NDArray[Any]:
+    """Bring an array to NumPy."""
+    if isinstance(array, np.ndarray):
+        return array
+    context = context_of(array)
+    if context.backend == "torch":
+        return np.asarray(array.detach().cpu().numpy())
+    if context.backend == "cupy":
+        return np.asarray(array.get())
+    if context.backend == "array_api_strict":
+        cpu = context.xp.Device("CPU_DEVICE")
+        return np.asarray(np.from_dlpack(array_api_compat.to_device(array, cpu)))
+    return np.asarray(array)
+
+
+def synchronize(context: Context) -> None:
+    """Wait until the device has done what it was given (for timing)."""
+    if context.backend == "cupy":
+        context.device.synchronize()
+    elif context.backend == "torch" and context.device_name.startswith("cuda"):
+        sys.modules["torch"].cuda.synchronize(context.device)
+    elif context.backend == "jax":
+        sys.modules["jax"].effects_barrier()
+
+
+@functools.cache
+def thread_count() -> int:
+    """Threads to use: OMP_NUM_THREADS if set, else the processors this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+@functools.cache
+def _blas_controller() -> Any:
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController()
+
+
+def one_blas_thread() -> contextlib.AbstractContextManager[Any]:
+    """Hold BLAS to one thread each while our own threads share the processors."""
+    manager: contextlib.AbstractContextManager[Any] = _blas_controller().limit(
+        limits=1, user_api="blas"
+    )
+    return manager
+
+
+def _backend_name(xp: Namespace) -> str:
+    name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
+    return str(name)
+
+
+def _device_name(backend: str, device: Any) -> str:
+    if backend == "cupy":
+        return f"cuda:{device.id}"
+    if backend == "jax":
+        platform = "cuda" if device.platform in ("gpu", "cuda") else device.platform
+        return "cpu" if platform == "cpu" else f"{platform}:{device.id}"
+    if backend == "torch" and device.type == "cuda":
+        return f"cuda:{device.index or 0}"
+    return str(device)
+
+
+def _cpu_context(home: Context) -> Context:
+    if home.device_name == "cpu":
+        return home
+    if home.backend == "torch":
+        return Context(home.xp, sys.modules["torch"].device("cpu"), "torch")
+    if home.backend == "jax":
+        return Context(home.xp, sys.modules["jax"].devices("cpu")[0], "jax")
+    if home.backend == "array_api_strict":
+        return Context(home.xp, home.xp.Device("CPU_DEVICE"), home.backend)
+    return numpy_context()
+
+
+def _cuda_context(home: Context, index: int) -> Context:
+    """The GPU in the data's own library if that has one, else in CuPy."""
+    if home.backend == "torch" and sys.modules["torch"].cuda.is_available():
+        return Context(home.xp, sys.modules["torch"].device("cuda", index), "torch")
+    if home.backend == "jax":
+        with contextlib.suppress(RuntimeError):
+            return Context(home.xp, sys.modules["jax"].devices("cuda")[index], "jax")
+    import cupy
+
+    sample = cupy.empty(0)
+    return Context(array_api_compat.array_namespace(sample), cupy.cuda.Device(index), "cupy")
+
+
+def _jax_x64() -> contextlib.AbstractContextManager[Any]:
+    jax = sys.modules["jax"]
+    if hasattr(jax, "enable_x64"):
+        manager: contextlib.AbstractContextManager[Any] = jax.enable_x64(True)
+        return manager
+    from jax.experimental import enable_x64
+
+    older: contextlib.AbstractContextManager[Any] = enable_x64()
+    return older

@@ -1,0 +1,127 @@
+"""Empty clusters: three rules for what becomes of a cluster that lost all its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import _exact as exact
+from ._draws import weighted_rows
+from ._passes import Far, Problem, as_centers, farthest, host_counts
+from ._primitives import Nearest
+from ._random import Purpose
+from ._stats import Stats
+from ._typing import Array, Block
+from .exceptions import EmptyClusterError
+
+RULES = ("farthest", "random", "error")
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Totals and centers after empty clusters were seen to."""
+
+    totals: Array
+    centers: Array
+    moved: int
+
+
+def recenter(problem: Problem, totals: Array, centers: Array, /) -> Array:
+    """Means of the clusters, rounded once; an empty cluster keeps its center."""
+    xp = problem.context.xp
+    means = as_centers(problem.ledger.means(totals), problem)
+    return xp.where((problem.ledger.counts(totals) > 0)[:, None], means, centers)
+
+
+def repair(
+    problem: Problem, nearest: Nearest, totals: Array, rule: str, key: tuple[int, ...], /
+) -> Repair:
+    """Recenter, and give every empty cluster a row by the rule (see `KMeans`)."""
+    xp = problem.context.xp
+    if not bool(xp.any(problem.ledger.counts(totals) == 0)):
+        return Repair(totals, recenter(problem, totals, nearest.centers), 0)
+    if rule == "error":
+        empty = [i for i, count in enumerate(host_counts(problem, totals)) if count == 0]
+        raise EmptyClusterError(
+            f"clusters {empty} have no rows left, and empty_cluster='error' was asked for. "
+            "Use fewer n_clusters, another init, or empty_cluster='farthest'."
+        )
+    if rule == "random":
+        return _random(problem, nearest, totals, key)
+    return _farthest(problem, nearest, totals)
+
+
+def _random(problem: Problem, nearest: Nearest, totals: Array, key: tuple[int, ...]) -> Repair:
+    """Each empty cluster's center becomes a random observation."""
+    xp = problem.context.xp
+    centers = recenter(problem, totals, nearest.centers)
+    empty = problem.ledger.counts(totals) == 0
+    if not farthest(problem, nearest, 1):
+        return Repair(totals, centers, 0)
+    clusters = range(int(centers.shape[0]))
+    drawn = weighted_rows(problem, [(*key, Purpose.EMPTY, cluster) for cluster in clusters])
+    return Repair(
+        totals,
+        xp.where(empty[:, None], problem.source.take(drawn), centers),
+        int(xp.sum(xp.astype(empty, xp.int64))),
+    )
+
+
+def _farthest(problem: Problem, nearest: Nearest, totals: Array) -> Repair:
+    """Each empty cluster takes over the row that is farthest from its center.
+
+    Rows go in the order of their distance, the lowest row first among equals; one that
+    would leave its own cluster empty stays.
+    """
+    moved = 0
+    while True:
+        counts = host_counts(problem, totals)
+        empty = [i for i, count in enumerate(counts) if count == 0]
+        found = farthest(problem, nearest, len(empty) + counts.count(1)) if empty else []
+        moves = _match(empty, found, counts)
+        if not moves:
+            break
+        totals = exact.carry(totals + _relocate(problem, moves, len(counts)).totals,
+                             xp=problem.context.xp)
+        moved += len(moves)
+    return Repair(totals, recenter(problem, totals, nearest.centers), moved)
+
+
+def _match(empty: list[int], found: list[Far], counts: list[int]) -> list[tuple[Far, int]]:
+    left = list(counts)
+    moves: list[tuple[Far, int]] = []
+    for far in found:
+        if len(moves) == len(empty):
+            break
+        if left[far.label] > 1:
+            left[far.label] -= 1
+            moves.append((far, empty[len(moves)]))
+    return moves
+
+
+def _relocate(problem: Problem, moves: list[tuple[Far, int]], n_clusters: int) -> Stats:
+    """Give the rows their new labels, and leave the change of the sums."""
+    xp, kernel, ledger = problem.context.xp, problem.kernel, problem.ledger
+    target = {far.row: cluster for far, cluster in moves}
+
+    def task(block: Block) -> None:
+        mine = [row for row in target if 0 <= row - block.start < block.n_rows]
+        if not mine:
+            return
+        change = np.full(block.n_rows, -1, dtype=np.int32)
+        for row in mine:
+            change[row - block.start] = target[row]
+        new = exact.to_device(change, block.x, xp=xp)
+        block.state["labels"] = xp.where(new >= 0, new, block.state["labels"])
+
+    problem.source.map(task)
+    rows = problem.source.take(list(target))
+    columns = ledger.columns(rows, problem.source.take_weights(list(target)))
+    labels = [target[far.row] for far, _ in moves] + [far.label for far, _ in moves]
+    sums = kernel.group_sums(
+        xp.concat([columns, -columns], axis=0),
+        exact.to_device(np.asarray(labels, dtype=np.int32), rows, xp=xp),
+        n_clusters,
+    )
+    return Stats(exact.widen(sums, xp=xp), len(moves), 0, xp)

@@ -1,0 +1,155 @@
+"""Sums that do not depend on their order: numbers as integers on a fixed grid.
+
+A column whose values are at most 2**p in magnitude is written as one or more limbs of
+40 bits, each an integer held in float64.  Up to 4096 such integers add up below 2**53,
+so float64 (a matrix product, a sparse product, a tree, any order, with or without fused
+multiply-add) adds them exactly; blocks then add up in int64.  A total is a pair of int64,
+``high * 2**40 + low`` with ``0 <= low < 2**40``, which is unique: equal sums are equal bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import array_api_compat
+import numpy as np
+import numpy.typing as npt
+
+from ._typing import Array, Namespace
+
+LIMB_BITS = 40
+EXACT_ROWS = 4096
+"""Rows of 40-bit integers whose float64 sum is exact in any order."""
+
+_ONE_LIMB = 2.0**LIMB_BITS
+_MIN_EXPONENT = -960
+_GUARD_BITS = 8
+_SPLIT = 134217729.0  # 2**27 + 1: Veltkamp's constant for 53 bits
+
+
+def exponent_above(value: float) -> int:
+    """Return the least ``p >= -960`` with ``value <= 2**p``."""
+    if value == 0.0:
+        return 0
+    mantissa, exponent = math.frexp(value)
+    return max(exponent - 1 if mantissa == 0.5 else exponent, _MIN_EXPONENT)
+
+
+def limbs_needed(dtype_bits: int, largest: float, typical: float) -> int:
+    """Limbs that keep ``dtype_bits`` significant bits of a typical value of a column."""
+    if largest == 0.0:
+        return 1
+    spread = exponent_above(largest) - math.frexp(max(typical, 5e-324))[1] + 1
+    return max(1, -(-(dtype_bits + spread + _GUARD_BITS) // LIMB_BITS))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The integer grid of a set of columns: one exponent each, the same number of limbs."""
+
+    exponents: tuple[int, ...]
+    limbs: int
+
+    @property
+    def up(self) -> npt.NDArray[np.float64]:
+        """Factors that bring each column to magnitude 2**40 at most."""
+        return np.ldexp(1.0, LIMB_BITS - np.asarray(self.exponents, dtype=np.int64))
+
+    @property
+    def down(self) -> npt.NDArray[np.float64]:
+        """Factors that bring grid units back to the column's own units."""
+        return np.ldexp(1.0, np.asarray(self.exponents, dtype=np.int64) - LIMB_BITS)
+
+
+def quantise(values: Array, up: Array, limbs: int, /, *, xp: Namespace) -> list[Array]:
+    """Write float64 ``values`` as limbs: integer-valued float64 arrays, highest first."""
+    rest = values * up
+    parts = []
+    for _ in range(limbs - 1):
+        whole = xp.floor(rest)
+        parts.append(whole)
+        rest = (rest - whole) * _ONE_LIMB
+    parts.append(xp.round(rest))
+    return parts
+
+
+def carry(totals: Array, /, *, xp: Namespace) -> Array:
+    """Make (2, ...) int64 totals unique: the low word in [0, 2**40)."""
+    over = totals[1, ...] >> LIMB_BITS
+    return xp.stack([totals[0, ...] + over, totals[1, ...] - (over << LIMB_BITS)])
+
+
+def widen(sums: Array, /, *, xp: Namespace) -> Array:
+    """Turn int64 block sums into normalised (2, ...) totals."""
+    return carry(xp.stack([xp.zeros_like(sums), sums]), xp=xp)
+
+
+def add_up(parts: Sequence[Array], /, *, xp: Namespace) -> Array:
+    """Add normalised totals."""
+    total, *rest = parts
+    for part in rest:
+        total = carry(total + part, xp=xp)
+    return total
+
+
+def ratio(totals: Sequence[Array], weight: Array, /, *, xp: Namespace) -> Array:
+    """Quotient of a number given by the (2, ...) totals of its limbs and a float64 weight.
+
+    The numerator is held as an unevaluated sum of two float64, and the quotient is
+    corrected by its own residual, which Dekker's product gives exactly (Dekker, 1971).
+    The result is that of one rounding but for cases within 2**-45 of a tie, so the mean
+    of equal values is that value.  Only + - * / one at a time: the same bits everywhere.
+    """
+    high, low = None, None
+    weight_of_limb = _ONE_LIMB
+    for limb in totals:
+        for word in (limb[0, ...], limb[1, ...]):
+            term = xp.astype(word, xp.float64) * weight_of_limb
+            if high is None:
+                high, low = term, xp.zeros_like(term)
+            else:
+                high, error = _two_sum(high, term)
+                low = low + error
+            weight_of_limb = weight_of_limb / _ONE_LIMB
+        weight_of_limb = weight_of_limb * _ONE_LIMB
+    high, low = _two_sum(high, low)
+    quotient = high / weight
+    product, error = _two_product(quotient, weight)
+    return quotient + (((high - product) - error) + low) / weight
+
+
+def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """Knuth's exact sum: a + b and its rounding error."""
+    total = a + b
+    shadow = total - a
+    return total, (a - (total - shadow)) + (b - shadow)
+
+
+def _halves(a: Array) -> tuple[Array, Array]:
+    """Veltkamp's split into two halves of 26 bits."""
+    big = _SPLIT * a
+    high = big - (big - a)
+    return high, a - high
+
+
+def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
+    """Dekker's exact product: a * b and its rounding error."""
+    product = a * b
+    (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
+    error = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return product, error
+
+
+def exact_column_sums(parts: Array, /, *, xp: Namespace) -> Array:
+    """Sum integer-valued float64 ``parts`` (m, c) over their rows, exactly, in int64."""
+    rows = int(parts.shape[0])
+    if rows <= EXACT_ROWS:
+        return xp.astype(xp.sum(parts, axis=0), xp.int64)
+    return xp.sum(xp.astype(parts, xp.int64), axis=0)
+
+
+def to_device(host: npt.NDArray[np.generic], like: Array, /, *, xp: Namespace) -> Array:
+    """Bring a small host array next to ``like``."""
+    return xp.asarray(host, device=array_api_compat.device(like))

@@ -1,0 +1,5 @@
+"""The seam: which kernel runs, how wide its blocks are, and with which precision it starts."""
+
+from ._select import Plan, Shape, load, select
+
+__all__ = ["Plan", "Shape", "load", "select"]

@@ -1,0 +1,28 @@
+"""The kernel of every library: the primitives as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .. import _primitives as p
+from .._typing import Array, Namespace
+
+
+@dataclass(frozen=True)
+class ReferenceKernel:
+    """The array API primitives behind the kernel protocol."""
+
+    xp: Namespace
+    name: str = "reference"
+
+    def assign(self, x: Array, nearest: p.Nearest, /) -> tuple[Array, int]:
+        return p.assign(x, nearest, xp=self.xp)
+
+    def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
+        return p.group_sums(values, labels, n_groups, xp=self.xp)
+
+    def compress(self, mask: Array, count: int, /) -> tuple[Array, Array | None]:
+        return p.compress(mask, count, xp=self.xp)
+
+    def put(self, values: Array, mask: Array, rows: Array, replacements: Array, /) -> Array:
+        return p.scatter(values, mask, replacements, xp=self.xp)

@@ -1,0 +1,71 @@
+"""Routing: a pure function of shape, dtype and hardware.
+
+The figures behind each threshold are in ``benchmarks/README.md`` (section "Routing").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._backend import Context
+from .._primitives import MAX_FEATURES
+from .._typing import Kernel
+
+_CACHE_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 25
+_EXACT_WORK = 24_000
+_THREAD_WORK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What routing may look at, besides the hardware."""
+
+    n_rows: int
+    n_features: int
+    n_clusters: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which kernel, from which precision, in which blocks, on how many threads."""
+
+    kernel: str
+    first: str
+    block_rows: int
+    threads: int
+
+
+def select(
+    shape: Shape, *, backend: str, threads: int, float32_products: bool = True
+) -> Plan:
+    """Choose the plan for a fit or a predict."""
+    n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
+    kernel = "numpy" if backend == "numpy" else "reference"
+    if n * k * d <= _EXACT_WORK:
+        first = "exact"
+    elif shape.dtype == "float32" and float32_products and d <= MAX_FEATURES["float32"]:
+        first = "float32"
+    else:
+        first = "float64"
+    if kernel == "numpy":
+        rows = _between(_CACHE_BYTES // (4 * max(k, d)), 256, 4096)
+        busy = n * k * d >= _THREAD_WORK and n >= 2 * rows
+        return Plan(kernel, first, rows * 4 if busy else 4096, threads if busy else 1)
+    return Plan(kernel, first, _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18), 1)
+
+
+def load(plan: Plan, context: Context) -> Kernel:
+    """Import and build the kernel that a plan names."""
+    if plan.kernel == "numpy":
+        from ._numpy import NumpyKernel
+
+        return NumpyKernel()
+    from ._reference import ReferenceKernel
+
+    return ReferenceKernel(context.xp)
+
+
+def _between(value: int, low: int, high: int) -> int:
+    return max(low, min(high, value))

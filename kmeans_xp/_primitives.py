@@ -1,0 +1,295 @@
+"""The mathematics, once, in the Python array API.
+
+Distances.  ``squared_distances`` is the canonical float64 distance that every label is
+judged by: differences of the stored values, squares, and a fixed halving tree over the
+features, one IEEE operation at a time, so that its bits are the same on every library.
+
+Screening.  Labels are found by a matrix product and proven by a bound.  With a shift t,
+x' = x - t, c' = c - t, half the squared distance is |x'|^2 / 2 + s_j with
+s_j = |c'_j|^2 / 2 - x'.c'_j, and one product of the augmented rows [x', |x'|, 1] and
+centers [-c', -theta |c'|, (1 - theta) |c'|^2 / 2] gives L_j = s_j - E_j, where
+E_j = theta (|x'| |c'_j| + |c'_j|^2 / 2).  Let u be the unit roundoff of the product
+(twice that of the format for hardware that truncates), d the features.
+
+* x' and c' are correct to u a component; the norms to (d/2 + 2) u, |c'|^2 to 2 u.
+* A dot product of d + 2 terms errs by at most g = (d+2) u / (1 - (d+2) u) times the sum
+  of magnitudes, in any order, fused or not.  All told the computed L_j errs by at most
+  theta' (|x'| |c'_j| + |c'_j|^2 / 2) with theta' = 1.02 (d + 5) u while (d+8) u < 0.0025.
+* The canonical distance itself errs by e = (ceil(log2 d) + 4) u64, relatively, and
+  D^2 / 2 <= |x'|^2 + |c'_j|^2.
+* Gradual or flushed underflow adds eta = tiny (4 d + 16) (1 + max|x'| + max|c'|).
+
+Take theta = 1.05 (d + 16 + 2 (ceil(log2 d) + 4)) u, which covers theta' + 2 e.  For the
+winner j* of min L the canonical half distance is at most
+|x'|^2/2 + L* + 2 theta (|x'| r + r^2/2) + e |x'|^2 + eta with r = |c'_j*|, and for a loser at least
+|x'|^2/2 + L_j - e |x'|^2 - eta.  Since D_j*^2 <= |x'|^2 + 2 L* + 4 theta (|x'| r + r^2/2) and
+r <= |x'| + D_j*, r is at most R = 1.25 (|x'| + sqrt(max(0, |x'|^2 + 2 L*))).  So every
+center with L_j > L* + 2 theta (|x'| R + R^2/2) + 2 e |x'|^2 + 2 eta is provably not the
+nearest; a row that excludes all centers but one is done, the others go to the next rung.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import array_api_compat
+
+from ._typing import Array, Namespace
+
+UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
+_TINY = {"float32": 2.0**-126, "float64": 2.0**-1022}
+MAX_FEATURES = {"float32": 30_000, "float64": 1 << 40}
+"""Features up to which the bound of a rung is proven (theta stays below 0.0025)."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Powers of two that keep differences and their squares away from over- and underflow.
+
+    ``before`` multiplies the values, ``after`` the differences.  Both are 1 for data whose
+    range lies between 2**-256 and 2**256: then scaling is skipped and changes no bit.
+    """
+
+    before: float = 1.0
+    after: float = 1.0
+
+    @property
+    def squared(self) -> float:
+        return (self.before * self.after) ** 2
+
+    @classmethod
+    def of_range(cls, widest: float, largest: float) -> Scale:
+        """Choose from half the widest range of a feature and the largest magnitude."""
+        if widest == 0.0 or 2.0**-256 <= widest <= 2.0**256:
+            return cls()
+        exponent = max(-900, min(900, math.frexp(widest)[1]))
+        before = 0.25 if largest > 2.0**1020 else 1.0
+        return cls(before, math.ldexp(1.0 / before, -exponent))
+
+
+def halving_sum(a: Array, /) -> Array:
+    """Add up the last axis by folding it in halves: one fixed order of additions."""
+    width = int(a.shape[-1])
+    while width > 1:
+        half = (width + 1) // 2
+        folded = a[..., : width - half] + a[..., half:width]
+        if width % 2:
+            # the middle column waits for the next fold
+            middle = a[..., width - half : half]
+            a = array_api_compat.array_namespace(a).concat([folded, middle], axis=-1)
+        else:
+            a = folded
+        width = half
+    return a[..., 0]
+
+
+def squared_distances(x: Array, centers: Array, scale: Scale, /, *, xp: Namespace) -> Array:
+    """Canonical squared distances in units of ``scale``; the last axis holds features.
+
+    The other axes broadcast: (m, d) with (m, d) pairs rows, (m, 1, d) with (k, d) crosses them.
+    """
+    x = xp.astype(x, xp.float64, copy=False)
+    centers = xp.astype(centers, xp.float64, copy=False)
+    if scale.before != 1.0:
+        x, centers = x * scale.before, centers * scale.before
+    difference = x - centers
+    if scale.after != 1.0:
+        difference = difference * scale.after
+    return halving_sum(difference * difference)
+
+
+@dataclass
+class Rung:
+    """The centers made ready for a product in one precision."""
+
+    augmented: Array  # (k, d + 2)
+    shift: Array  # (d,)
+    scale: float
+    theta: float
+    canonical: float
+    underflow: float
+
+
+@dataclass
+class Nearest:
+    """The question "which center is nearest?", prepared once a sweep for all blocks."""
+
+    centers: Array  # (k, d), as stored
+    shift: Array  # (d,) float64, any point amid the data: it decides speed, never labels
+    scale: Scale
+    reach: float  # largest |x - shift| of a component, for the underflow term
+    first: str  # dtype name of the first product; "exact" skips products
+    rungs: dict[str, Rung] = field(default_factory=dict)
+
+    def rung(self, dtype: str, /, *, xp: Namespace) -> Rung:
+        if dtype not in self.rungs:
+            self.rungs[dtype] = _build_rung(self, dtype, xp=xp)
+        return self.rungs[dtype]
+
+    def ladder(self) -> list[str]:
+        return ["float32", "float64"] if self.first == "float32" else ["float64"]
+
+
+def _build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace) -> Rung:
+    work = getattr(xp, dtype)
+    features = int(nearest.centers.shape[1])
+    unit = UNIT_ROUNDOFF[dtype]
+    digits = max(1, features).bit_length() + 4
+    theta = 1.05 * (features + 16 + 2 * digits) * unit
+    shift = xp.astype(nearest.shift, work)
+    factor = _product_scale(nearest.reach)
+    centers = xp.astype(nearest.centers, xp.float64, copy=False)
+    moved = (centers - xp.astype(shift, xp.float64)) * factor
+    squares = xp.sum(moved * moved, axis=1)
+    norms = xp.sqrt(squares)
+    bias = xp.where(
+        _repeats(nearest.centers, xp=xp),
+        xp.full_like(squares, float("inf")),
+        (0.5 - 0.5 * theta) * squares,
+    )
+    augmented = xp.concat([-moved, (-theta * norms)[:, None], bias[:, None]], axis=1)
+    reach = nearest.reach * factor * math.sqrt(features)
+    return Rung(
+        augmented=xp.astype(augmented, work),
+        shift=shift,
+        scale=factor,
+        theta=theta,
+        canonical=digits * UNIT_ROUNDOFF["float64"],
+        underflow=_TINY[dtype] * (4 * features + 16) * (1.0 + 2.0 * reach),
+    )
+
+
+def _product_scale(reach: float) -> float:
+    """Bring data to magnitude 1 for a product, unless float32 holds its squares anyway."""
+    if reach == 0.0 or 2.0**-30 <= reach <= 2.0**30:
+        return 1.0
+    return math.ldexp(1.0, max(-1000, min(1000, -math.frexp(reach)[1])))
+
+
+def _repeats(centers: Array, /, *, xp: Namespace) -> Array:
+    """Mark centers that repeat an earlier one bit for bit: they can never be the label.
+
+    Equal centers meet after sorting by any key of their values.  Should two different
+    centers share a key, a repeat may go unmarked, which costs time and nothing else.
+    """
+    count, features = centers.shape
+    device = array_api_compat.device(centers)
+    weights = xp.arange(1, features + 1, dtype=xp.float64, device=device)
+    wide = xp.astype(centers, xp.float64, copy=False)
+    key = halving_sum(wide / xp.sqrt(weights + 1.0))
+    order = xp.argsort(key, stable=True)
+    ordered = xp.take(centers, order, axis=0)
+    same = xp.all(ordered[1:, :] == ordered[: count - 1, :], axis=1)
+    same = xp.concat([xp.zeros(1, dtype=xp.bool, device=device), same])
+    return xp.take(same, xp.argsort(order))
+
+
+def screen(x: Array, rung: Rung, /, *, xp: Namespace) -> tuple[Array, Array]:
+    """Lower bounds L (m, k) and the half squared norms |x'|^2 / 2 (m,) of the shifted rows."""
+    work = rung.augmented.dtype
+    moved = xp.astype(x, work, copy=False) - rung.shift
+    if rung.scale != 1.0:
+        moved = moved * rung.scale
+    squares = xp.sum(moved * moved, axis=1)
+    extra = xp.stack([xp.sqrt(squares), xp.ones_like(squares)], axis=1)
+    lower = xp.matmul(xp.concat([moved, extra], axis=1), rung.augmented.T)
+    return lower, 0.5 * squares
+
+
+def exclusion_threshold(best: Array, half: Array, rung: Rung, /, *, xp: Namespace) -> Array:
+    """The L above which a center is provably not the nearest (see the module's doc)."""
+    norm = xp.sqrt(2.0 * half)
+    spread = 2.0 * (half + best)
+    reach = 1.25 * (norm + xp.sqrt(xp.where(spread > 0.0, spread, xp.zeros_like(spread))))
+    slack = (2.0 * rung.theta) * (reach * (norm + 0.5 * reach)) + (8.0 * rung.canonical) * half
+    return best + slack + 2.0 * rung.underflow
+
+
+def candidates(x: Array, rung: Rung, /, *, xp: Namespace) -> Array:
+    """Mark the centers (m, k) that the product cannot exclude; at least one a row."""
+    lower, half = screen(x, rung, xp=xp)
+    best = xp.min(lower, axis=1)
+    near = lower <= exclusion_threshold(best, half, rung, xp=xp)[:, None]
+    return near | ~xp.any(near, axis=1)[:, None]
+
+
+def assign(x: Array, nearest: Nearest, /, *, xp: Namespace) -> tuple[Array, int]:
+    """Exact labels: products first, then the canonical distance for what they leave open."""
+    if nearest.first == "exact":
+        distances = squared_distances(x[:, None, :], nearest.centers, nearest.scale, xp=xp)
+        return xp.astype(xp.argmin(distances, axis=1), xp.int32), 0
+    return _climb(x, nearest, nearest.ladder(), xp=xp)
+
+
+def _climb(x: Array, nearest: Nearest, ladder: list[str], /, *, xp: Namespace) -> tuple[Array, int]:
+    near = candidates(x, nearest.rung(ladder[0], xp=xp), xp=xp)
+    labels = _first_true(near, xp=xp)
+    open_rows = xp.sum(xp.astype(near, xp.int32), axis=1) > 1
+    count = int(xp.sum(xp.astype(open_rows, xp.int64)))
+    if count == 0:
+        return labels, 0
+    rows, _ = compress(open_rows, count, xp=xp)
+    few = xp.take(x, rows, axis=0)
+    if len(ladder) > 1:
+        settled, _ = _climb(few, nearest, ladder[1:], xp=xp)
+    else:
+        settled = resolve(few, xp.take(near, rows, axis=0), nearest, xp=xp)
+    return scatter(labels, open_rows, settled, xp=xp), count
+
+
+def resolve(x: Array, near: Array, nearest: Nearest, /, *, xp: Namespace) -> Array:
+    """Judge the marked centers by canonical distance; equality goes to the lowest index."""
+    device = array_api_compat.device(x)
+    columns = xp.arange(int(near.shape[1]), dtype=xp.int32, device=device)[None, :]
+    best = xp.full((x.shape[0],), float("inf"), dtype=xp.float64, device=device)
+    labels = _first_true(near, xp=xp)
+    for _ in range(int(xp.max(xp.sum(xp.astype(near, xp.int32), axis=1)))):
+        rank = _first_true(near, xp=xp)
+        center = xp.take(nearest.centers, rank, axis=0)
+        distance = squared_distances(x, center, nearest.scale, xp=xp)
+        closer = xp.any(near, axis=1) & (distance < best)
+        best = xp.where(closer, distance, best)
+        labels = xp.where(closer, rank, labels)
+        near = near & (columns != rank[:, None])
+    return labels
+
+
+def _first_true(mask: Array, /, *, xp: Namespace) -> Array:
+    return xp.astype(xp.argmax(xp.astype(mask, xp.int8), axis=1), xp.int32)
+
+
+def compress(mask: Array, count: int, /, *, xp: Namespace) -> tuple[Array, Array | None]:
+    """Positions of the true entries without a data-dependent shape.
+
+    The result is padded to a power of two, so that libraries which compile for each shape
+    meet few shapes; the second array marks the positions that count.
+    """
+    device = array_api_compat.device(mask)
+    padded = min(1 << max(count - 1, 0).bit_length(), int(mask.shape[0]))
+    running = xp.cumulative_sum(xp.astype(mask, xp.int64))
+    ranks = xp.arange(1, padded + 1, dtype=xp.int64, device=device)
+    positions = xp.searchsorted(running, xp.where(ranks > count, count, ranks))
+    return positions, (None if padded == count else ranks <= count)
+
+
+def scatter(values: Array, mask: Array, replacements: Array, /, *, xp: Namespace) -> Array:
+    """Put ``replacements`` (in order) where ``mask`` is true."""
+    ranks = xp.cumulative_sum(xp.astype(mask, xp.int64)) - 1
+    ranks = xp.where(ranks < 0, xp.zeros_like(ranks), ranks)
+    return xp.where(mask, xp.take(replacements, ranks, axis=0), values)
+
+
+def group_sums(values: Array, labels: Array, n_groups: int, /, *, xp: Namespace) -> Array:
+    """Sums by label of integer-valued rows: sort, running int64 sum, differences.
+
+    The running sum may wrap around; its differences are right all the same.
+    """
+    device = array_api_compat.device(values)
+    order = xp.argsort(labels)
+    whole = xp.astype(xp.take(values, order, axis=0), xp.int64)
+    running = xp.cumulative_sum(whole, axis=0, include_initial=True)
+    edges = xp.arange(n_groups + 1, dtype=labels.dtype, device=device)
+    ends = xp.searchsorted(xp.take(labels, order), edges)
+    at_ends = xp.take(running, ends, axis=0)
+    return at_ends[1:, :] - at_ends[:n_groups, :]

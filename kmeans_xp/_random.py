@@ -1,0 +1,69 @@
+"""Random bits keyed by (seed, purpose, position): no generator state, so no order.
+
+The mixing function is SplitMix64's finaliser (Steele, Lea and Flood, "Fast splittable
+pseudorandom number generators", OOPSLA 2014), written once for Python integers and once
+for int64 arrays, which wrap around alike on every library.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import array_api_compat
+
+from ._typing import Array, Namespace
+
+_WORD = (1 << 64) - 1
+_GAMMA = 0x9E3779B97F4A7C15
+_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
+
+
+class Purpose(enum.IntEnum):
+    """What a draw is for; draws for different purposes never share bits."""
+
+    RUN = 1
+    SEEDING = 2
+    PARTITION = 3
+    OVERSAMPLE = 4
+    EMPTY = 5
+
+
+def mix(*words: int) -> int:
+    """64 bits that depend on every word."""
+    state = 0
+    for word in words:
+        state = _finalise((state ^ (word & _WORD)) + _GAMMA & _WORD)
+    return state
+
+
+def _finalise(bits: int) -> int:
+    for shift, factor in _MIX:
+        bits = ((bits ^ (bits >> shift)) * factor) & _WORD
+    return bits
+
+
+def below(bound: int, *key: int) -> int:
+    """Draw an integer in [0, bound) from 128 keyed bits (bias under bound / 2**128)."""
+    bits = (mix(*key, 0) << 64) | mix(*key, 1)
+    return (bits * bound) >> 128
+
+
+def row_bits(start: int, count: int, like: Array, /, *key: int, xp: Namespace) -> Array:
+    """63 keyed bits a row, as int64, for rows ``start`` to ``start + count``."""
+    device = array_api_compat.device(like)
+    bits = xp.arange(start, start + count, dtype=xp.int64, device=device)
+    bits = (bits ^ _signed(mix(*key))) + _signed(_GAMMA)
+    for shift, factor in _MIX:
+        logical = (bits >> shift) & ((1 << (64 - shift)) - 1)
+        bits = (bits ^ logical) * _signed(factor)
+    return bits & ((1 << 63) - 1)
+
+
+def row_uniform(start: int, count: int, like: Array, /, *key: int, xp: Namespace) -> Array:
+    """Keyed float64 numbers in [0, 1) with 53 bits, one a row."""
+    bits = row_bits(start, count, like, *key, xp=xp) >> 10
+    return xp.astype(bits, xp.float64) * 2.0**-53
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >= 1 << 63 else word

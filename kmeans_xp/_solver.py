@@ -1,0 +1,165 @@
+"""Lloyd's loop: the one loop, its one convergence test, and what it leaves."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ._backend import to_host
+from ._empty import repair
+from ._exact import carry
+from ._passes import Problem, inertia, relabel, sweep
+from ._primitives import Scale, halving_sum, squared_distances
+from ._typing import Array, Namespace
+
+
+class Status(enum.Enum):
+    """Why the loop ended, in a sentence for the user."""
+
+    CONVERGED = "converged: no row changed its cluster"
+    TOLERANCE = "converged: the centers moved less than the tolerance"
+    MAX_ITER = "stopped at max_iter before convergence"
+    CALLBACK = "stopped by the callback"
+    INTERRUPTED = "interrupted: the best state so far was kept"
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration, as plain numbers.
+
+    Attributes
+    ----------
+    iteration : int, from 1
+    changed : int
+        Rows with a positive weight that changed cluster, relocated ones included.
+    shift : float
+        Square root of the summed squared movements of the centers, in the data's units.
+    inertia : float or None
+        Inertia of the assignment before the centers moved; computed only under
+        ``verbose`` or with a callback, since it costs a pass.
+    """
+
+    iteration: int
+    changed: int
+    shift: float
+    inertia: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run leaves; labels stay in the source's blocks until collected."""
+
+    centers: Array
+    labels: Array
+    inertia: float
+    n_iter: int
+    status: Status
+    history: tuple[Iteration, ...]
+
+
+Observer = Callable[[Iteration, Array], bool]
+"""Called after every iteration with the record and the new centers; true stops the run."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When to stop, and what to do about empty clusters."""
+
+    max_iter: int | None
+    tol: float
+    empty_cluster: str = "farthest"
+    observe: Observer | None = None
+
+
+@dataclass(frozen=True)
+class _State:
+    centers: Array
+    totals: Array | None
+    history: tuple[Iteration, ...] = ()
+    status: Status | None = None
+
+
+def lloyd(problem: Problem, centers: Array, rules: Rules, seed: int, /) -> Result:
+    """Run from the given centers until no row changes cluster, or a rule says stop.
+
+    Source: S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory, 1982.
+    """
+    problem.source.forget()
+    state = _State(centers, None)
+    tolerance = rules.tol * problem.summary.variance
+    try:
+        for number in itertools.count(1):
+            state = _step(problem, state, rules, seed, number, tolerance)
+            if state.status is not None:
+                break
+    except KeyboardInterrupt:
+        if not state.history:
+            raise
+        state = _State(state.centers, None, state.history, Status.INTERRUPTED)
+    return _finish(problem, state)
+
+
+def _step(
+    problem: Problem, state: _State, rules: Rules, seed: int, number: int, tolerance: float
+) -> _State:
+    """Assign, sum, repair, recenter, test."""
+    xp = problem.context.xp
+    nearest = problem.nearest_to(state.centers)
+    stats = sweep(problem, nearest, int(state.centers.shape[0]))
+    problem.learn(stats.open_rows)
+    totals = stats.totals if state.totals is None else carry(state.totals + stats.totals, xp=xp)
+    value = inertia(problem, nearest) if rules.observe is not None else None
+    fixed = repair(problem, nearest, totals, rules.empty_cluster, (seed, number))
+    changed = stats.changed + fixed.moved
+    moved = squared_shift(state.centers, fixed.centers, nearest.scale, xp=xp)
+    record = Iteration(number, changed, _unscaled_root(moved, nearest.scale), value)
+    stop = rules.observe is not None and rules.observe(record, fixed.centers)
+    return _State(
+        fixed.centers,
+        fixed.totals,
+        (*state.history, record),
+        _verdict(rules, record, moved <= tolerance, stop),
+    )
+
+
+def _verdict(rules: Rules, record: Iteration, is_small: bool, stop: bool) -> Status | None:
+    """The one convergence test."""
+    if record.changed == 0:
+        return Status.CONVERGED
+    if rules.tol > 0.0 and is_small:
+        return Status.TOLERANCE
+    if stop:
+        return Status.CALLBACK
+    if record.iteration == rules.max_iter:
+        return Status.MAX_ITER
+    return None
+
+
+def _finish(problem: Problem, state: _State) -> Result:
+    """Labels and inertia that belong to the final centers."""
+    nearest = problem.nearest_to(state.centers)
+    assert state.status is not None
+    if state.status is not Status.CONVERGED:
+        relabel(problem, nearest)
+    value = inertia(problem, nearest)
+    return Result(
+        state.centers,
+        problem.source.collect("labels"),
+        value,
+        len(state.history),
+        state.status,
+        state.history,
+    )
+
+
+def squared_shift(before: Array, after: Array, scale: Scale, /, *, xp: Namespace) -> float:
+    """Summed squared movement of the centers, in units of the scale squared."""
+    return float(to_host(halving_sum(squared_distances(before, after, scale, xp=xp))))
+
+
+def _unscaled_root(squared: float, scale: Scale) -> float:
+    return math.sqrt(squared) / (scale.before * scale.after)
+

@@ -1,0 +1,86 @@
+"""Where rows come from.  A source hands out blocks and keeps their state beside them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from ._backend import Context, one_blas_thread
+from ._typing import Array, Block, T
+
+
+class MemorySource:
+    """Rows of one array in memory (host or device), in blocks that are views.
+
+    Parameters
+    ----------
+    x : array of shape (n_rows, n_features), float32 or float64
+    weight : array of shape (n_rows,), float64, or None
+    context : where both live
+    block_rows : rows a block
+    threads : blocks worked on at a time
+    """
+
+    def __init__(
+        self, x: Array, weight: Array | None, context: Context, block_rows: int, threads: int = 1
+    ) -> None:
+        self.xp = context.xp
+        self.n_rows, self.n_features = (int(size) for size in x.shape)
+        self._x, self._weight = x, weight
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self.blocks = [
+            Block(
+                x[start:stop, :],
+                None if weight is None else weight[start:stop],
+                start,
+            )
+            for start, stop in _spans(self.n_rows, block_rows)
+        ]
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Hold the threads for the length of a fit."""
+        if self._threads == 1 or len(self.blocks) == 1:
+            yield
+            return
+        with one_blas_thread(), ThreadPoolExecutor(self._threads) as pool:
+            self._pool = pool
+            try:
+                yield
+            finally:
+                self._pool = None
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def map(self, task: Callable[[Block], T]) -> list[T]:
+        if self._pool is None:
+            return [task(block) for block in self.blocks]
+        return list(self._pool.map(task, self.blocks))
+
+    def take(self, rows: Sequence[int]) -> Array:
+        """Rows by number, one slice each: no index array has to travel to the device."""
+        return self.xp.concat([self._x[row : row + 1, :] for row in rows], axis=0)
+
+    def take_weights(self, rows: Sequence[int]) -> Array | None:
+        """The weights of the named rows, if there are weights."""
+        weight = self._weight
+        if weight is None:
+            return None
+        return self.xp.concat([weight[row : row + 1] for row in rows])
+
+    def collect(self, name: str) -> Array:
+        parts = [block.state[name] for block in self.blocks]
+        return parts[0] if len(parts) == 1 else self.xp.concat(parts)
+
+    def forget(self) -> None:
+        """Drop all state, for a new start."""
+        for block in self.blocks:
+            block.state.clear()
+
+
+def _spans(total: int, step: int) -> Iterator[tuple[int, int]]:
+    edges = itertools.chain(range(0, total, step), [total])
+    return itertools.pairwise(edges)
+

@@ -1,0 +1,298 @@
+"""What a pass over rows leaves: Stats, which add, and the summary taken before the loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _exact as exact
+from ._backend import to_host
+from ._primitives import Scale
+from ._typing import Array, Block, Namespace, Source
+
+Host = npt.NDArray[np.float64]
+T = TypeVar("T")
+_SIGNIFICANT_BITS = {"float32": 24, "float64": 53}
+_WEIGHT_LIMBS = 2
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The statistics pass: order-free, on the host, the same for every device and block size."""
+
+    low: Host  # (d,) smallest value of each feature
+    high: Host
+    mean: Host  # weighted
+    variance: float  # weighted, averaged over features, in units of ``scale`` squared; 0 if not asked
+    n_positive: int  # rows with a positive weight
+    grid: exact.Grid  # of the weighted values
+    weight_grid: exact.Grid | None
+
+    def scale_for(self, centers: Host) -> Scale:
+        """Scale for distances between these rows and some centers."""
+        low = np.minimum(self.low, centers.min(axis=0))
+        high = np.maximum(self.high, centers.max(axis=0))
+        return Scale.of_range(
+            float(np.max(high * 0.5 - low * 0.5)), float(max(np.max(high), -np.min(low)))
+        )
+
+    def reach_from(self, shift: Host, centers: Host) -> float:
+        """Largest component of rows and centers after the shift."""
+        low = np.minimum(self.low, centers.min(axis=0))
+        high = np.maximum(self.high, centers.max(axis=0))
+        with np.errstate(over="ignore"):
+            return float(min(np.max(np.maximum(high - shift, shift - low)), 1e308))
+
+
+@dataclass(frozen=True)
+class _Range:
+    """First pass: ranges over all rows, and over what carries weight."""
+
+    low: Host
+    high: Host
+    weighted_low: Host
+    weighted_high: Host
+    largest: Host  # of |w x|
+    largest_weight: float
+    n_positive: int
+
+    def __add__(self, other: _Range) -> _Range:
+        return _Range(
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+            np.minimum(self.weighted_low, other.weighted_low),
+            np.maximum(self.weighted_high, other.weighted_high),
+            np.maximum(self.largest, other.largest),
+            max(self.largest_weight, other.largest_weight),
+            self.n_positive + other.n_positive,
+        )
+
+
+def _range(block: Block, /, *, xp: Namespace) -> _Range:
+    x, weight = block.x, block.weight
+    low, high = _host(xp.min(x, axis=0)), _host(xp.max(x, axis=0))
+    if weight is None:
+        largest = np.maximum(np.abs(low), np.abs(high))
+        return _Range(low, high, low, high, largest, 1.0, block.n_rows)
+    positive = weight > 0.0
+    carried = positive[:, None]
+    infinite = xp.full_like(x, float("inf"))
+    return _Range(
+        low,
+        high,
+        _host(xp.min(xp.where(carried, x, infinite), axis=0)),
+        _host(xp.max(xp.where(carried, x, -infinite), axis=0)),
+        _host(xp.max(xp.abs(weigh(x, weight, xp=xp)), axis=0)),
+        float(xp.max(weight)),
+        int(xp.sum(xp.astype(positive, xp.int64))),
+    )
+
+
+class NonFiniteError(ValueError):
+    """Raised by `summarise`; the caller knows what the array is called."""
+
+
+def summarise(
+    source: Source, dtype: str, *, weighted: bool, variance: bool = False
+) -> Summary:
+    """Take the statistics pass: ranges, then means, then (if asked) the variance."""
+    xp = source.xp
+    ranges = _total(source, lambda block: _range(block, xp=xp))
+    if not (np.isfinite(ranges.low).all() and np.isfinite(ranges.high).all()):
+        raise NonFiniteError
+    one_limb = _grid(ranges.largest, 1)
+    weight_grid = _grid(np.asarray([ranges.largest_weight]), _WEIGHT_LIMBS) if weighted else None
+    plain, magnitude, weight = _means(source, one_limb, weight_grid)
+    mean = plain / weight
+    typical = magnitude / max(ranges.n_positive, 1)
+    bits = _SIGNIFICANT_BITS[dtype]
+    limbs = max(
+        (
+            exact.limbs_needed(bits, big, usual)
+            for big, usual in zip(ranges.largest.tolist(), typical.tolist(), strict=True)
+        ),
+        default=1,
+    )
+    spread = 0.0
+    if variance:
+        spread = _variance(source, mean, ranges, weight)
+    return Summary(
+        ranges.low,
+        ranges.high,
+        mean,
+        spread,
+        ranges.n_positive,
+        exact.Grid(one_limb.exponents, limbs),
+        weight_grid,
+    )
+
+
+def _total(source: Source, task: Callable[[Block], T]) -> T:
+    first, *rest = source.map(task)
+    for part in rest:
+        first = first + part  # type: ignore[operator]
+    return first
+
+
+def _grid(largest: Host, limbs: int) -> exact.Grid:
+    return exact.Grid(tuple(exact.exponent_above(value) for value in largest.tolist()), limbs)
+
+
+def _means(
+    source: Source, grid: exact.Grid, weight_grid: exact.Grid | None
+) -> tuple[Host, Host, float]:
+    """Sums of the weighted values, of their magnitudes, and of the weights."""
+    xp = source.xp
+
+    def task(block: Block) -> npt.NDArray[np.object_]:
+        up = exact.to_device(grid.up, block.x, xp=xp)
+        (whole,) = exact.quantise(weigh(block.x, block.weight, xp=xp), up, 1, xp=xp)
+        parts = [whole, xp.abs(whole)]
+        if weight_grid is not None:
+            up = exact.to_device(weight_grid.up, block.x, xp=xp)
+            parts += exact.quantise(block.weight[:, None], up, _WEIGHT_LIMBS, xp=xp)
+        # Python integers: totals of any number of blocks
+        return to_host(exact.exact_column_sums(xp.concat(parts, axis=1), xp=xp)).astype(object)
+
+    sums = _total(source, task)
+    d = source.n_features
+    weight = float(source.n_rows)
+    if weight_grid is not None:
+        limbs = (int(sums[2 * d]) << exact.LIMB_BITS) + int(sums[2 * d + 1])
+        weight = math.ldexp(float(limbs), -exact.LIMB_BITS) * float(weight_grid.down[0])
+    down = grid.down
+    plain, magnitude = sums[:d].astype(np.float64), sums[d : 2 * d].astype(np.float64)
+    with np.errstate(over="ignore"):
+        return plain * down, magnitude * down, weight
+
+
+def _variance(source: Source, mean: Host, ranges: _Range, weight: float) -> float:
+    """Weighted variance averaged over the features, in units of the scale squared."""
+    xp = source.xp
+    low, high = ranges.weighted_low, ranges.weighted_high
+    scale = Scale.of_range(float(np.max(high * 0.5 - low * 0.5)), float(np.max(ranges.largest)))
+    factor = scale.before * scale.after
+    widest = np.maximum(np.abs(high - mean), np.abs(mean - low)) * factor
+    grid = _grid(widest * widest * ranges.largest_weight, 1)
+
+    def task(block: Block) -> npt.NDArray[np.object_]:
+        middle = exact.to_device(mean, block.x, xp=xp)
+        difference = (xp.astype(block.x, xp.float64, copy=False) - middle) * factor
+        squares = weigh(difference * difference, block.weight, xp=xp)
+        up = exact.to_device(grid.up, block.x, xp=xp)
+        (whole,) = exact.quantise(squares, up, 1, xp=xp)
+        return to_host(exact.exact_column_sums(whole, xp=xp)).astype(object)
+
+    sums = _total(source, task).astype(np.float64) * grid.down
+    return math.fsum((sums / weight).tolist()) / len(sums)
+
+
+def weigh(x: Array, weight: Array | None, /, *, xp: Namespace) -> Array:
+    """fl(w x) in float64, rounded once, for (m,) or (m, d); x itself without weights."""
+    x = xp.astype(x, xp.float64, copy=False)
+    if weight is None:
+        return x
+    return x * (weight if x.ndim == 1 else weight[:, None])
+
+
+def _host(values: Array) -> Host:
+    return to_host(values).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Sums by cluster as exact integers, the rows that changed, and the rows left open.
+
+    ``totals`` is (2, k, columns) int64, see `_exact`; the columns are the limbs of the
+    features, those of the weight if there is one, and the number of weighted rows.
+    """
+
+    totals: Array
+    changed: int
+    open_rows: int
+    xp: Namespace
+
+    def __add__(self, other: Stats) -> Stats:
+        return Stats(
+            exact.carry(self.totals + other.totals, xp=self.xp),
+            self.changed + other.changed,
+            self.open_rows + other.open_rows,
+            self.xp,
+        )
+
+
+class Ledger:
+    """How rows become columns of integers, and totals become centers."""
+
+    def __init__(self, summary: Summary, like: Array, xp: Namespace) -> None:
+        self._grid, self._weight_grid, self._xp = summary.grid, summary.weight_grid, xp
+        self._up = exact.to_device(self._grid.up, like, xp=xp)
+        self._like = like
+        self.n_features = len(self._grid.exponents)
+        down = self._grid.down
+        if self._weight_grid is not None:
+            self._weight_up = exact.to_device(self._weight_grid.up, like, xp=xp)
+            down = down * float(self._weight_grid.up[0])
+        self._down = exact.to_device(down, like, xp=xp)
+
+    @property
+    def n_columns(self) -> int:
+        weights = 0 if self._weight_grid is None else _WEIGHT_LIMBS
+        return self._grid.limbs * self.n_features + weights + 1
+
+    def columns(self, x: Array, weight: Array | None, /) -> Array:
+        """Integer-valued float64 rows (m, columns)."""
+        xp = self._xp
+        parts = exact.quantise(weigh(x, weight, xp=xp), self._up, self._grid.limbs, xp=xp)
+        if weight is None:
+            one = xp.ones_like(parts[0][:, :1])
+        else:
+            parts += exact.quantise(weight[:, None], self._weight_up, _WEIGHT_LIMBS, xp=xp)
+            one = xp.astype(weight > 0.0, xp.float64)[:, None]
+        return xp.concat([*parts, one], axis=1)
+
+    def counts(self, totals: Array, /) -> Array:
+        """Rows with a positive weight in each cluster (int64)."""
+        return (totals[0, :, -1] << exact.LIMB_BITS) + totals[1, :, -1]
+
+    def means(self, totals: Array, /) -> Array:
+        """Float64 means (k, d) in the user's coordinates; meaningless where the count is 0."""
+        xp, d = self._xp, self.n_features
+        limbs = [totals[:, :, i * d : (i + 1) * d] for i in range(self._grid.limbs)]
+        return exact.ratio(limbs, self._weights(totals)[:, None], xp=xp) * self._down
+
+    def _weights(self, totals: Array) -> Array:
+        """Summed weights in units of the weight grid, 1 for an empty cluster."""
+        xp = self._xp
+        count = self.counts(totals)
+        weight = self._raw_weights(totals)
+        return xp.where(count > 0, weight, xp.ones_like(weight))
+
+    def masses(self, totals: Array, /) -> Array:
+        """Summed weights (k,) in their own units, float64."""
+        scale = 1.0 if self._weight_grid is None else float(self._weight_grid.down[0])
+        return self._raw_weights(totals) * scale
+
+    def _raw_weights(self, totals: Array) -> Array:
+        xp = self._xp
+        if self._weight_grid is None:
+            return xp.astype(self.counts(totals), xp.float64)
+        at = self._grid.limbs * self.n_features
+        words = [
+            xp.astype(totals[word, :, at + limb], xp.float64)
+            for limb in range(_WEIGHT_LIMBS)
+            for word in (0, 1)
+        ]
+        one = 2.0**exact.LIMB_BITS
+        return ((words[0] * one + words[1]) + words[2]) + words[3] / one
+
+    def alone(self, x: Array, weight: Array | None, /) -> Array:
+        """The center that each row would have as the only member of a cluster."""
+        xp = self._xp
+        whole = xp.astype(self.columns(x, weight), xp.int64)
+        return self.means(exact.widen(whole, xp=xp))

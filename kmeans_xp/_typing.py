@@ -1,0 +1,78 @@
+"""The words the rooms share: arrays, and the three protocols between the rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+Array: TypeAlias = Any
+"""Any array of a library that follows the Python array API standard."""
+
+Namespace: TypeAlias = Any
+"""The array API namespace that belongs to an array (``xp``)."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class Block:
+    """Some consecutive rows, and what the algorithm remembers about each of them.
+
+    ``state`` stays with the rows (on their device, on their worker): ``labels`` is
+    int32, ``closest`` the float64 squared distance to the nearest seed so far.
+    """
+
+    x: Array
+    weight: Array | None
+    start: int
+    state: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.x.shape[0])
+
+
+class Source(Protocol):
+    """Where rows come from: memory, a stream, files, partitions."""
+
+    n_rows: int
+    n_features: int
+    xp: Namespace
+
+    def map(self, task: Callable[[Block], T]) -> list[T]:
+        """Run ``task`` once on every block; results come in row order."""
+        ...
+
+    def take(self, rows: Sequence[int]) -> Array:
+        """The named rows as one (len(rows), n_features) array."""
+        ...
+
+    def collect(self, name: str) -> Array:
+        """One state array of all blocks, in row order."""
+        ...
+
+
+class Kernel(Protocol):
+    """The operations that a device may do faster; every one has one right answer."""
+
+    name: str
+
+    def assign(self, x: Array, nearest: Any, /) -> tuple[Array, int]:
+        """Exact labels (int32) of the rows, and how many the first product left open."""
+        ...
+
+    def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
+        """Exact sums (int64) of integer-valued float64 rows by label."""
+        ...
+
+    def compress(self, mask: Array, count: int, /) -> tuple[Array, Array | None]:
+        """Positions of the ``count`` true entries, and which of the positions count."""
+        ...
+
+    def put(self, values: Array, mask: Array, rows: Array, replacements: Array, /) -> Array:
+        """``values`` (which may be overwritten) with ``replacements`` where ``mask`` is true.
+
+        ``rows`` and ``replacements`` are as `compress` ordered (and padded) them.
+        """
+        ...
