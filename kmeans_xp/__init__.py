@@ -1,0 +1,46 @@
+"""K-means for every array: one algorithm, one exact answer, on every device.
+
+Names are loaded when they are first used, so that ``import kmeans_xp`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._solver import Iteration, Status
+    from .estimators import KMeans
+    from .exceptions import DeviceError, EmptyClusterError
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DeviceError": "exceptions",
+    "EmptyClusterError": "exceptions",
+    "Iteration": "_solver",
+    "KMeans": "estimators",
+    "Status": "_solver",
+}
+
+__all__ = [
+    "DeviceError",
+    "EmptyClusterError",
+    "Iteration",
+    "KMeans",
+    "Status",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -147,6 +147,11 @@ def to_host(array: Array) -> npt.NDArray[Any]:
     return np.asarray(array)
 
 
+def dtype_name(array: Array) -> str:
+    """Return "float32" for any library's float32."""
+    return str(array.dtype).rpartition(".")[2]
+
+
 def synchronize(context: Context) -> None:
     """Wait until the device has done what it was given (for timing)."""
     if context.backend == "cupy":

@@ -11,9 +11,10 @@ import numpy as np
 
 from . import _exact as exact
 from ._backend import to_host
-from ._passes import Problem
+from ._passes import Training
 from ._random import Purpose, below
 from ._typing import Array, Block
+
 
 class Lottery:
     """Rows drawn in proportion to a nonnegative number each, in exact integers.
@@ -23,7 +24,7 @@ class Lottery:
     other devices, give the same rows.
     """
 
-    def __init__(self, problem: Problem, mass: Callable[[Block], Array], largest: float) -> None:
+    def __init__(self, problem: Training, mass: Callable[[Block], Array], largest: float) -> None:
         xp = problem.context.xp
         self._problem, self._mass = problem, mass
         self._up = math.ldexp(1.0, exact.LIMB_BITS - exact.exponent_above(largest))
@@ -63,19 +64,19 @@ class Lottery:
         ]
 
 
-def _row_weight(problem: Problem, block: Block) -> Array:
+def _row_weight(problem: Training, block: Block) -> Array:
     xp = problem.context.xp
     if block.weight is not None:
         return block.weight
     return xp.ones(block.n_rows, dtype=xp.float64, device=problem.context.device)
 
 
-def _largest(problem: Problem, mass: Callable[[Block], Array]) -> float:
+def _largest(problem: Training, mass: Callable[[Block], Array]) -> float:
     xp = problem.context.xp
     return max(problem.source.map(lambda block: float(xp.max(mass(block)))))
 
 
-def weighted_rows(problem: Problem, keys: list[tuple[int, ...]]) -> list[int]:
+def weighted_rows(problem: Training, keys: list[tuple[int, ...]]) -> list[int]:
     """Rows drawn by sample weight, with replacement."""
     if problem.summary.weight_grid is None:
         return [below(problem.source.n_rows, *key) for key in keys]
@@ -87,7 +88,7 @@ def weighted_rows(problem: Problem, keys: list[tuple[int, ...]]) -> list[int]:
 
 
 def distinct_rows(
-    problem: Problem, count: int, seed: int, taken: list[int] | None = None
+    problem: Training, count: int, seed: int, taken: list[int] | None = None
 ) -> list[int]:
     """Draw ``count`` different rows by weight, without replacement and none of ``taken``."""
     xp = problem.context.xp

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _exact as exact
 from ._draws import weighted_rows
-from ._passes import Far, Problem, as_centers, farthest, host_counts
+from ._passes import Far, Training, as_centers, farthest, host_counts
 from ._primitives import Nearest
 from ._random import Purpose
 from ._stats import Stats
@@ -27,7 +27,7 @@ class Repair:
     moved: int
 
 
-def recenter(problem: Problem, totals: Array, centers: Array, /) -> Array:
+def recenter(problem: Training, totals: Array, centers: Array, /) -> Array:
     """Means of the clusters, rounded once; an empty cluster keeps its center."""
     xp = problem.context.xp
     means = as_centers(problem.ledger.means(totals), problem)
@@ -35,7 +35,7 @@ def recenter(problem: Problem, totals: Array, centers: Array, /) -> Array:
 
 
 def repair(
-    problem: Problem, nearest: Nearest, totals: Array, rule: str, key: tuple[int, ...], /
+    problem: Training, nearest: Nearest, totals: Array, rule: str, key: tuple[int, ...], /
 ) -> Repair:
     """Recenter, and give every empty cluster a row by the rule (see `KMeans`)."""
     xp = problem.context.xp
@@ -52,7 +52,7 @@ def repair(
     return _farthest(problem, nearest, totals)
 
 
-def _random(problem: Problem, nearest: Nearest, totals: Array, key: tuple[int, ...]) -> Repair:
+def _random(problem: Training, nearest: Nearest, totals: Array, key: tuple[int, ...]) -> Repair:
     """Each empty cluster's center becomes a random observation."""
     xp = problem.context.xp
     centers = recenter(problem, totals, nearest.centers)
@@ -68,7 +68,7 @@ def _random(problem: Problem, nearest: Nearest, totals: Array, key: tuple[int, .
     )
 
 
-def _farthest(problem: Problem, nearest: Nearest, totals: Array) -> Repair:
+def _farthest(problem: Training, nearest: Nearest, totals: Array) -> Repair:
     """Each empty cluster takes over the row that is farthest from its center.
 
     Rows go in the order of their distance, the lowest row first among equals; one that
@@ -82,8 +82,9 @@ def _farthest(problem: Problem, nearest: Nearest, totals: Array) -> Repair:
         moves = _match(empty, found, counts)
         if not moves:
             break
-        totals = exact.carry(totals + _relocate(problem, moves, len(counts)).totals,
-                             xp=problem.context.xp)
+        totals = exact.carry(
+            totals + _relocate(problem, moves, len(counts)).totals, xp=problem.context.xp
+        )
         moved += len(moves)
     return Repair(totals, recenter(problem, totals, nearest.centers), moved)
 
@@ -100,7 +101,7 @@ def _match(empty: list[int], found: list[Far], counts: list[int]) -> list[tuple[
     return moves
 
 
-def _relocate(problem: Problem, moves: list[tuple[Far, int]], n_clusters: int) -> Stats:
+def _relocate(problem: Training, moves: list[tuple[Far, int]], n_clusters: int) -> Stats:
     """Give the rows their new labels, and leave the change of the sums."""
     xp, kernel, ledger = problem.context.xp, problem.kernel, problem.ledger
     target = {far.row: cluster for far, cluster in moves}

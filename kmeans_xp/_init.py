@@ -7,7 +7,7 @@ import math
 from . import _exact as exact
 from ._backend import to_host
 from ._draws import Lottery, distinct_rows, weighted_rows
-from ._passes import Problem, as_centers, own_distances
+from ._passes import Training, as_centers, own_distances
 from ._primitives import Nearest, screen, squared_distances
 from ._random import Purpose, mix, row_bits, row_uniform
 from ._stats import weigh
@@ -17,7 +17,7 @@ PARALLEL_ROUNDS = 5
 OVERSAMPLING = 2.0
 
 
-def seed_centers(problem: Problem, name: str, n_clusters: int, seed: int, /) -> Array:
+def seed_centers(problem: Training, name: str, n_clusters: int, seed: int, /) -> Array:
     """Centers (k, d) by the named start."""
     if name == "random-partition":
         return random_partition(problem, n_clusters, seed)
@@ -28,7 +28,7 @@ def seed_centers(problem: Problem, name: str, n_clusters: int, seed: int, /) -> 
     return problem.source.take(plusplus(problem, n_clusters, seed))
 
 
-def random_partition(problem: Problem, n_clusters: int, seed: int, /) -> Array:
+def random_partition(problem: Training, n_clusters: int, seed: int, /) -> Array:
     """Every row gets a random cluster; the start is the means (Forgy's partition).
 
     A cluster that no row was given starts at a random row.
@@ -50,7 +50,9 @@ def random_partition(problem: Problem, n_clusters: int, seed: int, /) -> Array:
     return xp.where(empty[:, None], spare, centers)
 
 
-def plusplus(problem: Problem, n_clusters: int, seed: int, /, trials: int | None = None) -> list[int]:
+def plusplus(
+    problem: Training, n_clusters: int, seed: int, /, trials: int | None = None
+) -> list[int]:
     """Greedy k-means++ (Arthur and Vassilvitskii, SODA 2007; trials as in their code).
 
     Each new center is the best of ``trials`` rows drawn in proportion to the weighted
@@ -73,11 +75,11 @@ def plusplus(problem: Problem, n_clusters: int, seed: int, /, trials: int | None
     return rows
 
 
-def _potential(problem: Problem, block: Block) -> Array:
+def _potential(problem: Training, block: Block) -> Array:
     return weigh(block.state["closest"], block.weight, xp=problem.context.xp)
 
 
-def _update(problem: Problem, row: int, /, *, first: bool = False) -> float:
+def _update(problem: Training, row: int, /, *, first: bool = False) -> float:
     """Let a new center improve the closest distances; leave the largest weighted one."""
     xp = problem.context.xp
     center = problem.source.take([row])
@@ -93,7 +95,7 @@ def _update(problem: Problem, row: int, /, *, first: bool = False) -> float:
     return max(problem.source.map(task))
 
 
-def _improved(problem: Problem, block: Block, nearest: Nearest) -> Array:
+def _improved(problem: Training, block: Block, nearest: Nearest) -> Array:
     closest = block.state["closest"]
     xp = problem.context.xp
     rows = _may_improve(problem, block, nearest)
@@ -112,7 +114,7 @@ def _improved(problem: Problem, block: Block, nearest: Nearest) -> Array:
     return problem.kernel.put(closest, mask, few, xp.where(distances < old, distances, old))
 
 
-def _may_improve(problem: Problem, block: Block, nearest: Nearest) -> Array | None:
+def _may_improve(problem: Training, block: Block, nearest: Nearest) -> Array | None:
     """Mark (m, t) the rows that a candidate may bring nearer; None to try them all.
 
     D^2 >= 2 (L + (1 - 3 theta) |x'|^2 / 2 - eta), see `_primitives`.
@@ -127,7 +129,7 @@ def _may_improve(problem: Problem, block: Block, nearest: Nearest) -> Array | No
     return ~(floor > xp.astype(limit, floor.dtype)[:, None])
 
 
-def _best_trial(problem: Problem, lottery: Lottery, drawn: list[int]) -> int:
+def _best_trial(problem: Training, lottery: Lottery, drawn: list[int]) -> int:
     """Index of the draw that leaves the smallest sum; the first among equals."""
     xp = problem.context.xp
     nearest = problem.nearest_to(problem.source.take(drawn))
@@ -157,7 +159,12 @@ def _best_trial(problem: Problem, lottery: Lottery, drawn: list[int]) -> int:
 
 
 def _gain(
-    problem: Problem, lottery: Lottery, block: Block, nearest: Nearest, trial: int, mask: Array | None
+    problem: Training,
+    lottery: Lottery,
+    block: Block,
+    nearest: Nearest,
+    trial: int,
+    mask: Array | None,
 ) -> int:
     """By how much one candidate lowers the sum of a block, in the lottery's integers."""
     xp = problem.context.xp
@@ -179,13 +186,12 @@ def _gain(
     return int(exact.exact_column_sums(gained[:, None], xp=xp)[0])
 
 
-def parallel(problem: Problem, n_clusters: int, seed: int, /) -> Array:
+def parallel(problem: Training, n_clusters: int, seed: int, /) -> Array:
     """k-means|| (Bahmani et al., VLDB 2012): few rounds of oversampling, then k-means++.
 
     In each round every row is taken with probability min(1, 2 k w D^2 / sum); the rows
     taken are weighted by the rows nearest to them, and k-means++ picks the centers.
     """
-    xp = problem.context.xp
     rows = weighted_rows(problem, [(seed, Purpose.SEEDING, 0, 0)])
     largest = _update(problem, rows[0], first=True)
     for step in range(PARALLEL_ROUNDS):
@@ -201,11 +207,13 @@ def parallel(problem: Problem, n_clusters: int, seed: int, /) -> Array:
     candidates = problem.source.take(rows)
     if len(rows) == n_clusters:
         return candidates
-    small = problem.over(candidates, _mass_of(problem, candidates))
+    small = problem.over(candidates, _mass_of(problem, candidates), n_clusters)
     return small.source.take(plusplus(small, n_clusters, mix(seed, Purpose.OVERSAMPLE)))
 
 
-def _oversample(problem: Problem, n_clusters: int, largest: float, seed: int, step: int) -> list[int]:
+def _oversample(
+    problem: Training, n_clusters: int, largest: float, seed: int, step: int
+) -> list[int]:
     """Rows of one round, each taken or not by its own key."""
     xp = problem.context.xp
     lottery = Lottery(problem, lambda block: _potential(problem, block), largest)
@@ -222,7 +230,7 @@ def _oversample(problem: Problem, n_clusters: int, largest: float, seed: int, st
     return [row for rows in problem.source.map(task) for row in rows]
 
 
-def _update_many(problem: Problem, centers: Array) -> float:
+def _update_many(problem: Training, centers: Array) -> float:
     """Let several new centers improve the closest distances at once."""
     xp = problem.context.xp
     nearest = problem.nearest_to(centers)
@@ -237,7 +245,7 @@ def _update_many(problem: Problem, centers: Array) -> float:
     return max(problem.source.map(task))
 
 
-def _mass_of(problem: Problem, candidates: Array) -> Array:
+def _mass_of(problem: Training, candidates: Array) -> Array:
     """Weight of the rows nearest to each candidate (float64)."""
     xp = problem.context.xp
     nearest = problem.nearest_to(candidates)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from . import _exact as exact
-from ._backend import Context, thread_count, to_host
+from ._backend import Context, dtype_name, thread_count, to_host
 from ._kernels import Plan, Shape, load, select
 from ._primitives import Nearest, squared_distances
 from ._sources import MemorySource
-from ._stats import Ledger, Stats, Summary, summarise, weigh
+from ._stats import Extent, Ledger, Stats, Summary, summarise, survey, weigh
 from ._typing import Array, Block, Kernel, Namespace
 
 _INERTIA_LIMBS = 2
@@ -21,25 +22,35 @@ _HIGH_OPEN_SHARE = 0.25
 
 @dataclass
 class Problem:
-    """One data set made ready for passes: rows, kernel, and what the statistics pass found."""
+    """Rows made ready for passes: where they come from, the kernel, and where they lie."""
 
     source: MemorySource
     kernel: Kernel
     context: Context
     plan: Plan
-    summary: Summary
-    ledger: Ledger
-    dtype: str
-    n_clusters: int
+    extent: Extent
     first: str
 
     def nearest_to(self, centers: Array, /) -> Nearest:
         """Prepare the question which of ``centers`` is nearest."""
-        return nearest_to(centers, self.summary, self.context, self.first)
-
-    def over(self, x: Array, weight: Array, /) -> Problem:
-        """The same questions about other rows on the same device."""
-        return build_problem(x, weight, self.context, self.n_clusters, self.dtype)
+        xp, extent = self.context.xp, self.extent
+        host = to_host(centers).astype(np.float64)
+        middle = extent.middle
+        if self.first == "float32":
+            # rounded here, so that float32 rows lose nothing by the shift
+            middle = middle.astype(np.float32).astype(np.float64)
+            extent = replace(extent, middle=middle)
+        nearest = Nearest(
+            centers=centers,
+            shift=exact.to_device(middle, centers, xp=xp),
+            scale=extent.scale_for(host),
+            reach=extent.reach_for(host),
+            first=self.first,
+        )
+        if self.first != "exact":
+            # built here, not by the first of several threads
+            nearest.rung(self.first, xp=xp)
+        return nearest
 
     def learn(self, open_rows: int) -> None:
         """Start at the next precision when the first one leaves many rows open."""
@@ -47,53 +58,76 @@ class Problem:
             self.first = "float64"
 
 
-def build_problem(
+@dataclass
+class Training(Problem):
+    """A problem whose centers are sought: with the ledger that turns sums into centers."""
+
+    summary: Summary
+    ledger: Ledger
+    dtype: str
+
+    def over(self, x: Array, weight: Array, n_clusters: int, /) -> Training:
+        """The same question about other rows on the same device."""
+        return training_problem(x, weight, self.context, n_clusters)
+
+
+def training_problem(
     x: Array,
     weight: Array | None,
     context: Context,
     n_clusters: int,
-    dtype: str,
     *,
     variance: bool = False,
     plan: Plan | None = None,
+) -> Training:
+    """Take the statistics pass over rows in memory and set up what a fit needs."""
+    plan, source = _open(x, weight, context, n_clusters, plan)
+    dtype = dtype_name(x)
+    with source.working():
+        summary = summarise(source, dtype, weighted=weight is not None, variance=variance)
+    return Training(
+        source,
+        load(plan, context),
+        context,
+        plan,
+        summary.extent,
+        plan.first,
+        summary,
+        Ledger(summary, x, context.xp),
+        dtype,
+    )
+
+
+def query_problem(
+    x: Array,
+    weight: Array | None,
+    context: Context,
+    n_clusters: int,
+    middle: Sequence[float],
+    *,
+    plan: Plan | None = None,
 ) -> Problem:
-    """Choose a plan, take the statistics pass and set up the ledger for rows in memory."""
+    """Set up questions about known centers: predict and score."""
+    plan, source = _open(x, weight, context, n_clusters, plan)
+    with source.working():
+        extent = survey(source, np.asarray(middle, dtype=np.float64))
+    return Problem(source, load(plan, context), context, plan, extent, plan.first)
+
+
+def _open(
+    x: Array, weight: Array | None, context: Context, n_clusters: int, plan: Plan | None
+) -> tuple[Plan, MemorySource]:
     if plan is None:
-        shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype)
         plan = select(
-            shape,
+            Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x)),
             backend=context.backend,
             threads=thread_count(),
             float32_products=context.float32_products_are_exact,
         )
-    source = MemorySource(x, weight, context, plan.block_rows, plan.threads)
-    with source.working():
-        summary = summarise(source, dtype, weighted=weight is not None, variance=variance)
-    ledger = Ledger(summary, x, context.xp)
-    kernel = load(plan, context)
-    return Problem(source, kernel, context, plan, summary, ledger, dtype, n_clusters, plan.first)
+    return plan, MemorySource(x, weight, context, plan.block_rows, plan.threads)
 
 
-def nearest_to(centers: Array, summary: Summary, context: Context, first: str) -> Nearest:
-    xp = context.xp
-    host = to_host(centers).astype(np.float64)
-    shift = summary.mean
-    if first == "float32":
-        shift = shift.astype(np.float32).astype(np.float64)
-    nearest = Nearest(
-        centers=centers,
-        shift=exact.to_device(shift, centers, xp=xp),
-        scale=summary.scale_for(host),
-        reach=summary.reach_from(shift, host),
-        first=first,
-    )
-    if first != "exact":
-        # built here, not by the first of several threads
-        nearest.rung(first, xp=xp)
-    return nearest
-
-
-def sweep(problem: Problem, nearest: Nearest, n_clusters: int, /) -> Stats:
+def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
     """Assign every row, remember its label, and leave what changed."""
 
     def task(block: Block) -> Stats | None:
@@ -105,7 +139,7 @@ def sweep(problem: Problem, nearest: Nearest, n_clusters: int, /) -> Stats:
     return total_stats(problem, problem.source.map(task), n_clusters)
 
 
-def total_stats(problem: Problem, parts: list[Stats | None], n_clusters: int, /) -> Stats:
+def total_stats(problem: Training, parts: list[Stats | None], n_clusters: int, /) -> Stats:
     """Add up the parts; None stands for a block in which nothing changed."""
     found = [part for part in parts if part is not None]
     if not found:
@@ -116,14 +150,14 @@ def total_stats(problem: Problem, parts: list[Stats | None], n_clusters: int, /)
     return total
 
 
-def zero_stats(problem: Problem, n_clusters: int, /) -> Stats:
+def zero_stats(problem: Training, n_clusters: int, /) -> Stats:
     xp, device = problem.context.xp, problem.context.device
     shape = (2, n_clusters, problem.ledger.n_columns)
     return Stats(xp.zeros(shape, dtype=xp.int64, device=device), 0, 0, xp)
 
 
 def _difference(
-    problem: Problem,
+    problem: Training,
     block: Block,
     before: Array | None,
     labels: Array,
@@ -187,9 +221,7 @@ def inertia(problem: Problem, nearest: Nearest, /) -> float:
         block.state["own"] = weigh(distances, block.weight, xp=xp)
         return float(xp.max(block.state["own"]))
 
-    grid = exact.Grid(
-        (exact.exponent_above(max(problem.source.map(largest))),), _INERTIA_LIMBS
-    )
+    grid = exact.Grid((exact.exponent_above(max(problem.source.map(largest))),), _INERTIA_LIMBS)
     up = float(grid.up[0])
 
     def add(block: Block) -> int:
@@ -203,6 +235,21 @@ def inertia(problem: Problem, nearest: Nearest, /) -> float:
     return value / nearest.scale.squared if nearest.scale.squared else value
 
 
+def used_clusters(problem: Problem, n_clusters: int, /) -> int:
+    """How many clusters have a row (of any weight)."""
+    xp = problem.context.xp
+
+    def task(block: Block) -> Array:
+        labels = block.state["labels"]
+        ones = xp.ones((block.n_rows, 1), dtype=xp.float64, device=problem.context.device)
+        return problem.kernel.group_sums(ones, labels, n_clusters)[:, 0]
+
+    first, *rest = problem.source.map(task)
+    for part in rest:
+        first = first + part
+    return int(xp.sum(xp.astype(first > 0, xp.int64)))
+
+
 @dataclass(frozen=True, order=True)
 class Far:
     """A row far from its center; sorts by distance, largest first, then by row."""
@@ -212,7 +259,7 @@ class Far:
     label: int
 
 
-def farthest(problem: Problem, nearest: Nearest, count: int, /) -> list[Far]:
+def farthest(problem: Training, nearest: Nearest, count: int, /) -> list[Far]:
     """Find the ``count`` weighted rows that gain most by a center of their own.
 
     A row is left out when a cluster of its own would bring it no nearer: its center then
@@ -237,10 +284,10 @@ def farthest(problem: Problem, nearest: Nearest, count: int, /) -> list[Far]:
     return found[:count]
 
 
-def as_centers(means: Array, problem: Problem, /) -> Array:
+def as_centers(means: Array, problem: Training, /) -> Array:
     """Round float64 means once to the dtype of the results."""
     return problem.context.xp.astype(means, getattr(problem.context.xp, problem.dtype))
 
 
-def host_counts(problem: Problem, totals: Array, /) -> list[int]:
+def host_counts(problem: Training, totals: Array, /) -> list[int]:
     return [int(count) for count in to_host(problem.ledger.counts(totals))]

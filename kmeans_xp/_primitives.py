@@ -197,6 +197,34 @@ def screen(x: Array, rung: Rung, /, *, xp: Namespace) -> tuple[Array, Array]:
     return lower, 0.5 * squares
 
 
+_CANCELLED = 2.0**-20
+
+
+def distances_by_product(x: Array, nearest: Nearest, /, *, xp: Namespace) -> Array:
+    """All squared distances (m, k) in units of the scale, good to about 2**-30.
+
+    A float64 product gives them; where it cancels (near a center, relative to the norms)
+    the canonical distance takes its place.
+    """
+    scale = nearest.scale
+    unscaled = scale.before * scale.after
+    rows = (xp.astype(x, xp.float64, copy=False) - nearest.shift) * unscaled
+    centers = (xp.astype(nearest.centers, xp.float64, copy=False) - nearest.shift) * unscaled
+    norms = xp.sum(rows * rows, axis=1)[:, None] + xp.sum(centers * centers, axis=1)[None, :]
+    squared = norms - 2.0 * xp.matmul(rows, centers.T)
+    close = ~(squared > _CANCELLED * norms)
+    count = int(xp.sum(xp.astype(close, xp.int64)))
+    if count == 0:
+        return squared
+    flat = xp.reshape(close, (-1,))
+    cells, _ = compress(flat, count, xp=xp)
+    k = int(nearest.centers.shape[0])
+    exact = squared_distances(
+        xp.take(x, cells // k, axis=0), xp.take(nearest.centers, cells % k, axis=0), scale, xp=xp
+    )
+    return xp.reshape(scatter(xp.reshape(squared, (-1,)), flat, exact, xp=xp), squared.shape)
+
+
 def exclusion_threshold(best: Array, half: Array, rung: Rung, /, *, xp: Namespace) -> Array:
     """The L above which a center is provably not the nearest (see the module's doc)."""
     norm = xp.sqrt(2.0 * half)

@@ -6,12 +6,12 @@ import enum
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ._backend import to_host
 from ._empty import repair
 from ._exact import carry
-from ._passes import Problem, inertia, relabel, sweep
+from ._passes import Training, inertia, relabel, sweep, used_clusters
 from ._primitives import Scale, halving_sum, squared_distances
 from ._typing import Array, Namespace
 
@@ -58,6 +58,11 @@ class Result:
     n_iter: int
     status: Status
     history: tuple[Iteration, ...]
+    n_distinct: int
+
+    def interrupted(self) -> Result:
+        """The same result, marked as the best when Ctrl-C came."""
+        return replace(self, status=Status.INTERRUPTED)
 
 
 Observer = Callable[[Iteration, Array], bool]
@@ -82,7 +87,7 @@ class _State:
     status: Status | None = None
 
 
-def lloyd(problem: Problem, centers: Array, rules: Rules, seed: int, /) -> Result:
+def lloyd(problem: Training, centers: Array, rules: Rules, seed: int, /) -> Result:
     """Run from the given centers until no row changes cluster, or a rule says stop.
 
     Source: S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory, 1982.
@@ -103,7 +108,7 @@ def lloyd(problem: Problem, centers: Array, rules: Rules, seed: int, /) -> Resul
 
 
 def _step(
-    problem: Problem, state: _State, rules: Rules, seed: int, number: int, tolerance: float
+    problem: Training, state: _State, rules: Rules, seed: int, number: int, tolerance: float
 ) -> _State:
     """Assign, sum, repair, recenter, test."""
     xp = problem.context.xp
@@ -138,7 +143,7 @@ def _verdict(rules: Rules, record: Iteration, is_small: bool, stop: bool) -> Sta
     return None
 
 
-def _finish(problem: Problem, state: _State) -> Result:
+def _finish(problem: Training, state: _State) -> Result:
     """Labels and inertia that belong to the final centers."""
     nearest = problem.nearest_to(state.centers)
     assert state.status is not None
@@ -152,6 +157,7 @@ def _finish(problem: Problem, state: _State) -> Result:
         len(state.history),
         state.status,
         state.history,
+        used_clusters(problem, int(state.centers.shape[0])),
     )
 
 
@@ -162,4 +168,3 @@ def squared_shift(before: Array, after: Array, scale: Scale, /, *, xp: Namespace
 
 def _unscaled_root(squared: float, scale: Scale) -> float:
     return math.sqrt(squared) / (scale.before * scale.after)
-

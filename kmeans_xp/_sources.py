@@ -83,4 +83,3 @@ class MemorySource:
 def _spans(total: int, step: int) -> Iterator[tuple[int, int]]:
     edges = itertools.chain(range(0, total, step), [total])
     return itertools.pairwise(edges)
-

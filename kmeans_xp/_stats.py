@@ -22,31 +22,45 @@ _WEIGHT_LIMBS = 2
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The statistics pass: order-free, on the host, the same for every device and block size."""
+class Extent:
+    """Where the rows lie: what distances to them need to know."""
 
     low: Host  # (d,) smallest value of each feature
     high: Host
-    mean: Host  # weighted
-    variance: float  # weighted, averaged over features, in units of ``scale`` squared; 0 if not asked
-    n_positive: int  # rows with a positive weight
-    grid: exact.Grid  # of the weighted values
-    weight_grid: exact.Grid | None
+    middle: Host  # any point amid them: products shift by it, labels do not depend on it
 
     def scale_for(self, centers: Host) -> Scale:
         """Scale for distances between these rows and some centers."""
-        low = np.minimum(self.low, centers.min(axis=0))
-        high = np.maximum(self.high, centers.max(axis=0))
+        low, high = self._with(centers)
         return Scale.of_range(
             float(np.max(high * 0.5 - low * 0.5)), float(max(np.max(high), -np.min(low)))
         )
 
-    def reach_from(self, shift: Host, centers: Host) -> float:
-        """Largest component of rows and centers after the shift."""
-        low = np.minimum(self.low, centers.min(axis=0))
-        high = np.maximum(self.high, centers.max(axis=0))
+    def reach_for(self, centers: Host) -> float:
+        """Largest component of rows and centers, measured from the middle."""
+        low, high = self._with(centers)
         with np.errstate(over="ignore"):
-            return float(min(np.max(np.maximum(high - shift, shift - low)), 1e308))
+            reach = np.max(np.maximum(high - self.middle, self.middle - low))
+        return float(min(reach, 1e308))
+
+    def _with(self, centers: Host) -> tuple[Host, Host]:
+        return (
+            np.minimum(self.low, centers.min(axis=0)),
+            np.maximum(self.high, centers.max(axis=0)),
+        )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The statistics pass: order-free, on the host, the same for every device and block size."""
+
+    extent: Extent
+    variance: (
+        float  # weighted, averaged over features, in units of ``scale`` squared; 0 if not asked
+    )
+    n_positive: int  # rows with a positive weight
+    grid: exact.Grid  # of the weighted values
+    weight_grid: exact.Grid | None
 
 
 @dataclass(frozen=True)
@@ -97,14 +111,22 @@ class NonFiniteError(ValueError):
     """Raised by `summarise`; the caller knows what the array is called."""
 
 
-def summarise(
-    source: Source, dtype: str, *, weighted: bool, variance: bool = False
-) -> Summary:
-    """Take the statistics pass: ranges, then means, then (if asked) the variance."""
-    xp = source.xp
-    ranges = _total(source, lambda block: _range(block, xp=xp))
+def survey(source: Source, middle: Host) -> Extent:
+    """Take only the ranges of the rows; raise `NonFiniteError` for NaN or infinity."""
+    ranges = _finite_ranges(source)
+    return Extent(ranges.low, ranges.high, middle)
+
+
+def _finite_ranges(source: Source) -> _Range:
+    ranges = _total(source, lambda block: _range(block, xp=source.xp))
     if not (np.isfinite(ranges.low).all() and np.isfinite(ranges.high).all()):
         raise NonFiniteError
+    return ranges
+
+
+def summarise(source: Source, dtype: str, *, weighted: bool, variance: bool = False) -> Summary:
+    """Take the statistics pass: ranges, then means, then (if asked) the variance."""
+    ranges = _finite_ranges(source)
     one_limb = _grid(ranges.largest, 1)
     weight_grid = _grid(np.asarray([ranges.largest_weight]), _WEIGHT_LIMBS) if weighted else None
     plain, magnitude, weight = _means(source, one_limb, weight_grid)
@@ -118,14 +140,9 @@ def summarise(
         ),
         default=1,
     )
-    spread = 0.0
-    if variance:
-        spread = _variance(source, mean, ranges, weight)
     return Summary(
-        ranges.low,
-        ranges.high,
-        mean,
-        spread,
+        Extent(ranges.low, ranges.high, mean),
+        _variance(source, mean, ranges, weight) if variance else 0.0,
         ranges.n_positive,
         exact.Grid(one_limb.exponents, limbs),
         weight_grid,

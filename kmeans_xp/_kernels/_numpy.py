@@ -51,7 +51,9 @@ class NumpyKernel:
         total = np.zeros((n_groups, values.shape[1]), dtype=np.int64)
         for start in range(0, values.shape[0], EXACT_ROWS):
             part = values[start : start + EXACT_ROWS]
-            total += _float_sums(part, labels[start : start + EXACT_ROWS], n_groups).astype(np.int64)
+            total += _float_sums(part, labels[start : start + EXACT_ROWS], n_groups).astype(
+                np.int64
+            )
         return total
 
     def compress(self, mask: Array, count: int, /) -> tuple[Array, Array | None]:

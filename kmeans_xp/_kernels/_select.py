@@ -37,9 +37,7 @@ class Plan:
     threads: int
 
 
-def select(
-    shape: Shape, *, backend: str, threads: int, float32_products: bool = True
-) -> Plan:
+def select(shape: Shape, *, backend: str, threads: int, float32_products: bool = True) -> Plan:
     """Choose the plan for a fit or a predict."""
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
     kernel = "numpy" if backend == "numpy" else "reference"

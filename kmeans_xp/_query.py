@@ -1,0 +1,63 @@
+"""Questions about known centers: predict, transform, score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ._backend import Context
+from ._passes import Problem, inertia, query_problem, relabel
+from ._primitives import distances_by_product
+from ._stats import NonFiniteError
+from ._typing import Array, Block
+from ._validation import check_weight, first_bad_cell
+
+
+def prepare(
+    x: Array,
+    sample_weight: Any,
+    centers: Array,
+    middle: Sequence[float],
+    context: Context,
+    /,
+    *,
+    who: str,
+) -> tuple[Problem, Array]:
+    """Move rows and centers to where the work happens; refuse what has no answer."""
+    weight = check_weight(sample_weight, int(x.shape[0]), context)
+    try:
+        problem = query_problem(context.move(x), weight, context, int(centers.shape[0]), middle)
+    except NonFiniteError:
+        first_bad_cell(x, who)
+        raise
+    return problem, context.move(centers)
+
+
+def predict(problem: Problem, centers: Array, /) -> Array:
+    """Exact labels (n,), int32."""
+    with problem.source.working():
+        relabel(problem, problem.nearest_to(centers))
+    return problem.source.collect("labels")
+
+
+def inertia_of(problem: Problem, centers: Array, /) -> float:
+    """Weighted inertia of the rows under the centers."""
+    with problem.source.working():
+        nearest = problem.nearest_to(centers)
+        relabel(problem, nearest)
+        return inertia(problem, nearest)
+
+
+def distances(problem: Problem, centers: Array, /) -> Array:
+    """Euclidean distances (n, k) in the rows' dtype."""
+    xp = problem.context.xp
+    nearest = problem.nearest_to(centers)
+
+    def task(block: Block) -> None:
+        squared = distances_by_product(block.x, nearest, xp=xp)
+        root = xp.sqrt(squared) / (nearest.scale.before * nearest.scale.after)
+        block.state["distances"] = xp.astype(root, block.x.dtype)
+
+    with problem.source.working():
+        problem.source.map(task)
+    return problem.source.collect("distances")

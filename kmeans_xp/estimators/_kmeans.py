@@ -1,0 +1,383 @@
+"""KMeans: the scikit-learn face of Lloyd's algorithm."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _is_arraylike_not_scalar, check_is_fitted
+
+from .. import _query
+from .._empty import RULES
+from .._solver import Iteration, Result, Rules, Status
+from .._typing import Array
+from .._validation import check_device_word, check_rows, check_same_place
+from ._portable import pack, unpack
+from ._run import (
+    NAMED_STARTS,
+    Place,
+    best_of,
+    draw_seed,
+    place_of,
+    prepare,
+    restarts,
+    start_by,
+)
+
+
+class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+    """K-means clustering of arrays of any array API library, on their own device.
+
+    A drop-in for :class:`sklearn.cluster.KMeans`: rows go to the nearest center, centers to
+    the mean of their rows, until no row changes cluster.  One seed gives one answer: the
+    same labels, centers and inertia, bit for bit, on NumPy, CuPy, torch and JAX.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters and of centers.
+    init : {"k-means++", "random", "random-partition", "k-means||"}, callable or array-like \
+of shape (n_clusters, n_features), default="k-means++"
+        Where the centers start.
+
+        - "k-means++": each center the best of a few rows drawn in proportion to the squared
+          distance to the centers so far [2]_.
+        - "random": different rows, drawn by sample weight.
+        - "random-partition": the means of a random partition of the rows.
+        - "k-means||": few rounds of oversampling, then k-means++ on what they chose [3]_.
+        - array: the centers themselves; a callable gets ``(X, n_clusters, random_state=...)``
+          with X as the user gave it and returns them.
+    n_init : "auto" or int, default="auto"
+        Number of runs, of which the one with the smallest inertia is kept.  "auto" is 1 for
+        "k-means++", "k-means||" and an array, 10 for "random", "random-partition" and a
+        callable.
+    max_iter : int or None, default=300
+        Largest number of iterations of a run; None for no limit.
+    tol : float, default=1e-4
+        A run also ends when the squared movement of the centers is at most ``tol`` times the
+        weighted variance of the features (their average).  0 means: only when no row changes.
+    verbose : int, default=0
+        Print the inertia of each iteration, which costs a pass each.
+    random_state : int, RandomState instance or None, default=None
+        One 64-bit seed is drawn from it.
+    copy_x : bool, default=True
+        For compatibility.  X is never changed, and never copied as long as it is float32 or
+        float64 and stays on its device.
+    algorithm : {"lloyd", "elkan"}, default="lloyd"
+        For compatibility.  Both give the same exact answer; the bounds that skip work are
+        chosen by the library.
+    device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
+        Where the work happens.  None: where X is.  A named device that cannot be used is an
+        error; "auto" takes a GPU if there is one.  Results come back in X's library and on
+        X's device.
+    empty_cluster : {"farthest", "random", "error"}, default="farthest"
+        What happens to a cluster without rows: it takes over the row farthest from its
+        center, its center becomes a random row, or `EmptyClusterError` is raised.
+    callback : callable or None, default=None
+        Called after each iteration with an `Iteration` (number, changed rows, shift, inertia)
+        and the new centers; a true result stops the run.
+
+    Attributes
+    ----------
+    cluster_centers_ : array of shape (n_clusters, n_features)
+        Centers, in X's library, dtype and device (float64 for other dtypes).
+    labels_ : array of shape (n_samples,), int32
+        For each row the nearest of ``cluster_centers_``; the lowest index among equals.
+    inertia_ : float
+        Weighted sum of squared distances of the rows to their centers (WCSS).
+    n_iter_ : int
+        Iterations of the run that was kept.
+    history_ : tuple of Iteration
+        Its iterations.
+    status_ : str
+        Why it ended.
+    device_ : str
+        Where the work happened: "cpu", "cuda:0", ...
+    backend_ : str
+        The array library that did it.
+    kernel_ : str
+        The kernel that did it.
+    n_features_in_ : int
+        Features seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X had string names.
+
+    Raises
+    ------
+    ValueError
+        For parameters, shapes or values that cannot be clustered; the text names them.
+    DeviceError
+        When a device asked for by name cannot be used; the text says what to install.
+    EmptyClusterError
+        With ``empty_cluster="error"``.
+
+    References
+    ----------
+    .. [1] S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28, 1982.
+    .. [2] D. Arthur, S. Vassilvitskii, "k-means++: the advantages of careful seeding",
+           SODA 2007.
+    .. [3] B. Bahmani et al., "Scalable k-means++", PVLDB 5, 2012.
+
+    Examples
+    --------
+    >>>     >>> from kmeans_xp import KMeans
+    >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> model = KMeans(n_clusters=2, random_state=0).fit(X)
+    >>> model.labels_
+    array([0, 0, 0, 1, 1, 1], dtype=int32)
+    >>> model.predict([[0.0, 0], [12, 3]])
+    array([0, 1], dtype=int32)
+    >>> model.cluster_centers_
+    array([[ 1.,  2.],
+           [10.,  2.]])
+    >>> model.inertia_
+    16.0
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "init": [StrOptions(set(NAMED_STARTS)), callable, "array-like"],
+        "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+        "copy_x": ["boolean"],
+        "algorithm": [StrOptions({"lloyd", "elkan"})],
+        "device": [str, None],
+        "empty_cluster": [StrOptions(set(RULES))],
+        "callback": [callable, None],
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        init: Any = "k-means++",
+        n_init: Any = "auto",
+        max_iter: int | None = 300,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: Any = None,
+        copy_x: bool = True,
+        algorithm: str = "lloyd",
+        device: str | None = None,
+        empty_cluster: str = "farthest",
+        callback: Callable[[Iteration, Array], bool | None] | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.random_state = random_state
+        self.copy_x = copy_x
+        self.algorithm = algorithm
+        self.device = device
+        self.empty_cluster = empty_cluster
+        self.callback = callback
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> KMeans:
+        """Compute the clusters.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to cluster, of any array API library.
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, finite and not negative; None is 1 each.  A row of weight 0
+            gets a label and changes nothing else.
+
+        Returns
+        -------
+        self : KMeans
+            The fitted estimator.
+        """
+        check_device_word(self.device)
+        given = X
+        X = check_rows(self, X, reset=True)
+        place = place_of(X, self.device)
+        with place.work.scope():
+            result = self._solve(X, given, sample_weight, place)
+        self._keep(result, place)
+        if result.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt(result.status.value)
+        if result.n_distinct < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({result.n_distinct}) found smaller than "
+                f"n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _solve(self, X: Array, given: Any, sample_weight: Any, place: Place) -> Result:
+        """Prepare the problem and run it from its starts."""
+        random_state = check_random_state(self.random_state)
+        runs = self._runs()
+        problem = prepare(
+            X,
+            sample_weight,
+            place,
+            self.n_clusters,
+            who=type(self).__name__,
+            variance=self.tol > 0,
+        )
+        seed = draw_seed(random_state)
+        starts = start_by(problem, self.init, given, self.n_clusters, seed, random_state)
+        rules = Rules(self.max_iter, float(self.tol), self.empty_cluster, self._observer())
+        announce = print if self.verbose else _silent
+        result = best_of(problem, starts, runs, rules, seed, announce=announce)
+        self.kernel_ = problem.plan.kernel
+        self._middle = tuple(problem.extent.middle.tolist())
+        return result
+
+    def _runs(self) -> int:
+        is_array = not callable(self.init) and _is_arraylike_not_scalar(self.init)
+        runs = restarts(self.init, self.n_init, is_array)
+        if is_array and runs != 1:
+            warnings.warn(
+                "Explicit initial center position passed: performing only one init in "
+                f"{type(self).__name__} instead of n_init={runs}.",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+            return 1
+        if self.algorithm == "elkan" and self.n_clusters == 1:
+            warnings.warn(
+                "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+        return runs
+
+    def _observer(self) -> Callable[[Iteration, Array], bool] | None:
+        if self.callback is None and not self.verbose:
+            return None
+
+        def observe(record: Iteration, centers: Array) -> bool:
+            if self.verbose:
+                print(f"Iteration {record.iteration}, inertia {record.inertia}.")
+            return bool(self.callback is not None and self.callback(record, centers))
+
+        return observe
+
+    def _keep(self, result: Result, place: Place) -> None:
+        self.cluster_centers_ = place.send_home(result.centers)
+        self.labels_ = place.send_home(result.labels)
+        self.inertia_ = result.inertia
+        self.n_iter_ = result.n_iter
+        self.history_ = result.history
+        self.status_ = result.status.value
+        self.device_ = place.work.device_name
+        self.backend_ = place.work.backend
+        self._n_features_out = int(result.centers.shape[0])
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
+        """Fit and return ``labels_``, an int32 array of shape (n_samples,)."""
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
+        """Fit and return the distances of the rows to the centers (see `transform`)."""
+        return self.fit(X, sample_weight=sample_weight).transform(X)
+
+    def predict(self, X: Any) -> Array:
+        """Return the index of the nearest center of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, in the library and on the device of those passed to fit.
+
+        Returns
+        -------
+        labels : array of shape (n_samples,), int32
+            Exact: judged by the float64 distance of the stored values.
+        """
+        X, place = self._rows_of(X, "predict")
+        with place.work.scope():
+            return place.send_home(_query.predict(*self._question(X, None, place)))
+
+    def transform(self, X: Any) -> Array:
+        """Return the Euclidean distance of each row to each center.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, in the library and on the device of those passed to fit.
+
+        Returns
+        -------
+        X_new : array of shape (n_samples, n_clusters), X's dtype
+            Distances, accurate to rounding also far from the origin.
+        """
+        X, place = self._rows_of(X, "transform")
+        with place.work.scope():
+            return place.send_home(_query.distances(*self._question(X, None, place)))
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return minus the weighted sum of squared distances to the nearest centers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, in the library and on the device of those passed to fit.
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            Minus the inertia of X under the fitted centers.
+        """
+        X, place = self._rows_of(X, "score")
+        with place.work.scope():
+            return -_query.inertia_of(*self._question(X, sample_weight, place))
+
+    def _rows_of(self, X: Any, method: str) -> tuple[Array, Place]:
+        check_is_fitted(self)
+        check_same_place(self, X, method)
+        X = check_rows(self, X, reset=False)
+        return X, place_of(X, self.device)
+
+    def _question(self, X: Array, sample_weight: Any, place: Place) -> tuple[Any, Array]:
+        return _query.prepare(
+            X,
+            sample_weight,
+            self.cluster_centers_,
+            self._middle,
+            place.work,
+            who=type(self).__name__,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return pack(state)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(unpack(state))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        return tags
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
