@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._info import info
+    from ._model_file import load_model, save_model
     from ._solver import Iteration, Status
-    from .estimators import KMeans
+    from .estimators import KMeans, k_means, kmeans_plusplus, to_sklearn
     from .exceptions import DeviceError, EmptyClusterError
 
 __version__ = "0.1.0"
@@ -20,6 +22,12 @@ _HOMES = {
     "Iteration": "_solver",
     "KMeans": "estimators",
     "Status": "_solver",
+    "info": "_info",
+    "k_means": "estimators",
+    "kmeans_plusplus": "estimators",
+    "load_model": "_model_file",
+    "save_model": "_model_file",
+    "to_sklearn": "estimators",
 }
 
 __all__ = [
@@ -29,6 +37,12 @@ __all__ = [
     "KMeans",
     "Status",
     "__version__",
+    "info",
+    "k_means",
+    "kmeans_plusplus",
+    "load_model",
+    "save_model",
+    "to_sklearn",
 ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _exact as exact
 from ._backend import to_host
-from ._passes import Training
+from ._problem import Training
 from ._random import Purpose, below
 from ._typing import Array, Block
 

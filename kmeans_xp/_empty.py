@@ -8,10 +8,10 @@ import numpy as np
 
 from . import _exact as exact
 from ._draws import weighted_rows
-from ._passes import Far, Training, as_centers, farthest, host_counts
+from ._passes import Far, Moves, farthest, host_counts, moved_sums
 from ._primitives import Nearest
+from ._problem import Training, as_centers
 from ._random import Purpose
-from ._stats import Stats
 from ._typing import Array, Block
 from .exceptions import EmptyClusterError
 
@@ -82,9 +82,7 @@ def _farthest(problem: Training, nearest: Nearest, totals: Array) -> Repair:
         moves = _match(empty, found, counts)
         if not moves:
             break
-        totals = exact.carry(
-            totals + _relocate(problem, moves, len(counts)).totals, xp=problem.context.xp
-        )
+        totals = exact.carry(totals + _relocate(problem, moves, len(counts)), xp=problem.context.xp)
         moved += len(moves)
     return Repair(totals, recenter(problem, totals, nearest.centers), moved)
 
@@ -101,9 +99,9 @@ def _match(empty: list[int], found: list[Far], counts: list[int]) -> list[tuple[
     return moves
 
 
-def _relocate(problem: Training, moves: list[tuple[Far, int]], n_clusters: int) -> Stats:
+def _relocate(problem: Training, moves: list[tuple[Far, int]], n_clusters: int) -> Array:
     """Give the rows their new labels, and leave the change of the sums."""
-    xp, kernel, ledger = problem.context.xp, problem.kernel, problem.ledger
+    xp = problem.context.xp
     target = {far.row: cluster for far, cluster in moves}
 
     def task(block: Block) -> None:
@@ -117,12 +115,10 @@ def _relocate(problem: Training, moves: list[tuple[Far, int]], n_clusters: int) 
         block.state["labels"] = xp.where(new >= 0, new, block.state["labels"])
 
     problem.source.map(task)
-    rows = problem.source.take(list(target))
-    columns = ledger.columns(rows, problem.source.take_weights(list(target)))
-    labels = [target[far.row] for far, _ in moves] + [far.label for far, _ in moves]
-    sums = kernel.group_sums(
-        xp.concat([columns, -columns], axis=0),
-        exact.to_device(np.asarray(labels, dtype=np.int32), rows, xp=xp),
-        n_clusters,
+    rows = list(target)
+    labels = np.asarray([[far.label for far, _ in moves], list(target.values())], dtype=np.int32)
+    placed = exact.to_device(labels, problem.source.sample, xp=xp)
+    change = Moves(
+        problem.source.take(rows), problem.source.take_weights(rows), placed[0, :], placed[1, :]
     )
-    return Stats(exact.widen(sums, xp=xp), len(moves), 0, xp)
+    return exact.widen(moved_sums(problem, change, n_clusters), xp=xp)

@@ -142,12 +142,11 @@ def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
     return product, error
 
 
-def exact_column_sums(parts: Array, /, *, xp: Namespace) -> Array:
-    """Sum integer-valued float64 ``parts`` (m, c) over their rows, exactly, in int64."""
-    rows = int(parts.shape[0])
-    if rows <= EXACT_ROWS:
-        return xp.astype(xp.sum(parts, axis=0), xp.int64)
-    return xp.sum(xp.astype(parts, xp.int64), axis=0)
+def exact_column_sums(parts: Array, /, *, xp: Namespace, axis: int = 0) -> Array:
+    """Sum integer-valued float64 ``parts`` (2-d) along an axis, exactly, in int64."""
+    if int(parts.shape[axis]) <= EXACT_ROWS:
+        return xp.astype(xp.sum(parts, axis=axis), xp.int64)
+    return xp.sum(xp.astype(parts, xp.int64), axis=axis)
 
 
 def to_device(host: npt.NDArray[np.generic], like: Array, /, *, xp: Namespace) -> Array:

@@ -4,188 +4,125 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from . import _exact as exact
-from ._backend import Context, dtype_name, thread_count, to_host
-from ._kernels import Plan, Shape, load, select
+from ._backend import to_host
 from ._primitives import Nearest, squared_distances
-from ._sources import MemorySource
-from ._stats import Extent, Ledger, Stats, Summary, summarise, survey, weigh
-from ._typing import Array, Block, Kernel, Namespace
+from ._problem import Problem, Training, as_centers
+from ._stats import Stats, weigh
+from ._typing import Array, Block, Namespace
 
 _INERTIA_LIMBS = 2
-_HIGH_OPEN_SHARE = 0.25
+_FEW = 8
 
 
-@dataclass
-class Problem:
-    """Rows made ready for passes: where they come from, the kernel, and where they lie."""
+@dataclass(frozen=True)
+class Moves:
+    """Rows that left one cluster for another; padding rows count for nothing."""
 
-    source: MemorySource
-    kernel: Kernel
-    context: Context
-    plan: Plan
-    extent: Extent
-    first: str
-
-    def nearest_to(self, centers: Array, /) -> Nearest:
-        """Prepare the question which of ``centers`` is nearest."""
-        xp, extent = self.context.xp, self.extent
-        host = to_host(centers).astype(np.float64)
-        middle = extent.middle
-        if self.first == "float32":
-            # rounded here, so that float32 rows lose nothing by the shift
-            middle = middle.astype(np.float32).astype(np.float64)
-            extent = replace(extent, middle=middle)
-        nearest = Nearest(
-            centers=centers,
-            shift=exact.to_device(middle, centers, xp=xp),
-            scale=extent.scale_for(host),
-            reach=extent.reach_for(host),
-            first=self.first,
-        )
-        if self.first != "exact":
-            # built here, not by the first of several threads
-            nearest.rung(self.first, xp=xp)
-        return nearest
-
-    def learn(self, open_rows: int) -> None:
-        """Start at the next precision when the first one leaves many rows open."""
-        if self.first == "float32" and open_rows > _HIGH_OPEN_SHARE * self.source.n_rows:
-            self.first = "float64"
+    x: Array
+    weight: Array | None
+    before: Array
+    after: Array
+    counts: Array | None = None  # 0.0 for padding
 
 
-@dataclass
-class Training(Problem):
-    """A problem whose centers are sought: with the ledger that turns sums into centers."""
+@dataclass(frozen=True)
+class _Swept:
+    """What a block leaves: its own sums, or its few moved rows for one sum over all."""
 
-    summary: Summary
-    ledger: Ledger
-    dtype: str
-
-    def over(self, x: Array, weight: Array, n_clusters: int, /) -> Training:
-        """The same question about other rows on the same device."""
-        return training_problem(x, weight, self.context, n_clusters)
-
-
-def training_problem(
-    x: Array,
-    weight: Array | None,
-    context: Context,
-    n_clusters: int,
-    *,
-    variance: bool = False,
-    plan: Plan | None = None,
-) -> Training:
-    """Take the statistics pass over rows in memory and set up what a fit needs."""
-    plan, source = _open(x, weight, context, n_clusters, plan)
-    dtype = dtype_name(x)
-    with source.working():
-        summary = summarise(source, dtype, weighted=weight is not None, variance=variance)
-    return Training(
-        source,
-        load(plan, context),
-        context,
-        plan,
-        summary.extent,
-        plan.first,
-        summary,
-        Ledger(summary, x, context.xp),
-        dtype,
-    )
-
-
-def query_problem(
-    x: Array,
-    weight: Array | None,
-    context: Context,
-    n_clusters: int,
-    middle: Sequence[float],
-    *,
-    plan: Plan | None = None,
-) -> Problem:
-    """Set up questions about known centers: predict and score."""
-    plan, source = _open(x, weight, context, n_clusters, plan)
-    with source.working():
-        extent = survey(source, np.asarray(middle, dtype=np.float64))
-    return Problem(source, load(plan, context), context, plan, extent, plan.first)
-
-
-def _open(
-    x: Array, weight: Array | None, context: Context, n_clusters: int, plan: Plan | None
-) -> tuple[Plan, MemorySource]:
-    if plan is None:
-        plan = select(
-            Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x)),
-            backend=context.backend,
-            threads=thread_count(),
-            float32_products=context.float32_products_are_exact,
-        )
-    return plan, MemorySource(x, weight, context, plan.block_rows, plan.threads)
+    changed: int
+    open_rows: int
+    sums: Array | None = None
+    moves: Moves | None = None
 
 
 def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
     """Assign every row, remember its label, and leave what changed."""
+    xp = problem.context.xp
 
-    def task(block: Block) -> Stats | None:
+    def task(block: Block) -> _Swept:
         labels, open_rows = problem.kernel.assign(block.x, nearest)
         before = block.state.get("labels")
         block.state["labels"] = labels
-        return _difference(problem, block, before, labels, n_clusters, open_rows)
+        return _swept(problem, block, before, labels, n_clusters, open_rows)
 
-    return total_stats(problem, problem.source.map(task), n_clusters)
-
-
-def total_stats(problem: Training, parts: list[Stats | None], n_clusters: int, /) -> Stats:
-    """Add up the parts; None stands for a block in which nothing changed."""
-    found = [part for part in parts if part is not None]
-    if not found:
-        return zero_stats(problem, n_clusters)
-    total, *rest = found
-    for part in rest:
-        total = total + part
-    return total
-
-
-def zero_stats(problem: Training, n_clusters: int, /) -> Stats:
-    xp, device = problem.context.xp, problem.context.device
-    shape = (2, n_clusters, problem.ledger.n_columns)
-    return Stats(xp.zeros(shape, dtype=xp.int64, device=device), 0, 0, xp)
+    parts = problem.source.map(task)
+    totals = [exact.widen(part.sums, xp=xp) for part in parts if part.sums is not None]
+    moves = [part.moves for part in parts if part.moves is not None]
+    if moves:
+        totals.append(exact.widen(moved_sums(problem, _gather(moves, xp), n_clusters), xp=xp))
+    if not totals:
+        shape = (2, n_clusters, problem.ledger.n_columns)
+        totals = [xp.zeros(shape, dtype=xp.int64, device=problem.context.device)]
+    return Stats(
+        exact.add_up(totals, xp=xp),
+        sum(part.changed for part in parts),
+        sum(part.open_rows for part in parts),
+    )
 
 
-def _difference(
+def _swept(
     problem: Training,
     block: Block,
     before: Array | None,
     labels: Array,
     n_clusters: int,
     open_rows: int,
-) -> Stats | None:
-    """Exact sums of the rows that changed: added to their new cluster, taken from the old."""
-    xp, ledger, kernel = problem.context.xp, problem.ledger, problem.kernel
+) -> _Swept:
+    xp = problem.context.xp
     if before is None:
-        columns = ledger.columns(block.x, block.weight)
-        sums = kernel.group_sums(columns, labels, n_clusters)
-        return Stats(exact.widen(sums, xp=xp), _carrying(block, None, xp), open_rows, xp)
+        columns = problem.ledger.columns(block.x, block.weight)
+        sums = problem.kernel.group_sums(columns, labels, n_clusters)
+        return _Swept(_carrying(block, None, xp), open_rows, sums)
     moved = labels != before
-    count = int(xp.sum(xp.astype(moved, xp.int64)))
+    count = int(xp.count_nonzero(moved))
     if count == 0:
-        return None
-    rows, valid = kernel.compress(moved, count)
-    weight = None if block.weight is None else xp.take(block.weight, rows)
-    columns = ledger.columns(xp.take(block.x, rows, axis=0), weight)
-    if valid is not None:
-        columns = columns * xp.astype(valid, xp.float64)[:, None]
-    sums = kernel.group_sums(
+        return _Swept(0, open_rows)
+    changed = count if block.weight is None else _carrying(block, moved, xp)
+    rows, valid = problem.kernel.compress(moved, count)
+    moves = Moves(
+        xp.take(block.x, rows, axis=0),
+        None if block.weight is None else xp.take(block.weight, rows),
+        xp.take(before, rows),
+        xp.take(labels, rows),
+        None if valid is None else xp.astype(valid, xp.float64),
+    )
+    if count * _FEW > block.n_rows:
+        return _Swept(changed, open_rows, moved_sums(problem, moves, n_clusters))
+    return _Swept(changed, open_rows, moves=moves)
+
+
+def moved_sums(problem: Training, moves: Moves, n_clusters: int, /) -> Array:
+    """Exact change of the sums: each row added to its new cluster, taken from its old."""
+    xp = problem.context.xp
+    columns = problem.ledger.columns(moves.x, moves.weight)
+    if moves.counts is not None:
+        columns = columns * moves.counts[:, None]
+    return problem.kernel.group_sums(
         xp.concat([columns, -columns], axis=0),
-        xp.concat([xp.take(labels, rows), xp.take(before, rows)]),
+        xp.concat([moves.after, moves.before]),
         n_clusters,
     )
-    changed = count if weight is None else _carrying(block, moved, xp)
-    return Stats(exact.widen(sums, xp=xp), changed, open_rows, xp)
+
+
+def _gather(moves: Sequence[Moves], xp: Namespace) -> Moves:
+    if len(moves) == 1:
+        return moves[0]
+
+    def joined(parts: list[Array | None]) -> Array | None:
+        return None if any(part is None for part in parts) else xp.concat(parts, axis=0)
+
+    padded = any(m.counts is not None for m in moves)
+    counts = [xp.astype(m.after >= 0, xp.float64) if m.counts is None else m.counts for m in moves]
+    return Moves(
+        xp.concat([m.x for m in moves], axis=0),
+        joined([m.weight for m in moves]),
+        xp.concat([m.before for m in moves]),
+        xp.concat([m.after for m in moves]),
+        xp.concat(counts) if padded else None,
+    )
 
 
 def _carrying(block: Block, chosen: Array | None, xp: Namespace) -> int:
@@ -194,7 +131,7 @@ def _carrying(block: Block, chosen: Array | None, xp: Namespace) -> int:
         return block.n_rows
     positive = block.weight > 0.0
     positive = positive if chosen is None else positive & chosen
-    return int(xp.sum(xp.astype(positive, xp.int64)))
+    return int(xp.count_nonzero(positive))
 
 
 def relabel(problem: Problem, nearest: Nearest, /) -> None:
@@ -284,10 +221,6 @@ def farthest(problem: Training, nearest: Nearest, count: int, /) -> list[Far]:
     return found[:count]
 
 
-def as_centers(means: Array, problem: Training, /) -> Array:
-    """Round float64 means once to the dtype of the results."""
-    return problem.context.xp.astype(means, getattr(problem.context.xp, problem.dtype))
-
-
 def host_counts(problem: Training, totals: Array, /) -> list[int]:
+    """Rows with a positive weight in each cluster."""
     return [int(count) for count in to_host(problem.ledger.counts(totals))]

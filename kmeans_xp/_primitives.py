@@ -6,26 +6,30 @@ features, one IEEE operation at a time, so that its bits are the same on every l
 
 Screening.  Labels are found by a matrix product and proven by a bound.  With a shift t,
 x' = x - t, c' = c - t, half the squared distance is |x'|^2 / 2 + s_j with
-s_j = |c'_j|^2 / 2 - x'.c'_j, and one product of the augmented rows [x', |x'|, 1] and
-centers [-c', -theta |c'|, (1 - theta) |c'|^2 / 2] gives L_j = s_j - E_j, where
-E_j = theta (|x'| |c'_j| + |c'_j|^2 / 2).  Let u be the unit roundoff of the product
-(twice that of the format for hardware that truncates), d the features.
+s_j = |c'_j|^2 / 2 - x'.c'_j, and one product and one addition give
+L_j = (1/2 - theta) |c'_j|^2 - x'.c'_j, which is s_j - theta |c'_j|^2 but for rounding.
+Let u be the unit roundoff of the product (twice that of the format for hardware that
+truncates), d the number of features, and e = (ceil(log2 d) + 4) u64.
 
-* x' and c' are correct to u a component; the norms to (d/2 + 2) u, |c'|^2 to 2 u.
-* A dot product of d + 2 terms errs by at most g = (d+2) u / (1 - (d+2) u) times the sum
-  of magnitudes, in any order, fused or not.  All told the computed L_j errs by at most
-  theta' (|x'| |c'_j| + |c'_j|^2 / 2) with theta' = 1.02 (d + 5) u while (d+8) u < 0.0025.
-* The canonical distance itself errs by e = (ceil(log2 d) + 4) u64, relatively, and
-  D^2 / 2 <= |x'|^2 + |c'_j|^2.
+* x' and c' are correct to u a component, |c'_j|^2 to 2 u, |x'|^2 to (d + 2) u.
+* A dot product of d terms errs by at most d u / (1 - d u) times the sum of magnitudes, in
+  any order, fused or not; the bias, its addition and the sum round three times more.  All
+  told the computed L_j errs by at most theta' (|x'| |c'_j| + |c'_j|^2 / 2), with
+  theta' = 1.02 (d + 8) u while (d + 8) u < 0.0025.
+* The canonical distance errs by e relatively, and D^2 / 2 <= |x'|^2 + |c'_j|^2.
 * Gradual or flushed underflow adds eta = tiny (4 d + 16) (1 + max|x'| + max|c'|).
 
-Take theta = 1.05 (d + 16 + 2 (ceil(log2 d) + 4)) u, which covers theta' + 2 e.  For the
-winner j* of min L the canonical half distance is at most
-|x'|^2/2 + L* + 2 theta (|x'| r + r^2/2) + e |x'|^2 + eta with r = |c'_j*|, and for a loser at least
-|x'|^2/2 + L_j - e |x'|^2 - eta.  Since D_j*^2 <= |x'|^2 + 2 L* + 4 theta (|x'| r + r^2/2) and
-r <= |x'| + D_j*, r is at most R = 1.25 (|x'| + sqrt(max(0, |x'|^2 + 2 L*))).  So every
-center with L_j > L* + 2 theta (|x'| R + R^2/2) + 2 e |x'|^2 + 2 eta is provably not the
-nearest; a row that excludes all centers but one is done, the others go to the next rung.
+Take theta = 1.05 (d + 16 + 2 (ceil(log2 d) + 4)) u, which covers theta' + 2 e.  A loser's
+canonical half distance is at least |x'|^2/2 + L_j - theta |x'|^2 / 2 - e |x'|^2 - eta, because
+|x'| |c'_j| <= (|x'|^2 + |c'_j|^2) / 2 and L_j holds theta |c'_j|^2 back.  That of the winner j*
+of min L, with r = |c'_j*|, is at most
+|x'|^2/2 + L* + theta (|x'| r + 3 r^2 / 2) + e |x'|^2 + eta.  Since
+D_j*^2 <= |x'|^2 + 2 L* + theta (2 |x'| r + 3 r^2) and r <= |x'| + D_j*, r is at most
+R = 1.25 (|x'| + sqrt(max(0, T))) with T = |x'|^2 + 2 L*; and R^2 <= 3.125 (|x'|^2 + |T|).
+So every center with
+L_j > L* + theta (|x'|^2 / 2 + |x'| R + 3 R^2 / 2) + 2 e |x'|^2 + 2 eta, which is at most
+L* + theta (7.25 |x'|^2 + 6.25 |T|) + 2 e |x'|^2 + 2 eta, is provably not the nearest; a row
+that excludes all centers but one is done, the others go to the next rung.
 """
 
 from __future__ import annotations
@@ -68,26 +72,27 @@ class Scale:
         return cls(before, math.ldexp(1.0 / before, -exponent))
 
 
-def halving_sum(a: Array, /) -> Array:
-    """Add up the last axis by folding it in halves: one fixed order of additions."""
-    width = int(a.shape[-1])
+def halving_sum(a: Array, /, *, xp: Namespace, axis: int = -1) -> Array:
+    """Add up an axis (-1 or -2) by folding it in halves: one fixed order of additions."""
+    after = (slice(None),) * (-1 - axis)
+    width = int(a.shape[axis])
     while width > 1:
         half = (width + 1) // 2
-        folded = a[..., : width - half] + a[..., half:width]
+        folded = a[(..., slice(0, width - half), *after)] + a[(..., slice(half, width), *after)]
         if width % 2:
             # the middle column waits for the next fold
-            middle = a[..., width - half : half]
-            a = array_api_compat.array_namespace(a).concat([folded, middle], axis=-1)
-        else:
-            a = folded
-        width = half
-    return a[..., 0]
+            middle = a[(..., slice(width - half, half), *after)]
+            folded = xp.concat([folded, middle], axis=axis)
+        a, width = folded, half
+    return a[(..., 0, *after)]
 
 
-def squared_distances(x: Array, centers: Array, scale: Scale, /, *, xp: Namespace) -> Array:
-    """Canonical squared distances in units of ``scale``; the last axis holds features.
+def squared_distances(
+    x: Array, centers: Array, scale: Scale, /, *, xp: Namespace, axis: int = -1
+) -> Array:
+    """Canonical squared distances in units of ``scale``; ``axis`` holds the features.
 
-    The other axes broadcast: (m, d) with (m, d) pairs rows, (m, 1, d) with (k, d) crosses them.
+    The other axes broadcast: (m, d) with (m, d) pairs rows, (m, d) with (k, 1, d) crosses them.
     """
     x = xp.astype(x, xp.float64, copy=False)
     centers = xp.astype(centers, xp.float64, copy=False)
@@ -96,15 +101,16 @@ def squared_distances(x: Array, centers: Array, scale: Scale, /, *, xp: Namespac
     difference = x - centers
     if scale.after != 1.0:
         difference = difference * scale.after
-    return halving_sum(difference * difference)
+    return halving_sum(difference * difference, xp=xp, axis=axis)
 
 
 @dataclass
 class Rung:
     """The centers made ready for a product in one precision."""
 
-    augmented: Array  # (k, d + 2)
-    shift: Array  # (d,)
+    weights: Array  # (k, d), -c'
+    bias: Array  # (k,), (1/2 - theta) |c'|^2; infinite for a center that repeats another
+    shift: Array | None  # (d,); None for no shift
     scale: float
     theta: float
     canonical: float
@@ -116,7 +122,7 @@ class Nearest:
     """The question "which center is nearest?", prepared once a sweep for all blocks."""
 
     centers: Array  # (k, d), as stored
-    shift: Array  # (d,) float64, any point amid the data: it decides speed, never labels
+    shift: Array | None  # (d,) float64, a point amid the data: it decides speed, never labels
     scale: Scale
     reach: float  # largest |x - shift| of a component, for the underflow term
     first: str  # dtype name of the first product; "exact" skips products
@@ -137,21 +143,22 @@ def _build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace) -> Rung:
     unit = UNIT_ROUNDOFF[dtype]
     digits = max(1, features).bit_length() + 4
     theta = 1.05 * (features + 16 + 2 * digits) * unit
-    shift = xp.astype(nearest.shift, work)
     factor = _product_scale(nearest.reach)
     centers = xp.astype(nearest.centers, xp.float64, copy=False)
-    moved = (centers - xp.astype(shift, xp.float64)) * factor
-    squares = xp.sum(moved * moved, axis=1)
-    norms = xp.sqrt(squares)
-    bias = xp.where(
-        _repeats(nearest.centers, xp=xp),
-        xp.full_like(squares, float("inf")),
-        (0.5 - 0.5 * theta) * squares,
-    )
-    augmented = xp.concat([-moved, (-theta * norms)[:, None], bias[:, None]], axis=1)
+    shift = None
+    if nearest.shift is not None:
+        shift = xp.astype(nearest.shift, work)
+        centers = centers - xp.astype(shift, xp.float64)
+    centers = centers * -factor
+    squares = xp.sum(centers * centers, axis=1)
+    bias = (0.5 - theta) * squares
+    if int(centers.shape[0]) > 1:
+        repeats = _repeats(nearest.centers, xp=xp)
+        bias = xp.where(repeats, xp.full_like(bias, float("inf")), bias)
     reach = nearest.reach * factor * math.sqrt(features)
     return Rung(
-        augmented=xp.astype(augmented, work),
+        weights=xp.astype(centers, work),
+        bias=xp.astype(bias, work),
         shift=shift,
         scale=factor,
         theta=theta,
@@ -177,7 +184,7 @@ def _repeats(centers: Array, /, *, xp: Namespace) -> Array:
     device = array_api_compat.device(centers)
     weights = xp.arange(1, features + 1, dtype=xp.float64, device=device)
     wide = xp.astype(centers, xp.float64, copy=False)
-    key = halving_sum(wide / xp.sqrt(weights + 1.0))
+    key = halving_sum(wide / xp.sqrt(weights + 1.0), xp=xp)
     order = xp.argsort(key, stable=True)
     ordered = xp.take(centers, order, axis=0)
     same = xp.all(ordered[1:, :] == ordered[: count - 1, :], axis=1)
@@ -185,16 +192,20 @@ def _repeats(centers: Array, /, *, xp: Namespace) -> Array:
     return xp.take(same, xp.argsort(order))
 
 
+def cross_distances(x: Array, centers: Array, scale: Scale, /, *, xp: Namespace) -> Array:
+    """Canonical squared distances (k, m) of all rows to all centers."""
+    return squared_distances(x[None, :, :], centers[:, None, :], scale, xp=xp)
+
+
 def screen(x: Array, rung: Rung, /, *, xp: Namespace) -> tuple[Array, Array]:
-    """Lower bounds L (m, k) and the half squared norms |x'|^2 / 2 (m,) of the shifted rows."""
-    work = rung.augmented.dtype
-    moved = xp.astype(x, work, copy=False) - rung.shift
+    """Lower bounds L (k, m) and half the squared norms |x'|^2 / 2 (m,) of the shifted rows."""
+    moved = xp.astype(x, rung.weights.dtype, copy=False)
+    if rung.shift is not None:
+        moved = moved - rung.shift
     if rung.scale != 1.0:
         moved = moved * rung.scale
-    squares = xp.sum(moved * moved, axis=1)
-    extra = xp.stack([xp.sqrt(squares), xp.ones_like(squares)], axis=1)
-    lower = xp.matmul(xp.concat([moved, extra], axis=1), rung.augmented.T)
-    return lower, 0.5 * squares
+    lower = xp.matmul(rung.weights, moved.T) + rung.bias[:, None]
+    return lower, 0.5 * xp.sum(moved * moved, axis=1)
 
 
 _CANCELLED = 2.0**-20
@@ -208,8 +219,11 @@ def distances_by_product(x: Array, nearest: Nearest, /, *, xp: Namespace) -> Arr
     """
     scale = nearest.scale
     unscaled = scale.before * scale.after
-    rows = (xp.astype(x, xp.float64, copy=False) - nearest.shift) * unscaled
-    centers = (xp.astype(nearest.centers, xp.float64, copy=False) - nearest.shift) * unscaled
+    rows = xp.astype(x, xp.float64, copy=False)
+    centers = xp.astype(nearest.centers, xp.float64, copy=False)
+    if nearest.shift is not None:
+        rows, centers = rows - nearest.shift, centers - nearest.shift
+    rows, centers = rows * unscaled, centers * unscaled
     norms = xp.sum(rows * rows, axis=1)[:, None] + xp.sum(centers * centers, axis=1)[None, :]
     squared = norms - 2.0 * xp.matmul(rows, centers.T)
     close = ~(squared > _CANCELLED * norms)
@@ -227,26 +241,24 @@ def distances_by_product(x: Array, nearest: Nearest, /, *, xp: Namespace) -> Arr
 
 def exclusion_threshold(best: Array, half: Array, rung: Rung, /, *, xp: Namespace) -> Array:
     """The L above which a center is provably not the nearest (see the module's doc)."""
-    norm = xp.sqrt(2.0 * half)
-    spread = 2.0 * (half + best)
-    reach = 1.25 * (norm + xp.sqrt(xp.where(spread > 0.0, spread, xp.zeros_like(spread))))
-    slack = (2.0 * rung.theta) * (reach * (norm + 0.5 * reach)) + (8.0 * rung.canonical) * half
-    return best + slack + 2.0 * rung.underflow
+    slack = (14.5 * rung.theta + 4.0 * rung.canonical) * half
+    slack = slack + (12.5 * rung.theta) * xp.abs(half + best)
+    return best + (slack + 2.0 * rung.underflow)
 
 
 def candidates(x: Array, rung: Rung, /, *, xp: Namespace) -> Array:
     """Mark the centers (m, k) that the product cannot exclude; at least one a row."""
     lower, half = screen(x, rung, xp=xp)
-    best = xp.min(lower, axis=1)
-    near = lower <= exclusion_threshold(best, half, rung, xp=xp)[:, None]
-    return near | ~xp.any(near, axis=1)[:, None]
+    best = xp.min(lower, axis=0)
+    near = lower <= exclusion_threshold(best, half, rung, xp=xp)[None, :]
+    return (near | ~xp.any(near, axis=0)[None, :]).T
 
 
 def assign(x: Array, nearest: Nearest, /, *, xp: Namespace) -> tuple[Array, int]:
     """Exact labels: products first, then the canonical distance for what they leave open."""
     if nearest.first == "exact":
-        distances = squared_distances(x[:, None, :], nearest.centers, nearest.scale, xp=xp)
-        return xp.astype(xp.argmin(distances, axis=1), xp.int32), 0
+        distances = cross_distances(x, nearest.centers, nearest.scale, xp=xp)
+        return xp.astype(xp.argmin(distances, axis=0), xp.int32), 0
     return _climb(x, nearest, nearest.ladder(), xp=xp)
 
 
@@ -290,11 +302,11 @@ def _first_true(mask: Array, /, *, xp: Namespace) -> Array:
 def compress(mask: Array, count: int, /, *, xp: Namespace) -> tuple[Array, Array | None]:
     """Positions of the true entries without a data-dependent shape.
 
-    The result is padded to a power of two, so that libraries which compile for each shape
+    The result is padded to a power of four, so that libraries which compile for each shape
     meet few shapes; the second array marks the positions that count.
     """
     device = array_api_compat.device(mask)
-    padded = min(1 << max(count - 1, 0).bit_length(), int(mask.shape[0]))
+    padded = min(max(64, 4 ** -(-(count - 1).bit_length() // 2)), int(mask.shape[0]))
     running = xp.cumulative_sum(xp.astype(mask, xp.int64))
     ranks = xp.arange(1, padded + 1, dtype=xp.int64, device=device)
     positions = xp.searchsorted(running, xp.where(ranks > count, count, ranks))

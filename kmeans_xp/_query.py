@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._backend import Context
-from ._passes import Problem, inertia, query_problem, relabel
+from ._passes import inertia, relabel
 from ._primitives import distances_by_product
+from ._problem import Problem, query_problem
 from ._stats import NonFiniteError
 from ._typing import Array, Block
 from ._validation import check_weight, first_bad_cell
@@ -30,7 +31,9 @@ def prepare(
     except NonFiniteError:
         first_bad_cell(x, who)
         raise
-    return problem, context.move(centers)
+    centers = context.move(centers)
+    problem.cover(centers)
+    return problem, centers
 
 
 def predict(problem: Problem, centers: Array, /) -> Array:

@@ -44,8 +44,9 @@ def _finalise(bits: int) -> int:
 
 def below(bound: int, *key: int) -> int:
     """Draw an integer in [0, bound) from 128 keyed bits (bias under bound / 2**128)."""
-    bits = (mix(*key, 0) << 64) | mix(*key, 1)
-    return (bits * bound) >> 128
+    state = mix(*key)
+    high, low = (_finalise((state + step * _GAMMA) & _WORD) for step in (1, 2))
+    return (((high << 64) | low) * bound) >> 128
 
 
 def row_bits(start: int, count: int, like: Array, /, *key: int, xp: Namespace) -> Array:

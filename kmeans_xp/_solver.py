@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from ._backend import to_host
 from ._empty import repair
 from ._exact import carry
-from ._passes import Training, inertia, relabel, sweep, used_clusters
+from ._passes import inertia, relabel, sweep, used_clusters
 from ._primitives import Scale, halving_sum, squared_distances
+from ._problem import Training
 from ._typing import Array, Namespace
 
 
@@ -93,6 +94,7 @@ def lloyd(problem: Training, centers: Array, rules: Rules, seed: int, /) -> Resu
     Source: S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory, 1982.
     """
     problem.source.forget()
+    problem.cover(centers)
     state = _State(centers, None)
     tolerance = rules.tol * problem.summary.variance
     try:
@@ -145,6 +147,7 @@ def _verdict(rules: Rules, record: Iteration, is_small: bool, stop: bool) -> Sta
 
 def _finish(problem: Training, state: _State) -> Result:
     """Labels and inertia that belong to the final centers."""
+    problem.cover(state.centers)
     nearest = problem.nearest_to(state.centers)
     assert state.status is not None
     if state.status is not Status.CONVERGED:
@@ -163,7 +166,7 @@ def _finish(problem: Training, state: _State) -> Result:
 
 def squared_shift(before: Array, after: Array, scale: Scale, /, *, xp: Namespace) -> float:
     """Summed squared movement of the centers, in units of the scale squared."""
-    return float(to_host(halving_sum(squared_distances(before, after, scale, xp=xp))))
+    return float(to_host(halving_sum(squared_distances(before, after, scale, xp=xp), xp=xp)))
 
 
 def _unscaled_root(squared: float, scale: Scale) -> float:

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import numpy as np
+
 from ._backend import Context, one_blas_thread
+from ._exact import to_device
 from ._typing import Array, Block, T
 
 
@@ -40,6 +43,11 @@ class MemorySource:
             for start, stop in _spans(self.n_rows, block_rows)
         ]
 
+    @property
+    def sample(self) -> Array:
+        """Some array of the source: new arrays go to its device."""
+        return self._x
+
     @contextmanager
     def working(self) -> Iterator[None]:
         """Hold the threads for the length of a fit."""
@@ -60,15 +68,17 @@ class MemorySource:
         return list(self._pool.map(task, self.blocks))
 
     def take(self, rows: Sequence[int]) -> Array:
-        """Rows by number, one slice each: no index array has to travel to the device."""
-        return self.xp.concat([self._x[row : row + 1, :] for row in rows], axis=0)
+        """The named rows as one array."""
+        return self.xp.take(self._x, self._positions(rows), axis=0)
 
     def take_weights(self, rows: Sequence[int]) -> Array | None:
         """The weights of the named rows, if there are weights."""
-        weight = self._weight
-        if weight is None:
+        if self._weight is None:
             return None
-        return self.xp.concat([weight[row : row + 1] for row in rows])
+        return self.xp.take(self._weight, self._positions(rows))
+
+    def _positions(self, rows: Sequence[int]) -> Array:
+        return to_device(np.asarray(rows, dtype=np.int64), self._x, xp=self.xp)
 
     def collect(self, name: str) -> Array:
         parts = [block.state[name] for block in self.blocks]

@@ -29,25 +29,35 @@ class Extent:
     high: Host
     middle: Host  # any point amid them: products shift by it, labels do not depend on it
 
-    def scale_for(self, centers: Host) -> Scale:
-        """Scale for distances between these rows and some centers."""
-        low, high = self._with(centers)
-        return Scale.of_range(
-            float(np.max(high * 0.5 - low * 0.5)), float(max(np.max(high), -np.min(low)))
+    def including(self, points: Host | None) -> Extent:
+        """The extent of these rows and some points."""
+        if points is None:
+            return self
+        return Extent(
+            np.minimum(self.low, points.min(axis=0)),
+            np.maximum(self.high, points.max(axis=0)),
+            self.middle,
         )
 
-    def reach_for(self, centers: Host) -> float:
-        """Largest component of rows and centers, measured from the middle."""
-        low, high = self._with(centers)
+    def scale(self) -> Scale:
+        """Scale of canonical distances."""
+        half = float(np.max(self.high * 0.5 - self.low * 0.5))
+        return Scale.of_range(half, self._largest)
+
+    def reach(self, shift: Host | None) -> float:
+        """Largest component after the shift; means may leave the range by a rounding."""
+        middle = np.zeros_like(self.middle) if shift is None else shift
         with np.errstate(over="ignore"):
-            reach = np.max(np.maximum(high - self.middle, self.middle - low))
-        return float(min(reach, 1e308))
+            reach = float(np.max(np.maximum(self.high - middle, middle - self.low)))
+        return min(1.001 * reach, 1e308)
 
-    def _with(self, centers: Host) -> tuple[Host, Host]:
-        return (
-            np.minimum(self.low, centers.min(axis=0)),
-            np.maximum(self.high, centers.max(axis=0)),
-        )
+    def shift(self) -> Host | None:
+        """The middle, unless the rows lie about the origin anyway: then none is needed."""
+        return None if self._largest <= 2.0 * self.reach(self.middle) else self.middle
+
+    @property
+    def _largest(self) -> float:
+        return float(max(np.max(self.high), -np.min(self.low)))
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,8 @@ def summarise(source: Source, dtype: str, *, weighted: bool, variance: bool = Fa
         default=1,
     )
     return Summary(
-        Extent(ranges.low, ranges.high, mean),
+        # rounded, so that rows of this dtype lose nothing by the shift
+        Extent(ranges.low, ranges.high, mean.astype(dtype).astype(np.float64)),
         _variance(source, mean, ranges, weight) if variance else 0.0,
         ranges.n_positive,
         exact.Grid(one_limb.exponents, limbs),
@@ -232,15 +243,6 @@ class Stats:
     totals: Array
     changed: int
     open_rows: int
-    xp: Namespace
-
-    def __add__(self, other: Stats) -> Stats:
-        return Stats(
-            exact.carry(self.totals + other.totals, xp=self.xp),
-            self.changed + other.changed,
-            self.open_rows + other.open_rows,
-            self.xp,
-        )
 
 
 class Ledger:

@@ -62,6 +62,14 @@ class Kernel(Protocol):
         """Exact labels (int32) of the rows, and how many the first product left open."""
         ...
 
+    def distances(self, x: Array, centers: Array, scale: Any, /) -> Array:
+        """Canonical squared distances (k, m) of all rows to all centers."""
+        ...
+
+    def screen(self, x: Array, rung: Any, /) -> tuple[Array, Array]:
+        """Lower bounds (k, m) by a product, and half the squared norms (m,); see `_primitives`."""
+        ...
+
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         """Exact sums (int64) of integer-valued float64 rows by label."""
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,8 +12,9 @@ from .._backend import numpy_context
 from .._exact import EXACT_ROWS
 from .._typing import Array
 
-_SCORE_BYTES = 1 << 20
+_SCORE_BYTES = 1 << 21
 _SPARSE_FROM = 2048
+_CROSS_VALUES = 1 << 16
 
 
 class NumpyKernel:
@@ -24,27 +27,44 @@ class NumpyKernel:
 
     def assign(self, x: Array, nearest: p.Nearest, /) -> tuple[Array, int]:
         if nearest.first == "exact":
-            return p.assign(x, nearest, xp=self._xp)
+            distances = self.distances(x, nearest.centers, nearest.scale)
+            return distances.argmin(axis=0).astype(np.int32), 0
         return self._climb(x, nearest, nearest.ladder())
 
     def _climb(self, x: Array, nearest: p.Nearest, ladder: list[str]) -> tuple[Array, int]:
         rung = nearest.rung(ladder[0], xp=self._xp)
         labels = np.empty(x.shape[0], dtype=np.int32)
-        step = max(64, _SCORE_BYTES // (rung.augmented.dtype.itemsize * rung.augmented.shape[0]))
-        total = 0
+        step = max(64, _SCORE_BYTES // (rung.weights.itemsize * rung.weights.shape[0]))
+        last = len(ladder) == 1
+        unsure, marks = [], []
         for start in range(0, x.shape[0], step):
-            rows = x[start : start + step]
-            part = labels[start : start + step]
-            near, unsure = _certify(rows, rung, part)
-            if unsure.size == 0:
-                continue
-            total += unsure.size
-            few = rows[unsure]
-            if len(ladder) > 1:
-                part[unsure] = self._climb(few, nearest, ladder[1:])[0]
-            else:
-                part[unsure] = p.resolve(few, near[:, unsure].T, nearest, xp=self._xp)
-        return labels, total
+            near, rows = _certify(x[start : start + step], rung, labels[start : start + step])
+            if rows.size:
+                unsure.append(rows + start)
+                if last:
+                    marks.append(near[:, rows].T)
+        if not unsure:
+            return labels, 0
+        rows = np.concatenate(unsure)
+        if last:
+            labels[rows] = p.resolve(x[rows], np.concatenate(marks), nearest, xp=self._xp)
+        else:
+            labels[rows], _ = self._climb(x[rows], nearest, ladder[1:])
+        return labels, rows.size
+
+    def distances(self, x: Array, centers: Array, scale: p.Scale, /) -> Array:
+        """Rows laid out by feature, so that every operation runs along contiguous rows."""
+        out = np.empty((centers.shape[0], x.shape[0]))
+        step = max(256, _CROSS_VALUES // (centers.shape[0] * x.shape[1]))
+        for start in range(0, x.shape[0], step):
+            rows = np.ascontiguousarray(x[start : start + step].T, dtype=np.float64)
+            out[:, start : start + step] = p.squared_distances(
+                rows, centers[:, :, None], scale, xp=self._xp, axis=-2
+            )
+        return out
+
+    def screen(self, x: Array, rung: p.Rung, /) -> tuple[Array, Array]:
+        return _screen(x, rung)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         """Sparse product of at most 4096 rows at a time: exact in float64."""
@@ -72,24 +92,31 @@ def _certify(
     One small product of the marks gives how many centers are left and, where it is one,
     its index (both are whole numbers far below 2**24, so float32 holds them).
     """
-    work = rung.augmented.dtype
-    features = x.shape[1]
-    moved = np.empty((x.shape[0], features + 2), dtype=work)
-    values = moved[:, :features]
-    np.subtract(x, rung.shift, out=values, casting="same_kind")
-    if rung.scale != 1.0:
-        values *= work.type(rung.scale)
-    half = np.einsum("ij,ij->i", values, values)
-    np.sqrt(half, out=moved[:, features])
-    half *= work.type(0.5)
-    moved[:, features + 1] = 1.0
-    lower = rung.augmented @ moved.T
+    lower, half = _screen(x, rung)
     best = lower.min(axis=0)
     near = lower <= p.exclusion_threshold(best, half, rung, xp=np)
     np.copyto(lower, near)
-    counts, index = _tally(lower.shape[0], work) @ lower
+    counts, index = _tally(lower.shape[0], lower.dtype) @ lower
     labels[:] = index
     return near, _open_rows(near, counts)
+
+
+def _screen(
+    x: npt.NDArray[np.floating], rung: p.Rung
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    work = rung.weights.dtype
+    if rung.shift is not None:
+        moved = np.empty(x.shape, dtype=work)
+        np.subtract(x, rung.shift, out=moved, casting="same_kind")
+    else:
+        moved = x.astype(work, copy=False)
+    if rung.scale != 1.0:
+        moved = moved * work.type(rung.scale)
+    lower = rung.weights @ moved.T
+    lower += rung.bias[:, None]
+    half = np.einsum("ij,ij->i", moved, moved)
+    half *= work.type(0.5)
+    return lower, half
 
 
 def _open_rows(
@@ -102,6 +129,7 @@ def _open_rows(
     return unsure
 
 
+@functools.lru_cache(maxsize=64)
 def _tally(n_clusters: int, work: npt.DTypeLike) -> npt.NDArray[np.floating]:
     return np.stack([np.ones(n_clusters), np.arange(n_clusters)]).astype(work)
 

@@ -18,6 +18,12 @@ class ReferenceKernel:
     def assign(self, x: Array, nearest: p.Nearest, /) -> tuple[Array, int]:
         return p.assign(x, nearest, xp=self.xp)
 
+    def distances(self, x: Array, centers: Array, scale: p.Scale, /) -> Array:
+        return p.cross_distances(x, centers, scale, xp=self.xp)
+
+    def screen(self, x: Array, rung: p.Rung, /) -> tuple[Array, Array]:
+        return p.screen(x, rung, xp=self.xp)
+
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         return p.group_sums(values, labels, n_groups, xp=self.xp)
 

@@ -11,7 +11,7 @@ from .._backend import Context
 from .._primitives import MAX_FEATURES
 from .._typing import Kernel
 
-_CACHE_BYTES = 1 << 20
+_CACHE_VALUES = 1 << 18
 _BLOCK_BYTES = 1 << 25
 _EXACT_WORK = 24_000
 _THREAD_WORK = 4_000_000
@@ -48,9 +48,9 @@ def select(shape: Shape, *, backend: str, threads: int, float32_products: bool =
     else:
         first = "float64"
     if kernel == "numpy":
-        rows = _between(_CACHE_BYTES // (4 * max(k, d)), 256, 4096)
+        rows = _between(_CACHE_VALUES // d, 256, 1 << 14)
         busy = n * k * d >= _THREAD_WORK and n >= 2 * rows
-        return Plan(kernel, first, rows * 4 if busy else 4096, threads if busy else 1)
+        return Plan(kernel, first, rows, threads if busy else 1)
     return Plan(kernel, first, _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18), 1)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._backend import Context, resolve
 from .._init import seed_centers
-from .._passes import Training, training_problem
+from .._problem import Training, training_problem
 from .._random import Purpose, mix
 from .._solver import Result, Rules, Status, lloyd
 from .._stats import NonFiniteError

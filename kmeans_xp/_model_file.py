@@ -1,0 +1,171 @@
+"""Fitted models as npz files without pickles: arrays, and one text of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from numbers import Integral, Real
+from typing import Any
+
+import array_api_compat
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.validation import check_is_fitted
+
+from ._backend import to_host
+from ._files import replacing
+from ._solver import Iteration
+from .estimators import KMeans
+
+_FORMAT = "kmeans-xp model"
+_VERSION = 1
+_SCALARS = ("inertia_", "n_iter_", "status_", "device_", "backend_", "kernel_", "n_features_in_")
+
+
+def save_model(model: KMeans, path: str | os.PathLike[str]) -> None:
+    """Write a fitted model to an npz file that holds no pickle.
+
+    The file takes its name only when it is complete; an existing file is replaced.
+
+    Parameters
+    ----------
+    model : KMeans
+        Fitted, on any device.  Parameters that are Python objects (a callable ``init``, a
+        ``callback``, a ``RandomState``) are left out; `load_model` gives their defaults.
+    path : path-like
+        Where to write; nothing is added to the name.
+
+    Raises
+    ------
+    TypeError
+        For another kind of estimator.
+    sklearn.exceptions.NotFittedError
+        Before ``fit``.
+
+    See Also
+    --------
+    load_model : The way back.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from kmeans_xp import KMeans, load_model, save_model
+    >>> model = KMeans(n_clusters=2, random_state=0).fit([[1.0], [2.0], [9.0]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(model, os.path.join(folder, "model.npz"))
+    ...     again = load_model(os.path.join(folder, "model.npz"))
+    >>> (again.predict([[3.0], [8.0]]) == model.predict([[3.0], [8.0]])).all()
+    np.True_
+    """
+    if type(model) is not KMeans:
+        raise TypeError(f"model={type(model).__name__} cannot be saved; pass a fitted KMeans")
+    check_is_fitted(model)
+    header: dict[str, Any] = {"format": _FORMAT, "version": _VERSION}
+    header["parameters"] = _plain_parameters(model)
+    header["state"] = {name: getattr(model, name) for name in _SCALARS}
+    header["middle"] = list(model._middle)
+    header["history"] = [
+        [item.iteration, item.changed, item.shift, item.inertia] for item in model.history_
+    ]
+    names = getattr(model, "feature_names_in_", None)
+    header["feature_names"] = None if names is None else [str(name) for name in names]
+    arrays = {
+        "header": np.asarray(json.dumps(header)),
+        "cluster_centers": to_host(model.cluster_centers_),
+        "labels": to_host(model.labels_),
+    }
+    if _is_array(model.init):
+        arrays["init"] = np.asarray(_host(model.init), dtype=np.float64)
+    with replacing(path, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> KMeans:
+    """Read a fitted model back.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that `save_model` or ``kmeans-xp fit --out`` wrote.
+    device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
+        Where `KMeans.predict` is to work; None is where its input is.  A model that was fitted
+        on a GPU loads on a machine without one.
+
+    Returns
+    -------
+    model : KMeans
+        With NumPy arrays; it labels as the saved model did, bit for bit.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be opened.
+    ValueError
+        When it is not such a model, or of a newer format.
+
+    See Also
+    --------
+    save_model : Writes such files, with an example.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(str(arrays["header"]))
+        known = header["format"] == _FORMAT
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(_not_a_model(path)) from error
+    if not known:
+        raise ValueError(_not_a_model(path))
+    if header["version"] > _VERSION:
+        raise ValueError(
+            f"{os.fspath(path)} has model format {header['version']}, and this version of "
+            f"kmeans-xp reads formats up to {_VERSION}. Update kmeans-xp"
+        )
+    return _fitted(header, arrays, device)
+
+
+def _fitted(
+    header: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], device: str | None
+) -> KMeans:
+    model = KMeans(**{**header["parameters"], "device": device})
+    if "init" in arrays:
+        model.init = arrays["init"]
+    for name, value in header["state"].items():
+        setattr(model, name, value)
+    model.cluster_centers_ = arrays["cluster_centers"]
+    model.labels_ = arrays["labels"]
+    model.history_ = tuple(Iteration(*item) for item in header["history"])
+    model._middle = tuple(header["middle"])
+    model._n_features_out = int(model.cluster_centers_.shape[0])
+    if header["feature_names"] is not None:
+        model.feature_names_in_ = np.asarray(header["feature_names"], dtype=object)
+    return model
+
+
+def _plain_parameters(model: KMeans) -> dict[str, Any]:
+    """The parameters that JSON can hold."""
+    plain: dict[str, Any] = {}
+    for name, value in model.get_params(deep=False).items():
+        if value is None or isinstance(value, (bool, str)):
+            plain[name] = value
+        elif isinstance(value, Integral):
+            plain[name] = int(value)
+        elif isinstance(value, Real):
+            plain[name] = float(value)
+    return plain
+
+
+def _is_array(init: Any) -> bool:
+    return not isinstance(init, str) and not callable(init)
+
+
+def _host(array: Any) -> Any:
+    return to_host(array) if array_api_compat.is_array_api_obj(array) else array
+
+
+def _not_a_model(path: str | os.PathLike[str]) -> str:
+    return (
+        f"{os.fspath(path)} is not a kmeans-xp model. Pass a file written by save_model() or "
+        "the model.npz of kmeans-xp fit --out"
+    )

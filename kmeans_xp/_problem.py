@@ -1,0 +1,144 @@
+"""A data set made ready for passes: rows, kernel, and how distances to them are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ._backend import Context, dtype_name, thread_count, to_host
+from ._exact import to_device
+from ._kernels import Plan, Shape, load, select
+from ._primitives import Nearest, Scale
+from ._sources import MemorySource
+from ._stats import Extent, Ledger, Summary, summarise, survey
+from ._typing import Array, Kernel
+
+_HIGH_OPEN_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How distances to some centers are measured: the canonical scale, and the products'."""
+
+    scale: Scale
+    shift: Array | None
+    reach: float
+
+
+@dataclass
+class Problem:
+    """Rows made ready for passes: where they come from, the kernel, and where they lie."""
+
+    source: MemorySource
+    kernel: Kernel
+    context: Context
+    plan: Plan
+    extent: Extent
+    first: str
+
+    frame: Frame = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cover(None)
+
+    def cover(self, centers: Array | None, /) -> None:
+        """Measure for centers that may lie outside the rows; later ones lie among them."""
+        xp, extent = self.context.xp, self.extent
+        host = None if centers is None else to_host(centers).astype(np.float64)
+        extent = extent.including(host)
+        shift = extent.shift()
+        self.frame = Frame(
+            scale=extent.scale(),
+            shift=None if shift is None else to_device(shift, self.source.sample, xp=xp),
+            reach=extent.reach(shift),
+        )
+
+    def nearest_to(self, centers: Array, /, *, screens: bool = True) -> Nearest:
+        """Prepare the question which of ``centers`` is nearest (by products, if it screens)."""
+        frame = self.frame
+        nearest = Nearest(centers, frame.shift, frame.scale, frame.reach, self.first)
+        if screens and self.first != "exact":
+            # built here, not by the first of several threads
+            nearest.rung(self.first, xp=self.context.xp)
+        return nearest
+
+    def learn(self, open_rows: int) -> None:
+        """Start at the next precision when the first one leaves many rows open."""
+        if self.first == "float32" and open_rows > _HIGH_OPEN_SHARE * self.source.n_rows:
+            self.first = "float64"
+
+
+@dataclass
+class Training(Problem):
+    """A problem whose centers are sought: with the ledger that turns sums into centers."""
+
+    summary: Summary = field(kw_only=True)
+    ledger: Ledger = field(kw_only=True)
+    dtype: str = field(kw_only=True)
+
+    def over(self, x: Array, weight: Array, n_clusters: int, /) -> Training:
+        """The same question about other rows on the same device."""
+        return training_problem(x, weight, self.context, n_clusters)
+
+
+def training_problem(
+    x: Array,
+    weight: Array | None,
+    context: Context,
+    n_clusters: int,
+    *,
+    variance: bool = False,
+    plan: Plan | None = None,
+) -> Training:
+    """Take the statistics pass over rows in memory and set up what a fit needs."""
+    plan, source = _open(x, weight, context, n_clusters, plan)
+    dtype = dtype_name(x)
+    with source.working():
+        summary = summarise(source, dtype, weighted=weight is not None, variance=variance)
+    return Training(
+        source,
+        load(plan, context),
+        context,
+        plan,
+        summary.extent,
+        plan.first,
+        summary=summary,
+        ledger=Ledger(summary, x, context.xp),
+        dtype=dtype,
+    )
+
+
+def query_problem(
+    x: Array,
+    weight: Array | None,
+    context: Context,
+    n_clusters: int,
+    middle: Sequence[float],
+    *,
+    plan: Plan | None = None,
+) -> Problem:
+    """Set up questions about known centers: predict and score."""
+    plan, source = _open(x, weight, context, n_clusters, plan)
+    with source.working():
+        extent = survey(source, np.asarray(middle, dtype=np.float64))
+    return Problem(source, load(plan, context), context, plan, extent, plan.first)
+
+
+def _open(
+    x: Array, weight: Array | None, context: Context, n_clusters: int, plan: Plan | None
+) -> tuple[Plan, MemorySource]:
+    if plan is None:
+        plan = select(
+            Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x)),
+            backend=context.backend,
+            threads=thread_count(),
+            float32_products=context.float32_products_are_exact,
+        )
+    return plan, MemorySource(x, weight, context, plan.block_rows, plan.threads)
+
+
+def as_centers(means: Array, problem: Training, /) -> Array:
+    """Round float64 means once to the dtype of the results."""
+    return problem.context.xp.astype(means, getattr(problem.context.xp, problem.dtype))

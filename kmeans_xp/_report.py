@@ -1,0 +1,178 @@
+"""The report of a fit: as plain values for JSON, and as text to read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._info import versions
+
+_BLOCK_CELLS = 1 << 20
+_MOST_CLUSTERS = 40
+_LONGEST_NAME = 20
+
+
+def cluster_facts(
+    x: npt.NDArray[Any],
+    weights: npt.NDArray[Any] | None,
+    labels: npt.NDArray[Any],
+    centers: npt.NDArray[Any],
+) -> dict[str, list[Any]]:
+    """Rows, weight and mean distance of each cluster; None where a cluster has no weight."""
+    k = len(centers)
+    total, distance = np.zeros(k), np.zeros(k)
+    centers = centers.astype(np.float64)
+    step = max(1, _BLOCK_CELLS // x.shape[1])
+    for start in range(0, len(x), step):
+        part = labels[start : start + step]
+        away = x[start : start + step].astype(np.float64) - centers[part]
+        largest = np.maximum(np.max(np.abs(away), axis=1), np.finfo(np.float64).tiny)
+        length = largest * np.sqrt(np.sum((away / largest[:, None]) ** 2, axis=1))
+        weight = np.ones(len(part)) if weights is None else weights[start : start + step]
+        total += np.bincount(part, weight, k)
+        distance += np.bincount(part, weight * length, k)
+    facts: dict[str, list[Any]] = {"cluster_sizes": np.bincount(labels, minlength=k).tolist()}
+    if weights is not None:
+        facts["cluster_weights"] = total.tolist()
+    facts["mean_distances"] = [
+        float(d / w) if w > 0 else None for d, w in zip(distance, total, strict=True)
+    ]
+    return facts
+
+
+def library_versions() -> dict[str, str | None]:
+    """What ran, for the report."""
+    import platform
+
+    from . import __version__
+
+    return {"kmeans-xp": __version__, "python": platform.python_version(), **versions()}
+
+
+def fit_text(report: dict[str, Any], width: int) -> str:
+    """The report of a fit for a person, in lines of about ``width`` characters."""
+    source, parameters = report["input"], report["parameters"]
+    runs = "" if parameters["n_init"] == "auto" else f", best of {parameters['n_init']} runs"
+    drawn = "" if report["seed_given"] else f" (drawn; repeat with --seed {parameters['seed']})"
+    facts = [
+        ("input", source["name"]),
+        ("rows", f"{source['rows']:,}"),
+        ("features", f"{source['features']:,}"),
+        ("status", report["status"]),
+        ("iterations", f"{report['iterations']}"),
+        ("inertia", f"{report['inertia']:.10g}"),
+        ("start", f"{parameters['init']}{runs}"),
+        ("seed", f"{parameters['seed']}{drawn}"),
+        ("device", f"{report['device']} ({report['backend']}, kernel {report['kernel']})"),
+        ("time", f"{report['seconds']['fit']:.3g} s"),
+    ]
+    if source["weights"] is not None:
+        facts.insert(3, ("weights", f"column {source['weights']}"))
+    if "header" in source:
+        found = "names the columns" if source["header"] else "is data (no header)"
+        facts.insert(1, ("first line", f"{found}; separator: {source['separator']}"))
+    return "\n".join([aligned_pairs(facts), "", *_cluster_table(report, width)])
+
+
+def predict_text(report: dict[str, Any]) -> str:
+    """The report of a predict for a person."""
+    facts = [
+        ("input", report["input"]["name"]),
+        ("rows", f"{report['input']['rows']:,}"),
+        ("model", report["model"]),
+        ("device", report["device"]),
+        ("time", f"{report['seconds']['predict']:.3g} s"),
+    ]
+    sizes = report["cluster_sizes"]
+    columns = [["cluster", *map(str, range(len(sizes)))], ["rows", *(f"{n:,}" for n in sizes)]]
+    return "\n".join([aligned_pairs(facts), "", *_grid(columns, len(sizes))])
+
+
+def info_text(facts: dict[str, Any]) -> str:
+    """What `info` found, as one aligned table."""
+    pairs = [(name, str(facts[name])) for name in ("kmeans_xp", "python", "platform")]
+    pairs.append(("processors", f"{facts['processors']}, {facts['threads']} threads used"))
+    for pool in facts["blas"]:
+        pairs.append(("BLAS", f"{pool['library']} {pool['version']}, {pool['threads']} threads"))
+    for group in ("versions", "array_libraries", "optional"):
+        pairs += [(name, version or "not installed") for name, version in facts[group].items()]
+    cuda = facts["cuda"]
+    pairs.append(("CUDA", "usable" if cuda["usable"] else f"not usable: {cuda['problem']}"))
+    pairs += [
+        (label, cuda[name])
+        for label, name in (
+            ("NVIDIA driver", "driver"),
+            ("driver's CUDA", "driver_cuda"),
+            ("CUDA runtime", "runtime"),
+            ("NVRTC", "nvrtc"),
+        )
+        if cuda[name] is not None
+    ]
+    for index, gpu in enumerate(cuda["devices"]):
+        pairs.append((f"cuda:{index}", f"{gpu['name']}, {gpu['memory_gib']} GiB"))
+    return aligned_pairs(pairs)
+
+
+def aligned_pairs(pairs: Sequence[tuple[str, str]]) -> str:
+    """Names and values in two columns."""
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in pairs)
+
+
+def _cluster_table(report: dict[str, Any], width: int) -> Iterator[str]:
+    """One line a cluster; what does not fit is counted below."""
+    sizes, centers = report["cluster_sizes"], np.asarray(report["centers"], dtype=np.float64)
+    shown = min(len(sizes), _MOST_CLUSTERS)
+    rows = max(1, sum(sizes))
+    columns = [
+        ["cluster", *(str(index) for index in range(shown))],
+        ["rows", *(f"{size:,}" for size in sizes[:shown])],
+        ["share", *(f"{100 * size / rows:.1f} %" for size in sizes[:shown])],
+    ]
+    if "cluster_weights" in report:
+        columns.append(["weight", *_numbers(report["cluster_weights"][:shown])])
+    columns.append(["mean distance", *_numbers(report["mean_distances"][:shown])])
+    names = report["input"]["columns"]
+    used = sum(max(map(len, column)) + 2 for column in columns)
+    fitting = 0
+    for index, name in enumerate(names):
+        column = [_shortened(name), *_numbers(centers[:shown, index].tolist())]
+        used += max(map(len, column)) + 2
+        if used > width and fitting > 0:
+            break
+        columns.append(column)
+        fitting += 1
+    yield from _grid(columns, shown)
+    left = []
+    if shown < len(sizes):
+        left.append(f"{len(sizes) - shown} more clusters")
+    if fitting < len(names):
+        left.append(f"{len(names) - fitting} more features")
+    if left:
+        where = "centers.csv" if "files" in report else "--out FOLDER or --json"
+        yield f"({' and '.join(left)}: see {where})"
+
+
+def _grid(columns: Sequence[Sequence[str]], rows: int) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in columns]
+    for row in range(rows + 1):
+        cells = (column[row].rjust(size) for column, size in zip(columns, widths, strict=True))
+        yield "  ".join(cells)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
+
+
+def _numbers(values: Sequence[float | None]) -> list[str]:
+    """Numbers of one column with the same decimals: five digits of the largest."""
+    largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
+    if largest != 0.0 and not 1e-3 <= largest < 1e9:
+        return ["-" if v is None else f"{v:.4e}" for v in values]
+    whole = math.floor(math.log10(largest)) if largest else 0
+    decimals = min(max(4 - whole, 0), 7)
+    return ["-" if v is None else f"{v:.{decimals}f}" for v in values]
