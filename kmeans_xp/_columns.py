@@ -135,8 +135,10 @@ def _find(option: str, words: Sequence[str], names: Sequence[str]) -> list[int]:
     for word in words:
         if word in names:
             if names.count(word) > 1:
-                raise UsageError(f"{option}: {names.count(word)} columns are called {word!r}; "
-                                 "use their numbers, counted from 0")
+                raise UsageError(
+                    f"{option}: {names.count(word)} columns are called {word!r}; "
+                    "use their numbers, counted from 0"
+                )
             found.append(names.index(word))
             continue
         match = _RANGE.fullmatch(word)

@@ -64,7 +64,7 @@ def _random(problem: Training, nearest: Nearest, totals: Array, key: tuple[int, 
     return Repair(
         totals,
         xp.where(empty[:, None], problem.source.take(drawn), centers),
-        int(xp.sum(xp.astype(empty, xp.int64))),
+        int(xp.count_nonzero(empty)),
     )
 
 

@@ -142,11 +142,14 @@ def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
     return product, error
 
 
-def exact_column_sums(parts: Array, /, *, xp: Namespace, axis: int = 0) -> Array:
-    """Sum integer-valued float64 ``parts`` (2-d) along an axis, exactly, in int64."""
-    if int(parts.shape[axis]) <= EXACT_ROWS:
-        return xp.astype(xp.sum(parts, axis=axis), xp.int64)
-    return xp.sum(xp.astype(parts, xp.int64), axis=axis)
+def exact_column_sums(parts: Array, /, *, xp: Namespace) -> Array:
+    """Sum integer-valued float64 ``parts`` over the last axis, exactly, in int64."""
+    width = int(parts.shape[-1])
+    if width <= EXACT_ROWS:
+        return xp.astype(xp.sum(parts, axis=-1), xp.int64)
+    starts = range(0, width, EXACT_ROWS)
+    slices = [parts[..., start : min(start + EXACT_ROWS, width)] for start in starts]
+    return xp.sum(xp.stack([xp.astype(xp.sum(part, axis=-1), xp.int64) for part in slices]), axis=0)
 
 
 def to_device(host: npt.NDArray[np.generic], like: Array, /, *, xp: Namespace) -> Array:

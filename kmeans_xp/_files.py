@@ -25,6 +25,7 @@ from ._columns import (
     listing,
     parse_words,
     plain_names,
+    quoted,
     refuse_text,
 )
 from ._delimited import read_delimited
@@ -112,7 +113,12 @@ def _text(path: pathlib.Path, selection: Selection, header: str) -> Table:
 
 
 def _load(path: pathlib.Path) -> npt.NDArray[Any]:
-    loaded: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        loaded: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise DataError(
+            f"{path} is not a plain array of numbers ({error}). Write one with numpy.save"
+        ) from error
     return loaded
 
 
@@ -184,8 +190,8 @@ def _arrow(path: pathlib.Path, selection: Selection) -> Table:
     for column, name in zip(table.columns, table.column_names, strict=True):
         if column.null_count:
             raise DataError(
-                f"{path}: column {name!r} has {column.null_count} missing values. Fill them or "
-                "drop the rows, or leave the column out with --exclude"
+                f"{path}: column {name!r} lacks values ({column.null_count} of {len(column)}). "
+                f"Fill them or drop the rows, or leave it out with --exclude {quoted(name)}"
             )
     n_features = len(picked.features)
     columns = table.columns

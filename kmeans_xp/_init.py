@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import _exact as exact
 from ._backend import to_host
 from ._draws import Lottery, distinct_rows, weighted_rows
-from ._passes import own_distances
+from ._passes import assign
 from ._plusplus import Closest, plusplus
 from ._problem import Training, as_centers
 from ._random import Purpose, mix, row_bits, row_uniform
@@ -86,7 +86,7 @@ def _oversample(
         key = (seed, Purpose.OVERSAMPLE, step)
         uniform = row_uniform(block.start, block.n_rows, block.x, *key, xp=xp)
         taken = uniform < lottery.whole(closest.potential(block)) * share
-        count = int(xp.sum(xp.astype(taken, xp.int64)))
+        count = int(xp.count_nonzero(taken))
         rows, _ = problem.kernel.compress(taken, count)
         return [block.start + int(row) for row in to_host(rows)[:count]] if count else []
 
@@ -99,8 +99,8 @@ def _update_many(problem: Training, closest: Closest, centers: Array) -> float:
     nearest = problem.nearest_to(centers)
 
     def task(block: Block) -> float:
-        labels, _ = problem.kernel.assign(block.x, nearest)
-        distances = own_distances(block, nearest, labels, xp=xp)
+        labels = assign(problem, block, nearest)
+        distances = problem.kernel.own_distances(block.x, nearest, labels)
         before = block.state["closest"]
         block.state["closest"] = xp.where(distances < before, distances, before)
         return float(xp.max(closest.potential(block)))
@@ -115,7 +115,7 @@ def _mass_of(problem: Training, candidates: Array) -> Array:
     count = int(candidates.shape[0])
 
     def task(block: Block) -> Array:
-        labels, _ = problem.kernel.assign(block.x, nearest)
+        labels = assign(problem, block, nearest)
         columns = problem.ledger.columns(block.x, block.weight)
         return exact.widen(problem.kernel.group_sums(columns, labels, count), xp=xp)
 

@@ -33,20 +33,27 @@ class _Swept:
     """What a block leaves: its own sums, or its few moved rows for one sum over all."""
 
     changed: int
-    open_rows: int
     sums: Array | None = None
     moves: Moves | None = None
 
 
+@dataclass(frozen=True)
+class _Open:
+    """The few rows of a block that the first rung left open."""
+
+    mask: Array
+    rows: Array
+    x: Array
+
+
 def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
     """Assign every row, remember its label, and leave what changed."""
-    xp = problem.context.xp
+    xp, blocks = problem.context.xp, problem.source.blocks
+    befores = [block.state.get("labels") for block in blocks]
+    open_rows = relabel(problem, nearest)
 
     def task(block: Block) -> _Swept:
-        labels, open_rows = problem.kernel.assign(block.x, nearest)
-        before = block.state.get("labels")
-        block.state["labels"] = labels
-        return _swept(problem, block, before, labels, n_clusters, open_rows)
+        return _swept(problem, block, befores[block.number], n_clusters)
 
     parts = problem.source.map(task)
     totals = [exact.widen(part.sums, xp=xp) for part in parts if part.sums is not None]
@@ -56,30 +63,68 @@ def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
     if not totals:
         shape = (2, n_clusters, problem.ledger.n_columns)
         totals = [xp.zeros(shape, dtype=xp.int64, device=problem.context.device)]
-    return Stats(
-        exact.add_up(totals, xp=xp),
-        sum(part.changed for part in parts),
-        sum(part.open_rows for part in parts),
-    )
+    return Stats(exact.add_up(totals, xp=xp), sum(part.changed for part in parts), open_rows)
 
 
-def _swept(
-    problem: Training,
-    block: Block,
-    before: Array | None,
-    labels: Array,
-    n_clusters: int,
-    open_rows: int,
-) -> _Swept:
-    xp = problem.context.xp
+def relabel(problem: Problem, nearest: Nearest, /) -> int:
+    """Assign every row; leave how many the first rung left open.
+
+    Few open rows wait until all blocks are done, and are settled in one go.
+    """
+    kernel, xp = problem.kernel, problem.context.xp
+
+    def task(block: Block) -> tuple[int, _Open | None]:
+        labels, mask = kernel.propose(block.x, nearest)
+        count = 0 if mask is None else int(xp.count_nonzero(mask))
+        block.state["labels"] = labels
+        if count == 0:
+            return 0, None
+        rows, _ = kernel.compress(mask, count)
+        left = _Open(mask, rows, xp.take(block.x, rows, axis=0))
+        if count * _FEW <= block.n_rows:
+            return count, left
+        _close(problem, block, left, kernel.settle(left.x, nearest))
+        return count, None
+
+    parts = problem.source.map(task)
+    waiting = [
+        (block, left) for block, (_, left) in zip(problem.source.blocks, parts, strict=True) if left
+    ]
+    if waiting:
+        settled = kernel.settle(xp.concat([left.x for _, left in waiting], axis=0), nearest)
+        start = 0
+        for block, left in waiting:
+            stop = start + int(left.x.shape[0])
+            _close(problem, block, left, settled[start:stop])
+            start = stop
+    return sum(count for count, _ in parts)
+
+
+def _close(problem: Problem, block: Block, left: _Open, labels: Array) -> None:
+    block.state["labels"] = problem.kernel.put(block.state["labels"], left.mask, left.rows, labels)
+
+
+def assign(problem: Problem, block: Block, nearest: Nearest, /) -> Array:
+    """Exact labels of one block, which is not asked to remember them."""
+    kernel, xp = problem.kernel, problem.context.xp
+    labels, mask = kernel.propose(block.x, nearest)
+    count = 0 if mask is None else int(xp.count_nonzero(mask))
+    if count == 0:
+        return labels
+    rows, _ = kernel.compress(mask, count)
+    return kernel.put(labels, mask, rows, kernel.settle(xp.take(block.x, rows, axis=0), nearest))
+
+
+def _swept(problem: Training, block: Block, before: Array | None, n_clusters: int) -> _Swept:
+    xp, labels = problem.context.xp, block.state["labels"]
     if before is None:
         columns = problem.ledger.columns(block.x, block.weight)
         sums = problem.kernel.group_sums(columns, labels, n_clusters)
-        return _Swept(_carrying(block, None, xp), open_rows, sums)
+        return _Swept(_carrying(block, None, xp), sums)
     moved = labels != before
     count = int(xp.count_nonzero(moved))
     if count == 0:
-        return _Swept(0, open_rows)
+        return _Swept(0)
     changed = count if block.weight is None else _carrying(block, moved, xp)
     rows, valid = problem.kernel.compress(moved, count)
     moves = Moves(
@@ -90,8 +135,8 @@ def _swept(
         None if valid is None else xp.astype(valid, xp.float64),
     )
     if count * _FEW > block.n_rows:
-        return _Swept(changed, open_rows, moved_sums(problem, moves, n_clusters))
-    return _Swept(changed, open_rows, moves=moves)
+        return _Swept(changed, moved_sums(problem, moves, n_clusters))
+    return _Swept(changed, moves=moves)
 
 
 def moved_sums(problem: Training, moves: Moves, n_clusters: int, /) -> Array:
@@ -134,27 +179,12 @@ def _carrying(block: Block, chosen: Array | None, xp: Namespace) -> int:
     return int(xp.count_nonzero(positive))
 
 
-def relabel(problem: Problem, nearest: Nearest, /) -> None:
-    """Assign every row without summing."""
-
-    def task(block: Block) -> None:
-        block.state["labels"], _ = problem.kernel.assign(block.x, nearest)
-
-    problem.source.map(task)
-
-
-def own_distances(block: Block, nearest: Nearest, labels: Array, /, *, xp: Namespace) -> Array:
-    """Canonical squared distance of each row to the center of its label."""
-    mine = xp.take(nearest.centers, labels, axis=0)
-    return squared_distances(block.x, mine, nearest.scale, xp=xp)
-
-
 def inertia(problem: Problem, nearest: Nearest, /) -> float:
     """Weighted sum of squared distances to the own center: exact, rounded once."""
     xp = problem.context.xp
 
     def largest(block: Block) -> float:
-        distances = own_distances(block, nearest, block.state["labels"], xp=xp)
+        distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
         block.state["own"] = weigh(distances, block.weight, xp=xp)
         return float(xp.max(block.state["own"]))
 
@@ -164,7 +194,7 @@ def inertia(problem: Problem, nearest: Nearest, /) -> float:
     def add(block: Block) -> int:
         own = block.state.pop("own")
         parts = exact.quantise(own, up, _INERTIA_LIMBS, xp=xp)
-        high, low = to_host(exact.exact_column_sums(xp.stack(parts, axis=1), xp=xp)).tolist()
+        high, low = to_host(exact.exact_column_sums(xp.stack(parts), xp=xp)).tolist()
         return int((high << exact.LIMB_BITS) + low)
 
     total = sum(problem.source.map(add))
@@ -184,7 +214,7 @@ def used_clusters(problem: Problem, n_clusters: int, /) -> int:
     first, *rest = problem.source.map(task)
     for part in rest:
         first = first + part
-    return int(xp.sum(xp.astype(first > 0, xp.int64)))
+    return int(xp.count_nonzero(first))
 
 
 @dataclass(frozen=True, order=True)
@@ -205,7 +235,7 @@ def farthest(problem: Training, nearest: Nearest, count: int, /) -> list[Far]:
     xp = problem.context.xp
 
     def task(block: Block) -> list[Far]:
-        distances = own_distances(block, nearest, block.state["labels"], xp=xp)
+        distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
         alone = as_centers(problem.ledger.alone(block.x, block.weight), problem)
         gains = squared_distances(block.x, alone, nearest.scale, xp=xp) < distances
         if block.weight is not None:

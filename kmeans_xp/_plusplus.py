@@ -112,7 +112,7 @@ class Closest:
         block.state["trial"] = distances
         if block.weight is not None:
             distances = distances * block.weight[None, :]
-        left = exact.exact_column_sums(lottery.whole(distances), xp=xp, axis=1)
+        left = exact.exact_column_sums(lottery.whole(distances), xp=xp)
         return [-int(value) for value in to_host(left)]
 
     def _screened_gains(self, lottery: Lottery, block: Block, nearest: Nearest) -> list[int]:
@@ -140,7 +140,7 @@ class Closest:
         self, lottery: Lottery, block: Block, nearest: Nearest, trial: int, mask: Array
     ) -> int:
         xp = self._xp
-        count = int(xp.sum(xp.astype(mask, xp.int64)))
+        count = int(xp.count_nonzero(mask))
         if count == 0:
             return 0
         rows, valid = self._kernel.compress(mask, count)
@@ -153,11 +153,11 @@ class Closest:
             weigh(after, weight, xp=xp)
         )
         gained = xp.where(better, gained, xp.zeros_like(gained))
-        return int(exact.exact_column_sums(gained[:, None], xp=xp)[0])
+        return int(exact.exact_column_sums(gained, xp=xp))
 
     def _improve(self, block: Block, nearest: Nearest, best: int, mask: Array) -> None:
         xp = self._xp
-        count = int(xp.sum(xp.astype(mask, xp.int64)))
+        count = int(xp.count_nonzero(mask))
         if count == 0:
             return
         rows, _ = self._kernel.compress(mask, count)

@@ -133,9 +133,6 @@ class Nearest:
             self.rungs[dtype] = _build_rung(self, dtype, xp=xp)
         return self.rungs[dtype]
 
-    def ladder(self) -> list[str]:
-        return ["float32", "float64"] if self.first == "float32" else ["float64"]
-
 
 def _build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace) -> Rung:
     work = getattr(xp, dtype)
@@ -197,6 +194,11 @@ def cross_distances(x: Array, centers: Array, scale: Scale, /, *, xp: Namespace)
     return squared_distances(x[None, :, :], centers[:, None, :], scale, xp=xp)
 
 
+def own_distances(x: Array, nearest: Nearest, labels: Array, /, *, xp: Namespace) -> Array:
+    """Canonical squared distance (m,) of each row to the center of its label."""
+    return squared_distances(x, xp.take(nearest.centers, labels, axis=0), nearest.scale, xp=xp)
+
+
 def screen(x: Array, rung: Rung, /, *, xp: Namespace) -> tuple[Array, Array]:
     """Lower bounds L (k, m) and half the squared norms |x'|^2 / 2 (m,) of the shifted rows."""
     moved = xp.astype(x, rung.weights.dtype, copy=False)
@@ -227,7 +229,7 @@ def distances_by_product(x: Array, nearest: Nearest, /, *, xp: Namespace) -> Arr
     norms = xp.sum(rows * rows, axis=1)[:, None] + xp.sum(centers * centers, axis=1)[None, :]
     squared = norms - 2.0 * xp.matmul(rows, centers.T)
     close = ~(squared > _CANCELLED * norms)
-    count = int(xp.sum(xp.astype(close, xp.int64)))
+    count = int(xp.count_nonzero(close))
     if count == 0:
         return squared
     flat = xp.reshape(close, (-1,))
@@ -254,28 +256,26 @@ def candidates(x: Array, rung: Rung, /, *, xp: Namespace) -> Array:
     return (near | ~xp.any(near, axis=0)[None, :]).T
 
 
-def assign(x: Array, nearest: Nearest, /, *, xp: Namespace) -> tuple[Array, int]:
-    """Exact labels: products first, then the canonical distance for what they leave open."""
+def propose(x: Array, nearest: Nearest, /, *, xp: Namespace) -> tuple[Array, Array | None]:
+    """Labels by the first rung, and the rows (m,) that it leaves open (None for no row)."""
     if nearest.first == "exact":
         distances = cross_distances(x, nearest.centers, nearest.scale, xp=xp)
-        return xp.astype(xp.argmin(distances, axis=0), xp.int32), 0
-    return _climb(x, nearest, nearest.ladder(), xp=xp)
+        return xp.astype(xp.argmin(distances, axis=0), xp.int32), None
+    near = candidates(x, nearest.rung(nearest.first, xp=xp), xp=xp)
+    return _first_true(near, xp=xp), xp.count_nonzero(near, axis=1) > 1
 
 
-def _climb(x: Array, nearest: Nearest, ladder: list[str], /, *, xp: Namespace) -> tuple[Array, int]:
-    near = candidates(x, nearest.rung(ladder[0], xp=xp), xp=xp)
+def settle(x: Array, nearest: Nearest, /, *, xp: Namespace) -> Array:
+    """Labels of rows that the first rung left open: a float64 product, then the last rung."""
+    near = candidates(x, nearest.rung("float64", xp=xp), xp=xp)
     labels = _first_true(near, xp=xp)
-    open_rows = xp.sum(xp.astype(near, xp.int32), axis=1) > 1
-    count = int(xp.sum(xp.astype(open_rows, xp.int64)))
+    unsure = xp.count_nonzero(near, axis=1) > 1
+    count = int(xp.count_nonzero(unsure))
     if count == 0:
-        return labels, 0
-    rows, _ = compress(open_rows, count, xp=xp)
+        return labels
+    rows, _ = compress(unsure, count, xp=xp)
     few = xp.take(x, rows, axis=0)
-    if len(ladder) > 1:
-        settled, _ = _climb(few, nearest, ladder[1:], xp=xp)
-    else:
-        settled = resolve(few, xp.take(near, rows, axis=0), nearest, xp=xp)
-    return scatter(labels, open_rows, settled, xp=xp), count
+    return scatter(labels, unsure, resolve(few, xp.take(near, rows, axis=0), nearest, xp=xp), xp=xp)
 
 
 def resolve(x: Array, near: Array, nearest: Nearest, /, *, xp: Namespace) -> Array:
@@ -284,7 +284,7 @@ def resolve(x: Array, near: Array, nearest: Nearest, /, *, xp: Namespace) -> Arr
     columns = xp.arange(int(near.shape[1]), dtype=xp.int32, device=device)[None, :]
     best = xp.full((x.shape[0],), float("inf"), dtype=xp.float64, device=device)
     labels = _first_true(near, xp=xp)
-    for _ in range(int(xp.max(xp.sum(xp.astype(near, xp.int32), axis=1)))):
+    for _ in range(int(xp.max(xp.count_nonzero(near, axis=1)))):
         rank = _first_true(near, xp=xp)
         center = xp.take(nearest.centers, rank, axis=0)
         distance = squared_distances(x, center, nearest.scale, xp=xp)

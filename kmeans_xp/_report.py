@@ -12,8 +12,8 @@ import numpy.typing as npt
 from ._info import versions
 
 _BLOCK_CELLS = 1 << 20
-_MOST_CLUSTERS = 40
-_LONGEST_NAME = 20
+_MOST_LINES = 40
+_LONGEST_NAME = 24
 
 
 def cluster_facts(
@@ -75,7 +75,7 @@ def fit_text(report: dict[str, Any], width: int) -> str:
     if "header" in source:
         found = "names the columns" if source["header"] else "is data (no header)"
         facts.insert(1, ("first line", f"{found}; separator: {source['separator']}"))
-    return "\n".join([aligned_pairs(facts), "", *_cluster_table(report, width)])
+    return "\n".join([aligned_pairs(facts), "", *_cluster_tables(report, width)])
 
 
 def predict_text(report: dict[str, Any]) -> str:
@@ -89,7 +89,7 @@ def predict_text(report: dict[str, Any]) -> str:
     ]
     sizes = report["cluster_sizes"]
     columns = [["cluster", *map(str, range(len(sizes)))], ["rows", *(f"{n:,}" for n in sizes)]]
-    return "\n".join([aligned_pairs(facts), "", *_grid(columns, len(sizes))])
+    return "\n".join([aligned_pairs(facts), "", *_grid(columns)])
 
 
 def info_text(facts: dict[str, Any]) -> str:
@@ -123,10 +123,34 @@ def aligned_pairs(pairs: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in pairs)
 
 
-def _cluster_table(report: dict[str, Any], width: int) -> Iterator[str]:
-    """One line a cluster; what does not fit is counted below."""
-    sizes, centers = report["cluster_sizes"], np.asarray(report["centers"], dtype=np.float64)
-    shown = min(len(sizes), _MOST_CLUSTERS)
+def _cluster_tables(report: dict[str, Any], width: int) -> Iterator[str]:
+    """One line a cluster; centers follow as one line a feature where that fits better."""
+    sizes, names = report["cluster_sizes"], report["input"]["columns"]
+    shown = min(len(sizes), _MOST_LINES)
+    facts = _fact_columns(report, shown)
+    centers = np.asarray(report["centers"], dtype=np.float64)[:shown]
+    by_feature = [
+        [_shortened(name), *_numbers(centers[:, index].tolist())]
+        for index, name in enumerate(names[:_MOST_LINES])
+    ]
+    numbers = zip(*(column[1:] for column in by_feature), strict=True)
+    by_cluster = [["center", *(column[0] for column in by_feature)]]
+    by_cluster += [[f"{index}", *center] for index, center in enumerate(numbers)]
+    listed = min(len(names), _MOST_LINES)
+    if _breadth(facts + by_feature) <= width and listed == len(names):
+        yield from _grid(facts + by_feature)
+    elif _breadth(by_cluster) <= width:
+        yield from _grid(facts)
+        yield ""
+        yield from _grid(by_cluster)
+    else:
+        listed = _fitting(facts, by_feature, width)
+        yield from _grid(facts + by_feature[:listed])
+    yield from _left_out(report, len(sizes) - shown, len(names) - listed)
+
+
+def _fact_columns(report: dict[str, Any], shown: int) -> list[list[str]]:
+    sizes = report["cluster_sizes"]
     rows = max(1, sum(sizes))
     columns = [
         ["cluster", *(str(index) for index in range(shown))],
@@ -136,32 +160,36 @@ def _cluster_table(report: dict[str, Any], width: int) -> Iterator[str]:
     if "cluster_weights" in report:
         columns.append(["weight", *_numbers(report["cluster_weights"][:shown])])
     columns.append(["mean distance", *_numbers(report["mean_distances"][:shown])])
-    names = report["input"]["columns"]
-    used = sum(max(map(len, column)) + 2 for column in columns)
-    fitting = 0
-    for index, name in enumerate(names):
-        column = [_shortened(name), *_numbers(centers[:shown, index].tolist())]
-        used += max(map(len, column)) + 2
-        if used > width and fitting > 0:
-            break
-        columns.append(column)
-        fitting += 1
-    yield from _grid(columns, shown)
-    left = []
-    if shown < len(sizes):
-        left.append(f"{len(sizes) - shown} more clusters")
-    if fitting < len(names):
-        left.append(f"{len(names) - fitting} more features")
-    if left:
-        where = "centers.csv" if "files" in report else "--out FOLDER or --json"
-        yield f"({' and '.join(left)}: see {where})"
+    return columns
 
 
-def _grid(columns: Sequence[Sequence[str]], rows: int) -> Iterator[str]:
+def _fitting(facts: list[list[str]], more: list[list[str]], width: int) -> int:
+    """How many more columns fit; one is always shown."""
+    count = 1
+    while count < len(more) and _breadth(facts + more[: count + 1]) <= width:
+        count += 1
+    return count
+
+
+def _left_out(report: dict[str, Any], clusters: int, features: int) -> Iterator[str]:
+    parts = [
+        f"{count} more {word}{'s' if count > 1 else ''}"
+        for count, word in ((clusters, "cluster"), (features, "feature"))
+        if count
+    ]
+    if parts:
+        where = "centers.csv and report.json" if "files" in report else "--out FOLDER or --json"
+        yield f"({' and '.join(parts)}: see {where})"
+
+
+def _breadth(columns: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, column)) + 2 for column in columns) - 2
+
+
+def _grid(columns: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in columns]
-    for row in range(rows + 1):
-        cells = (column[row].rjust(size) for column, size in zip(columns, widths, strict=True))
-        yield "  ".join(cells)
+    for cells in zip(*columns, strict=True):
+        yield "  ".join(cell.rjust(size) for cell, size in zip(cells, widths, strict=True))
 
 
 def _shortened(name: str) -> str:

@@ -39,8 +39,9 @@ class MemorySource:
                 x[start:stop, :],
                 None if weight is None else weight[start:stop],
                 start,
+                number,
             )
-            for start, stop in _spans(self.n_rows, block_rows)
+            for number, (start, stop) in enumerate(_spans(self.n_rows, block_rows))
         ]
 
     @property

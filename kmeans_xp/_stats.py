@@ -184,8 +184,9 @@ def _means(
         if weight_grid is not None:
             up = exact.to_device(weight_grid.up, block.x, xp=xp)
             parts += exact.quantise(block.weight[:, None], up, _WEIGHT_LIMBS, xp=xp)
+        sums = [exact.exact_column_sums(part.T, xp=xp) for part in parts]
         # Python integers: totals of any number of blocks
-        return to_host(exact.exact_column_sums(xp.concat(parts, axis=1), xp=xp)).astype(object)
+        return to_host(xp.concat(sums)).astype(object)
 
     sums = _total(source, task)
     d = source.n_features
@@ -214,7 +215,7 @@ def _variance(source: Source, mean: Host, ranges: _Range, weight: float) -> floa
         squares = weigh(difference * difference, block.weight, xp=xp)
         up = exact.to_device(grid.up, block.x, xp=xp)
         (whole,) = exact.quantise(squares, up, 1, xp=xp)
-        return to_host(exact.exact_column_sums(whole, xp=xp)).astype(object)
+        return to_host(exact.exact_column_sums(whole.T, xp=xp)).astype(object)
 
     sums = _total(source, task).astype(np.float64) * grid.down
     return math.fsum((sums / weight).tolist()) / len(sums)

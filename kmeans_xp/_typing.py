@@ -26,6 +26,7 @@ class Block:
     x: Array
     weight: Array | None
     start: int
+    number: int
     state: dict[str, Array] = field(default_factory=dict)
 
     @property
@@ -58,8 +59,16 @@ class Kernel(Protocol):
 
     name: str
 
-    def assign(self, x: Array, nearest: Any, /) -> tuple[Array, int]:
-        """Exact labels (int32) of the rows, and how many the first product left open."""
+    def propose(self, x: Array, nearest: Any, /) -> tuple[Array, Array | None]:
+        """Labels (int32) by the first rung, and which rows it leaves open (None: no row)."""
+        ...
+
+    def settle(self, x: Array, nearest: Any, /) -> Array:
+        """Exact labels of rows that were left open."""
+        ...
+
+    def own_distances(self, x: Array, nearest: Any, labels: Array, /) -> Array:
+        """Canonical squared distance of each row to the center of its label."""
         ...
 
     def distances(self, x: Array, centers: Array, scale: Any, /) -> Array:

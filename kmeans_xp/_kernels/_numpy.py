@@ -13,52 +13,62 @@ from .._exact import EXACT_ROWS
 from .._typing import Array
 
 _SCORE_BYTES = 1 << 21
-_SPARSE_FROM = 2048
 _CROSS_VALUES = 1 << 16
+_DENSE_MARKS = 1 << 15
 
 
 class NumpyKernel:
-    """Scores lie as (k, m), so that minimum and comparison run along contiguous rows."""
+    """Scores lie as (k, m) and rows by feature, so that operations run along contiguous rows."""
 
     name = "numpy"
 
     def __init__(self) -> None:
         self._xp = numpy_context().xp
 
-    def assign(self, x: Array, nearest: p.Nearest, /) -> tuple[Array, int]:
+    def propose(self, x: Array, nearest: p.Nearest, /) -> tuple[Array, Array | None]:
         if nearest.first == "exact":
             distances = self.distances(x, nearest.centers, nearest.scale)
-            return distances.argmin(axis=0).astype(np.int32), 0
-        return self._climb(x, nearest, nearest.ladder())
+            return distances.argmin(axis=0).astype(np.int32), None
+        labels, unsure, _ = self._certify(x, nearest.rung(nearest.first, xp=self._xp))
+        return labels, unsure
 
-    def _climb(self, x: Array, nearest: p.Nearest, ladder: list[str]) -> tuple[Array, int]:
-        rung = nearest.rung(ladder[0], xp=self._xp)
+    def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
+        labels, unsure, marks = self._certify(x, nearest.rung("float64", xp=self._xp), keep=True)
+        if marks.size:
+            labels[unsure] = p.resolve(x[unsure], marks, nearest, xp=self._xp)
+        return labels
+
+    def _certify(self, x: Array, rung: p.Rung, *, keep: bool = False) -> tuple[Array, Array, Array]:
+        """Labels, the rows still open, and (to keep) the centers that are left to those."""
         labels = np.empty(x.shape[0], dtype=np.int32)
-        step = max(64, _SCORE_BYTES // (rung.weights.itemsize * rung.weights.shape[0]))
-        last = len(ladder) == 1
-        unsure, marks = [], []
+        unsure = np.empty(x.shape[0], dtype=np.bool_)
+        marks = [np.empty((0, rung.bias.size), dtype=np.bool_)]
+        step = max(64, _SCORE_BYTES // (rung.weights.itemsize * rung.bias.size))
         for start in range(0, x.shape[0], step):
-            near, rows = _certify(x[start : start + step], rung, labels[start : start + step])
-            if rows.size:
-                unsure.append(rows + start)
-                if last:
-                    marks.append(near[:, rows].T)
-        if not unsure:
-            return labels, 0
-        rows = np.concatenate(unsure)
-        if last:
-            labels[rows] = p.resolve(x[rows], np.concatenate(marks), nearest, xp=self._xp)
-        else:
-            labels[rows], _ = self._climb(x[rows], nearest, ladder[1:])
-        return labels, rows.size
+            part = slice(start, start + step)
+            near = _certify_part(x[part], rung, labels[part], unsure[part])
+            if keep:
+                marks.append(near[:, unsure[part]].T)
+        return labels, unsure, np.concatenate(marks)
+
+    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array, /) -> Array:
+        out = np.empty(x.shape[0])
+        centers = np.ascontiguousarray(nearest.centers.T, dtype=np.float64)
+        step = max(256, _CROSS_VALUES // x.shape[1])
+        for start in range(0, x.shape[0], step):
+            part = slice(start, start + step)
+            rows = np.ascontiguousarray(x[part].T, dtype=np.float64)
+            mine = centers.take(labels[part], axis=1)
+            out[part] = p.squared_distances(rows, mine, nearest.scale, xp=self._xp, axis=-2)
+        return out
 
     def distances(self, x: Array, centers: Array, scale: p.Scale, /) -> Array:
-        """Rows laid out by feature, so that every operation runs along contiguous rows."""
         out = np.empty((centers.shape[0], x.shape[0]))
         step = max(256, _CROSS_VALUES // (centers.shape[0] * x.shape[1]))
         for start in range(0, x.shape[0], step):
-            rows = np.ascontiguousarray(x[start : start + step].T, dtype=np.float64)
-            out[:, start : start + step] = p.squared_distances(
+            part = slice(start, start + step)
+            rows = np.ascontiguousarray(x[part].T, dtype=np.float64)
+            out[:, part] = p.squared_distances(
                 rows, centers[:, :, None], scale, xp=self._xp, axis=-2
             )
         return out
@@ -67,13 +77,11 @@ class NumpyKernel:
         return _screen(x, rung)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
-        """Sparse product of at most 4096 rows at a time: exact in float64."""
+        """At most 4096 rows at a time: exact in float64."""
         total = np.zeros((n_groups, values.shape[1]), dtype=np.int64)
         for start in range(0, values.shape[0], EXACT_ROWS):
-            part = values[start : start + EXACT_ROWS]
-            total += _float_sums(part, labels[start : start + EXACT_ROWS], n_groups).astype(
-                np.int64
-            )
+            part = slice(start, start + EXACT_ROWS)
+            total += _float_sums(values[part], labels[part], n_groups).astype(np.int64)
         return total
 
     def compress(self, mask: Array, count: int, /) -> tuple[Array, Array | None]:
@@ -84,21 +92,30 @@ class NumpyKernel:
         return values
 
 
-def _certify(
-    x: npt.NDArray[np.floating], rung: p.Rung, labels: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
-    """Write proven labels; return the marked centers (k, m) and the rows still open.
+def _certify_part(
+    x: npt.NDArray[np.floating],
+    rung: p.Rung,
+    labels: npt.NDArray[np.int32],
+    unsure: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.bool_]:
+    """Write labels and open rows; return the centers (k, m) that cannot be excluded.
 
-    One small product of the marks gives how many centers are left and, where it is one,
-    its index (both are whole numbers far below 2**24, so float32 holds them).
+    A product of ``base + j`` with the marks is less than twice the base exactly where one
+    center is left, and then it tells which.  These are whole numbers that float32 holds.
     """
     lower, half = _screen(x, rung)
     best = lower.min(axis=0)
     near = lower <= p.exclusion_threshold(best, half, rung, xp=np)
     np.copyto(lower, near)
-    counts, index = _tally(lower.shape[0], lower.dtype) @ lower
-    labels[:] = index
-    return near, _open_rows(near, counts)
+    base, tally = _tally(lower.shape[0], lower.dtype)
+    sums = tally @ lower
+    sums -= base
+    np.copyto(labels, sums, casting="unsafe")
+    np.greater_equal(np.abs(sums), base, out=unsure)
+    if sums.min() < 0:
+        # an overflow left a row no center: the next rung looks at every one
+        near[:, sums < 0] = True
+    return near
 
 
 def _screen(
@@ -119,28 +136,21 @@ def _screen(
     return lower, half
 
 
-def _open_rows(
-    near: npt.NDArray[np.bool_], counts: npt.NDArray[np.floating]
-) -> npt.NDArray[np.intp]:
-    """Rows with more than one center left; a row with none (an overflow) keeps them all."""
-    unsure = np.flatnonzero(counts != 1)
-    lost = unsure[counts[unsure] == 0]
-    near[:, lost] = True
-    return unsure
-
-
 @functools.lru_cache(maxsize=64)
-def _tally(n_clusters: int, work: npt.DTypeLike) -> npt.NDArray[np.floating]:
-    return np.stack([np.ones(n_clusters), np.arange(n_clusters)]).astype(work)
+def _tally(n_clusters: int, work: np.dtype[np.floating]) -> tuple[int, npt.NDArray[np.floating]]:
+    base = 1 << (n_clusters - 1).bit_length()
+    return base, (base + np.arange(n_clusters)).astype(work)
 
 
 def _float_sums(
     values: npt.NDArray[np.float64], labels: npt.NDArray[np.int32], n_groups: int
 ) -> npt.NDArray[np.float64]:
-    rows = values.shape[0]
-    if rows * n_groups <= _SPARSE_FROM * 16:
-        chosen = (labels[None, :] == np.arange(n_groups)[:, None]).astype(np.float64)
-        return chosen @ values
+    rows, columns = values.shape
+    if columns == 1:
+        return np.bincount(labels, values[:, 0], n_groups)[:, None]
+    if rows * n_groups <= _DENSE_MARKS:
+        marks = (labels[None, :] == np.arange(n_groups)[:, None]).astype(np.float64)
+        return marks @ values
     from scipy.sparse import csr_array
 
     pattern = csr_array((np.ones(rows), labels, np.arange(rows + 1)), shape=(rows, n_groups))

@@ -15,8 +15,14 @@ class ReferenceKernel:
     xp: Namespace
     name: str = "reference"
 
-    def assign(self, x: Array, nearest: p.Nearest, /) -> tuple[Array, int]:
-        return p.assign(x, nearest, xp=self.xp)
+    def propose(self, x: Array, nearest: p.Nearest, /) -> tuple[Array, Array | None]:
+        return p.propose(x, nearest, xp=self.xp)
+
+    def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
+        return p.settle(x, nearest, xp=self.xp)
+
+    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array, /) -> Array:
+        return p.own_distances(x, nearest, labels, xp=self.xp)
 
     def distances(self, x: Array, centers: Array, scale: p.Scale, /) -> Array:
         return p.cross_distances(x, centers, scale, xp=self.xp)

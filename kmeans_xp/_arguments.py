@@ -1,0 +1,200 @@
+"""The words of the command line: commands, options, and what they may be."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from . import __version__
+from ._files import EXAMPLES, parse_words
+
+BAD_USAGE = 2
+LARGEST_SEED = 2**32 - 1
+_STARTS = ("k-means++", "random", "random-partition", "k-means||")
+_RULES = ("farthest", "random", "error")
+_EXIT_CODES = (
+    "exit codes: 0 done, 1 output failed, 2 bad usage, 3 bad data, 4 device missing, "
+    "130 interrupted"
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line, and no abbreviated options."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            **options, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_USAGE, f"kmeans-xp: error: {message} (see {self.prog} --help)\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="kmeans-xp",
+        description="K-means clustering: one seed, one answer, on every device.",
+        epilog="example: kmeans-xp fit --example iris --n-clusters 3 --seed 0 --out iris-clusters"
+        f"\n{_EXIT_CODES}",
+    )
+    parser.add_argument("--version", action="version", version=f"kmeans-xp {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_fit(commands)
+    _add_predict(commands)
+    about = commands.add_parser(
+        "info",
+        help="show platform, devices and versions",
+        description="Show platform, threads, BLAS, versions, and whether CUDA can be used.",
+        epilog="example: kmeans-xp info --json",
+    )
+    about.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def _add_fit(commands: Any) -> None:
+    fit = commands.add_parser(
+        "fit",
+        help="cluster a table",
+        description="Cluster the rows of a table and report on the clusters.",
+        epilog="example: kmeans-xp fit flowers.csv --n-clusters 3 --exclude species --seed 0 "
+        f"--out clusters\n{_EXIT_CODES}",
+    )
+    _add_input(fit)
+    fit.add_argument("--weights", metavar="COLUMN", help="column with the weights of the rows")
+    fit.add_argument(
+        "--n-clusters", type=_at_least(1), default=8, metavar="K", help="default: %(default)s"
+    )
+    fit.add_argument("--seed", type=_seed, metavar="N", help="default: drawn, and reported")
+    fit.add_argument(
+        "--init",
+        choices=_STARTS,
+        default="k-means++",
+        help="where centers start; the last needs quotes in a shell (default: k-means++)",
+    )
+    fit.add_argument(
+        "--n-init",
+        type=_or_word("auto", 1),
+        default="auto",
+        metavar="N",
+        help="runs, of which the best is kept (default: auto)",
+    )
+    fit.add_argument(
+        "--max-iter",
+        type=_or_word("none", 1),
+        default=300,
+        metavar="N",
+        help='most iterations a run, or "none" (default: %(default)s)',
+    )
+    fit.add_argument(
+        "--tol",
+        type=_tolerance,
+        default=1e-4,
+        metavar="T",
+        help="stop when centers move less, relative to the variance; 0: only when no row "
+        "changes (default: %(default)s)",
+    )
+    fit.add_argument(
+        "--empty-cluster",
+        choices=_RULES,
+        default="farthest",
+        help="what a cluster without rows gets (default: the farthest row)",
+    )
+    _add_output(fit, "labels.csv, centers.csv, model.npz, report.json")
+
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="label rows by a saved model",
+        description="Print the nearest center of each row, one label a line. Columns are found "
+        "by the names that the model was fitted on, if both have names.",
+        epilog="example: kmeans-xp predict --model clusters/model.npz new.csv > labels.txt"
+        f"\n{_EXIT_CODES}",
+    )
+    _add_input(predict)
+    predict.add_argument(
+        "--model", type=pathlib.Path, required=True, metavar="FILE", help="model.npz of a fit"
+    )
+    _add_output(predict, "labels.csv, report.json")
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "input",
+        nargs="?",
+        metavar="INPUT",
+        help=".csv or other text, .npy, .npz, .parquet, .arrow, .feather; - is text on stdin",
+    )
+    parser.add_argument("--example", choices=EXAMPLES, help="a data set of scikit-learn instead")
+    parser.add_argument(
+        "--columns",
+        type=parse_words,
+        metavar="LIST",
+        help="columns to use: names, or numbers from 0 and ranges, such as age,2,5-7",
+    )
+    parser.add_argument("--exclude", type=parse_words, metavar="LIST", help="columns to leave out")
+    parser.add_argument("--array", metavar="NAME", help="which array of an .npz file")
+    parser.add_argument(
+        "--header",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether the first line of text names the columns (default: found out)",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser, files: str) -> None:
+    parser.add_argument("--device", type=_device, metavar="D", help="cpu, cuda, cuda:1 or auto")
+    parser.add_argument("--out", type=pathlib.Path, metavar="FOLDER", help=f"write there: {files}")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--quiet", action="store_true", help="no progress, and no printed report with --out"
+    )
+
+
+def _at_least(low: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
+        return int(text)
+
+    return convert
+
+
+def _or_word(word: str, low: int) -> Callable[[str], Any]:
+    """A number, or a word: "auto" stays itself and "none" is None."""
+
+    def convert(text: str) -> Any:
+        if text.lower() == word:
+            return None if word == "none" else word
+        try:
+            return _at_least(low)(text)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f'{error}, nor "{word}"') from None
+
+    return convert
+
+
+def _seed(text: str) -> int:
+    seed = _at_least(0)(text)
+    if seed > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text} is above the largest seed, {LARGEST_SEED}")
+    return seed
+
+
+def _tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return value
+
+
+def _device(text: str) -> str:
+    if re.fullmatch(r"cpu|cuda(:\d+)?|auto", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not known; use cpu, cuda, cuda:1 or auto")
+    return text
