@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Lottery:
         """The numbers as integers (in float64)."""
         return self._problem.context.xp.round(mass * self._up)
 
-    def rows(self, keys: list[tuple[int, ...]]) -> list[int]:
+    def rows(self, keys: Sequence[tuple[int, ...]]) -> list[int]:
         """One row for each key; the total must be positive."""
         return [row for row, _ in self._locate([below(self.total, *key) for key in keys])]
 
@@ -76,7 +76,7 @@ def _largest(problem: Training, mass: Callable[[Block], Array]) -> float:
     return max(problem.source.map(lambda block: float(xp.max(mass(block)))))
 
 
-def weighted_rows(problem: Training, keys: list[tuple[int, ...]]) -> list[int]:
+def weighted_rows(problem: Training, keys: Sequence[tuple[int, ...]]) -> list[int]:
     """Rows drawn by sample weight, with replacement."""
     if problem.summary.weight_grid is None:
         return [below(problem.source.n_rows, *key) for key in keys]
@@ -111,5 +111,5 @@ def distinct_rows(
         lottery = Lottery(problem, mass, _largest(problem, mass))
         keys = [(seed, Purpose.SEEDING, attempt, i) for i in range(missing)]
         # dict keeps the order of the draws
-        chosen += [row for row in dict.fromkeys(lottery.rows(keys)) if row not in chosen]
+        chosen = list(dict.fromkeys([*chosen, *lottery.rows(keys)]))
     raise AssertionError("unreachable")

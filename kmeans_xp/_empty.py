@@ -29,9 +29,9 @@ class Repair:
 
 def recenter(problem: Training, totals: Array, centers: Array, /) -> Array:
     """Means of the clusters, rounded once; an empty cluster keeps its center."""
-    xp = problem.context.xp
-    means = as_centers(problem.ledger.means(totals), problem)
-    return xp.where((problem.ledger.counts(totals) > 0)[:, None], means, centers)
+    xp, counts = problem.context.xp, problem.ledger.counts(totals)
+    means = as_centers(problem.ledger.means(totals, counts), problem)
+    return xp.where((counts > 0)[:, None], means, centers)
 
 
 def repair(
@@ -39,8 +39,9 @@ def repair(
 ) -> Repair:
     """Recenter, and give every empty cluster a row by the rule (see `KMeans`)."""
     xp = problem.context.xp
-    if not bool(xp.any(problem.ledger.counts(totals) == 0)):
-        return Repair(totals, recenter(problem, totals, nearest.centers), 0)
+    counts = problem.ledger.counts(totals)
+    if bool(xp.all(counts)):
+        return Repair(totals, as_centers(problem.ledger.means(totals, counts), problem), 0)
     if rule == "error":
         empty = [i for i, count in enumerate(host_counts(problem, totals)) if count == 0]
         raise EmptyClusterError(

@@ -83,7 +83,8 @@ def carry(totals: Array, /, *, xp: Namespace) -> Array:
 
 def widen(sums: Array, /, *, xp: Namespace) -> Array:
     """Turn int64 block sums into normalised (2, ...) totals."""
-    return carry(xp.stack([xp.zeros_like(sums), sums]), xp=xp)
+    high = sums >> LIMB_BITS
+    return xp.stack([high, sums - (high << LIMB_BITS)])
 
 
 def add_up(parts: Sequence[Array], /, *, xp: Namespace) -> Array:
@@ -110,21 +111,24 @@ def ratio(totals: Sequence[Array], weight: Array, /, *, xp: Namespace) -> Array:
             if high is None:
                 high, low = term, xp.zeros_like(term)
             else:
-                high, error = _two_sum(high, term)
+                high, error = _quick_two_sum(high, term)
                 low = low + error
             weight_of_limb = weight_of_limb / _ONE_LIMB
         weight_of_limb = weight_of_limb * _ONE_LIMB
-    high, low = _two_sum(high, low)
+    high, low = _quick_two_sum(high, low)
     quotient = high / weight
     product, error = _two_product(quotient, weight)
     return quotient + (((high - product) - error) + low) / weight
 
 
-def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """Knuth's exact sum: a + b and its rounding error."""
+def _quick_two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """Dekker's exact sum a + b and its rounding error, for terms in falling order.
+
+    The words of a total qualify: a later word is smaller than the unit of all earlier ones,
+    or both are whole numbers so small that nothing is rounded.
+    """
     total = a + b
-    shadow = total - a
-    return total, (a - (total - shadow)) + (b - shadow)
+    return total, b - (total - a)
 
 
 def _halves(a: Array) -> tuple[Array, Array]:

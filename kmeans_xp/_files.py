@@ -123,18 +123,24 @@ def _load(path: pathlib.Path) -> npt.NDArray[Any]:
 
 
 def _member(path: pathlib.Path, array: str | None) -> npt.NDArray[Any]:
-    with np.load(path, allow_pickle=False) as archive:
-        if array is None and len(archive.files) != 1:
-            raise UsageError(
-                f"{path} holds {len(archive.files)} arrays: {listing(archive.files)}. "
-                "Choose one with --array NAME"
-            )
-        if array is not None and array not in archive.files:
-            raise UsageError(
-                f"--array {array}: {path} has no such array; it holds: {listing(archive.files)}"
-            )
-        member: npt.NDArray[Any] = archive[array or archive.files[0]]
-        return member
+    # opened here, since NumPy leaves a broken archive open
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise DataError(f"{path} is not an npz archive. Write one with numpy.savez")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
+            names = list(archive.files)
+            if array is None and len(names) != 1:
+                raise UsageError(
+                    f"{path} holds {len(names)} arrays: {listing(names)}. "
+                    "Choose one with --array NAME"
+                )
+            if array is not None and array not in names:
+                raise UsageError(
+                    f"--array {array}: {path} has no such array; it holds: {listing(names)}"
+                )
+            member: npt.NDArray[Any] = archive[array or names[0]]
+            return member
 
 
 def _array(values: npt.NDArray[Any], name: str, selection: Selection) -> Table:
@@ -145,6 +151,8 @@ def _array(values: npt.NDArray[Any], name: str, selection: Selection) -> Table:
             f"{name} has shape {values.shape}; give a table of 2 dimensions (rows, features), "
             "for example with numpy's reshape(-1, 1) for one feature"
         )
+    if values.size == 0:
+        raise DataError(f"{name} is empty: its shape is {values.shape}")
     names = plain_names(values.shape[1])
     picked = selection.pick(names, named=False)
     return _columns(values, names, picked.features, picked.weight, named=False)

@@ -40,8 +40,9 @@ def random_partition(problem: Training, n_clusters: int, seed: int, /) -> Array:
         return exact.widen(problem.kernel.group_sums(columns, labels, n_clusters), xp=xp)
 
     totals = exact.add_up(problem.source.map(task), xp=xp)
-    centers = as_centers(problem.ledger.means(totals), problem)
-    empty = problem.ledger.counts(totals) == 0
+    counts = problem.ledger.counts(totals)
+    centers = as_centers(problem.ledger.means(totals, counts), problem)
+    empty = counts == 0
     if not bool(xp.any(empty)):
         return centers
     spare = problem.source.take(distinct_rows(problem, n_clusters, seed))

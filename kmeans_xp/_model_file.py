@@ -109,7 +109,7 @@ def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> KM
     save_model : Writes such files, with an example.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(str(arrays["header"]))
         known = header["format"] == _FORMAT

@@ -59,8 +59,12 @@ class Scale:
     after: float = 1.0
 
     @property
+    def factor(self) -> float:
+        return self.before * self.after
+
+    @property
     def squared(self) -> float:
-        return (self.before * self.after) ** 2
+        return self.factor**2
 
     @classmethod
     def of_range(cls, widest: float, largest: float) -> Scale:
@@ -220,7 +224,7 @@ def distances_by_product(x: Array, nearest: Nearest, /, *, xp: Namespace) -> Arr
     the canonical distance takes its place.
     """
     scale = nearest.scale
-    unscaled = scale.before * scale.after
+    unscaled = scale.factor
     rows = xp.astype(x, xp.float64, copy=False)
     centers = xp.astype(nearest.centers, xp.float64, copy=False)
     if nearest.shift is not None:

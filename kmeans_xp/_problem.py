@@ -39,19 +39,26 @@ class Problem:
     first: str
 
     frame: Frame = field(init=False)
+    is_wide: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        self.cover(None)
+        self._measure(self.extent)
 
-    def cover(self, centers: Array | None, /) -> None:
-        """Measure for centers that may lie outside the rows; later ones lie among them."""
-        xp, extent = self.context.xp, self.extent
-        host = None if centers is None else to_host(centers).astype(np.float64)
-        extent = extent.including(host)
-        shift = extent.shift()
+    def cover(self, centers: Array, /) -> None:
+        """Measure for centers that may lie outside the rows; their means will not."""
+        points = to_host(centers).astype(np.float64)
+        outside = bool((points < self.extent.low).any() or (points > self.extent.high).any())
+        if outside or self.is_wide:
+            self._measure(self.extent.including(points))
+        self.is_wide = outside
+
+    def _measure(self, extent: Extent) -> None:
+        shift, sample = extent.shift(), self.source.sample
         self.frame = Frame(
             scale=extent.scale(),
-            shift=None if shift is None else to_device(shift, self.source.sample, xp=xp),
+            shift=None
+            if shift is None
+            else to_device(shift, self.source.sample, xp=self.source.xp),
             reach=extent.reach(shift),
         )
 

@@ -58,7 +58,7 @@ def distances(problem: Problem, centers: Array, /) -> Array:
 
     def task(block: Block) -> None:
         squared = distances_by_product(block.x, nearest, xp=xp)
-        root = xp.sqrt(squared) / (nearest.scale.before * nearest.scale.after)
+        root = xp.sqrt(squared) / nearest.scale.factor
         block.state["distances"] = xp.astype(root, block.x.dtype)
 
     with problem.source.working():

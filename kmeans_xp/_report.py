@@ -84,7 +84,6 @@ def predict_text(report: dict[str, Any]) -> str:
         ("input", report["input"]["name"]),
         ("rows", f"{report['input']['rows']:,}"),
         ("model", report["model"]),
-        ("device", report["device"]),
         ("time", f"{report['seconds']['predict']:.3g} s"),
     ]
     sizes = report["cluster_sizes"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ._backend import to_host
 from ._empty import repair
 from ._exact import carry
-from ._passes import inertia, relabel, sweep, used_clusters
+from ._passes import host_counts, inertia, relabel, sweep, used_clusters
 from ._primitives import Scale, halving_sum, squared_distances
 from ._problem import Training
 from ._typing import Array, Namespace
@@ -96,15 +96,13 @@ def lloyd(problem: Training, centers: Array, rules: Rules, seed: int, /) -> Resu
     problem.source.forget()
     problem.cover(centers)
     state = _State(centers, None)
-    tolerance = rules.tol * problem.summary.variance
+    tolerance = rules.tol * problem.summary.variance_in(problem.frame.scale)
     try:
         for number in itertools.count(1):
             state = _step(problem, state, rules, seed, number, tolerance)
             if state.status is not None:
                 break
     except KeyboardInterrupt:
-        if not state.history:
-            raise
         state = _State(state.centers, None, state.history, Status.INTERRUPTED)
     return _finish(problem, state)
 
@@ -147,7 +145,9 @@ def _verdict(rules: Rules, record: Iteration, is_small: bool, stop: bool) -> Sta
 
 def _finish(problem: Training, state: _State) -> Result:
     """Labels and inertia that belong to the final centers."""
-    problem.cover(state.centers)
+    if problem.is_wide:
+        # the start lay outside the rows; measure as predict will
+        problem.cover(state.centers)
     nearest = problem.nearest_to(state.centers)
     assert state.status is not None
     if state.status is not Status.CONVERGED:
@@ -160,8 +160,16 @@ def _finish(problem: Training, state: _State) -> Result:
         len(state.history),
         state.status,
         state.history,
-        used_clusters(problem, int(state.centers.shape[0])),
+        _distinct(problem, state),
     )
+
+
+def _distinct(problem: Training, state: _State) -> int:
+    """Clusters that have a row, of any weight."""
+    n_clusters = int(state.centers.shape[0])
+    if state.status is Status.CONVERGED and all(host_counts(problem, state.totals)):
+        return n_clusters
+    return used_clusters(problem, n_clusters)
 
 
 def squared_shift(before: Array, after: Array, scale: Scale, /, *, xp: Namespace) -> float:
@@ -170,4 +178,4 @@ def squared_shift(before: Array, after: Array, scale: Scale, /, *, xp: Namespace
 
 
 def _unscaled_root(squared: float, scale: Scale) -> float:
-    return math.sqrt(squared) / (scale.before * scale.after)
+    return math.sqrt(squared) / scale.factor

@@ -29,10 +29,8 @@ class Extent:
     high: Host
     middle: Host  # any point amid them: products shift by it, labels do not depend on it
 
-    def including(self, points: Host | None) -> Extent:
+    def including(self, points: Host) -> Extent:
         """The extent of these rows and some points."""
-        if points is None:
-            return self
         return Extent(
             np.minimum(self.low, points.min(axis=0)),
             np.maximum(self.high, points.max(axis=0)),
@@ -65,12 +63,15 @@ class Summary:
     """The statistics pass: order-free, on the host, the same for every device and block size."""
 
     extent: Extent
-    variance: (
-        float  # weighted, averaged over features, in units of ``scale`` squared; 0 if not asked
-    )
+    variance: float  # weighted, averaged over features; 0 if not asked for
+    variance_scale: Scale  # its unit
     n_positive: int  # rows with a positive weight
     grid: exact.Grid  # of the weighted values
     weight_grid: exact.Grid | None
+
+    def variance_in(self, scale: Scale) -> float:
+        """The variance in units of another scale."""
+        return self.variance * (scale.factor / self.variance_scale.factor) ** 2
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,12 @@ def summarise(source: Source, dtype: str, *, weighted: bool, variance: bool = Fa
         ),
         default=1,
     )
+    scale = _scale_of(ranges)
     return Summary(
         # rounded, so that rows of this dtype lose nothing by the shift
         Extent(ranges.low, ranges.high, mean.astype(dtype).astype(np.float64)),
-        _variance(source, mean, ranges, weight) if variance else 0.0,
+        _variance(source, mean, ranges, weight, scale) if variance else 0.0,
+        scale,
         ranges.n_positive,
         exact.Grid(one_limb.exponents, limbs),
         weight_grid,
@@ -181,7 +184,7 @@ def _means(
         up = exact.to_device(grid.up, block.x, xp=xp)
         (whole,) = exact.quantise(weigh(block.x, block.weight, xp=xp), up, 1, xp=xp)
         parts = [whole, xp.abs(whole)]
-        if weight_grid is not None:
+        if weight_grid is not None and block.weight is not None:
             up = exact.to_device(weight_grid.up, block.x, xp=xp)
             parts += exact.quantise(block.weight[:, None], up, _WEIGHT_LIMBS, xp=xp)
         sums = [exact.exact_column_sums(part.T, xp=xp) for part in parts]
@@ -200,12 +203,16 @@ def _means(
         return plain * down, magnitude * down, weight
 
 
-def _variance(source: Source, mean: Host, ranges: _Range, weight: float) -> float:
+def _scale_of(ranges: _Range) -> Scale:
+    half = ranges.weighted_high * 0.5 - ranges.weighted_low * 0.5
+    return Scale.of_range(float(np.max(half)), float(np.max(ranges.largest)))
+
+
+def _variance(source: Source, mean: Host, ranges: _Range, weight: float, scale: Scale) -> float:
     """Weighted variance averaged over the features, in units of the scale squared."""
     xp = source.xp
     low, high = ranges.weighted_low, ranges.weighted_high
-    scale = Scale.of_range(float(np.max(high * 0.5 - low * 0.5)), float(np.max(ranges.largest)))
-    factor = scale.before * scale.after
+    factor = scale.factor
     widest = np.maximum(np.abs(high - mean), np.abs(mean - low)) * factor
     grid = _grid(widest * widest * ranges.largest_weight, 1)
 
@@ -280,28 +287,25 @@ class Ledger:
         """Rows with a positive weight in each cluster (int64)."""
         return (totals[0, :, -1] << exact.LIMB_BITS) + totals[1, :, -1]
 
-    def means(self, totals: Array, /) -> Array:
+    def means(self, totals: Array, counts: Array, /) -> Array:
         """Float64 means (k, d) in the user's coordinates; meaningless where the count is 0."""
         xp, d = self._xp, self.n_features
         limbs = [totals[:, :, i * d : (i + 1) * d] for i in range(self._grid.limbs)]
-        return exact.ratio(limbs, self._weights(totals)[:, None], xp=xp) * self._down
-
-    def _weights(self, totals: Array) -> Array:
-        """Summed weights in units of the weight grid, 1 for an empty cluster."""
-        xp = self._xp
-        count = self.counts(totals)
-        weight = self._raw_weights(totals)
-        return xp.where(count > 0, weight, xp.ones_like(weight))
+        weights = self._weights(totals, counts)
+        # an empty cluster must not divide by zero
+        weights = xp.where(counts > 0, weights, xp.ones_like(weights))
+        return exact.ratio(limbs, weights[:, None], xp=xp) * self._down
 
     def masses(self, totals: Array, /) -> Array:
         """Summed weights (k,) in their own units, float64."""
         scale = 1.0 if self._weight_grid is None else float(self._weight_grid.down[0])
-        return self._raw_weights(totals) * scale
+        return self._weights(totals, self.counts(totals)) * scale
 
-    def _raw_weights(self, totals: Array) -> Array:
+    def _weights(self, totals: Array, counts: Array) -> Array:
+        """Summed weights (k,) in units of the weight grid."""
         xp = self._xp
         if self._weight_grid is None:
-            return xp.astype(self.counts(totals), xp.float64)
+            return xp.astype(counts, xp.float64)
         at = self._grid.limbs * self.n_features
         words = [
             xp.astype(totals[word, :, at + limb], xp.float64)
@@ -315,4 +319,5 @@ class Ledger:
         """The center that each row would have as the only member of a cluster."""
         xp = self._xp
         whole = xp.astype(self.columns(x, weight), xp.int64)
-        return self.means(exact.widen(whole, xp=xp))
+        totals = exact.widen(whole, xp=xp)
+        return self.means(totals, self.counts(totals))

@@ -57,7 +57,8 @@ class Source(Protocol):
 class Kernel(Protocol):
     """The operations that a device may do faster; every one has one right answer."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def propose(self, x: Array, nearest: Any, /) -> tuple[Array, Array | None]:
         """Labels (int32) by the first rung, and which rows it leaves open (None: no row)."""

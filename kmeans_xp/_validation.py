@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 import array_api_compat
@@ -28,14 +31,15 @@ def check_rows(estimator: Any, x: Any, /, *, reset: bool) -> Array:
     Other dtypes become float64.  Finiteness is left to the statistics pass.
     """
     if not is_foreign(x):
-        return validate_data(
-            estimator,
-            x,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=False,
-            accept_sparse=False,
-        )
+        with _real_numbers("X"):
+            return validate_data(
+                estimator,
+                x,
+                reset=reset,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite=False,
+                accept_sparse=False,
+            )
     if x.ndim != 2:
         raise ValueError(
             f"Expected 2D array, got {x.ndim}D array instead (shape {tuple(x.shape)}). Reshape "
@@ -53,16 +57,54 @@ def check_rows(estimator: Any, x: Any, /, *, reset: bool) -> Array:
     return as_float(x, "X")
 
 
-def is_foreign(x: Any, /) -> bool:
-    """Whether x is an array of a library other than NumPy; lazy ones are refused."""
-    if isinstance(x, np.ndarray) or not array_api_compat.is_array_api_obj(x):
+@contextlib.contextmanager
+def _real_numbers(name: str) -> Iterator[None]:
+    """Name the argument when NumPy finds something in it that is no real number."""
+    try:
+        yield
+    except (ValueError, OverflowError) as error:
+        text = str(error)
+        if text.startswith("Complex data not supported"):
+            raise ValueError(
+                f"Complex data not supported: {name} holds complex numbers. Pass its parts, for "
+                "example np.hstack([a.real, a.imag])."
+            ) from error
+        if "could not convert" not in text and "too large" not in text:
+            raise
+        raise ValueError(
+            f"{name} must hold real numbers: {text}. Drop such columns, or encode them, for "
+            "example with sklearn.preprocessing.OneHotEncoder."
+        ) from error
+
+
+def is_foreign(x: Any, name: str = "X", /) -> bool:
+    """Whether x is an array of a library other than NumPy; lazy and sparse ones are refused."""
+    if isinstance(x, np.ndarray):
         return False
-    if array_api_compat.is_lazy_array(x) and not array_api_compat.is_jax_array(x):
+    _refuse_sparse(x, name)
+    _refuse_lazy(x, name)
+    return bool(array_api_compat.is_array_api_obj(x)) and not array_api_compat.is_numpy_array(x)
+
+
+def _refuse_sparse(x: Any, name: str) -> None:
+    # by name: a library is not imported to ask about an array that it did not make
+    layout = str(getattr(x, "layout", "")) if array_api_compat.is_torch_array(x) else ""
+    if "sparse" in type(x).__module__.split(".") or "sparse" in layout:
+        way = "to_dense()" if layout else "toarray()"
         raise TypeError(
-            f"X is a lazy array ({type(x).__module__}), which is not supported. Compute it "
-            "first, for example with X.compute(), and pass the result."
+            f"Sparse data was passed for {name} ({type(x).__module__}.{type(x).__name__}), but "
+            f"dense data is required. Pass {name}.{way}, or reduce it first with "
+            "sklearn.decomposition.TruncatedSVD."
         )
-    return not array_api_compat.is_numpy_array(x)
+
+
+def _refuse_lazy(x: Any, name: str) -> None:
+    lazy = array_api_compat.is_array_api_obj(x) and array_api_compat.is_lazy_array(x)
+    if type(x).__module__.startswith("dask") or (lazy and not array_api_compat.is_jax_array(x)):
+        raise TypeError(
+            f"{name} is lazy ({type(x).__module__}.{type(x).__name__}), which is not supported. "
+            f"Compute it first, for example with {name}.compute(), and pass the result."
+        )
 
 
 def as_float(x: Array, name: str, /) -> Array:
@@ -72,8 +114,10 @@ def as_float(x: Array, name: str, /) -> Array:
         return x
     if xp.isdtype(x.dtype, "complex floating"):
         raise ValueError(f"Complex data not supported: {name} has dtype {x.dtype}. Pass its parts.")
-    check_float64(context_of(x))
-    return xp.astype(x, xp.float64)
+    context = context_of(x)
+    check_float64(context)
+    with context.scope():
+        return xp.astype(x, xp.float64)
 
 
 def check_float64(context: Context, /) -> None:
@@ -102,21 +146,23 @@ def check_weight(weight: Any, n_rows: int, context: Context, /) -> Array | None:
     if weight is None:
         return None
     xp = context.xp
-    if np.isscalar(weight):
-        weight = np.full(n_rows, weight, dtype=np.float64)
-    elif not is_foreign(weight):
-        weight = check_array(
-            weight,
-            ensure_2d=False,
-            ensure_all_finite=False,
-            dtype=np.float64,
-            ensure_min_samples=0,
-            input_name="sample_weight",
-        )
+    if isinstance(weight, Real):
+        weight = np.full(n_rows, float(weight))
+    elif not is_foreign(weight, "sample_weight"):
+        with _real_numbers("sample_weight"):
+            weight = check_array(
+                weight,
+                ensure_2d=False,
+                allow_nd=True,
+                ensure_all_finite=False,
+                dtype=np.float64,
+                ensure_min_samples=0,
+                input_name="sample_weight",
+            )
     if weight.ndim != 1:
         raise ValueError(
             "Sample weights must be 1D array or scalar, got "
-            f"{weight.ndim}D array. Expected shape ({n_rows},)."
+            f"{weight.ndim}D array of shape {tuple(weight.shape)}. Expected shape ({n_rows},)."
         )
     if weight.shape[0] != n_rows:
         raise ValueError(
@@ -140,7 +186,14 @@ def _refuse(bad: Array, weight: Array, what: str, xp: Any) -> None:
     )
 
 
-def check_positive_rows(n_positive: int, n_clusters: int, /) -> None:
+def check_enough_rows(n_rows: int, weight: Array | None, n_clusters: int, /) -> None:
+    """Refuse fewer rows, or rows that count, than clusters."""
+    if n_rows < n_clusters:
+        raise ValueError(f"n_samples={n_rows} should be >= n_clusters={n_clusters}.")
+    if weight is None:
+        return
+    xp = array_api_compat.array_namespace(weight)
+    n_positive = int(xp.count_nonzero(weight > 0.0))
     if n_positive == 0:
         raise ValueError(
             "sample_weight is zero for every row. At least n_clusters rows need a positive weight."
@@ -152,39 +205,63 @@ def check_positive_rows(n_positive: int, n_clusters: int, /) -> None:
         )
 
 
-def check_centers(
-    centers: Any, context: Context, dtype: str, n_clusters: int, n_features: int, /
-) -> Array:
-    """Return given starting centers as (k, d) of X's dtype, where X is worked on."""
-    if not is_foreign(centers):
-        centers = check_array(
-            centers, dtype=[np.float64, np.float32], ensure_all_finite=False, input_name="init"
-        )
+def check_centers(centers: Any, n_clusters: int, /) -> Array:
+    """Return given starting centers as finite floats (n_clusters, d) in their own library."""
+    if is_foreign(centers, "init"):
+        centers = as_float(centers, "init")
+    else:
+        with _real_numbers("init"):
+            centers = check_array(
+                centers,
+                dtype=[np.float64, np.float32],
+                ensure_2d=False,
+                allow_nd=True,
+                ensure_all_finite=False,
+                input_name="init",
+            )
     shape = tuple(int(size) for size in centers.shape)
+    if len(shape) != 2:
+        raise ValueError(
+            f"The shape of the initial centers {shape} is not that of a 2D array. Pass init with "
+            f"shape ({n_clusters}, n_features)."
+        )
     if shape[0] != n_clusters:
         raise ValueError(
             f"The shape of the initial centers {shape} does not match the number of "
             f"clusters {n_clusters}."
         )
-    if len(shape) != 2 or shape[1] != n_features:
+    refuse_non_finite(centers, "init", "KMeans")
+    return centers
+
+
+def place_centers(centers: Array, context: Context, dtype: str, n_features: int, /) -> Array:
+    """Bring checked starting centers to X's dtype, where X is worked on."""
+    shape = tuple(int(size) for size in centers.shape)
+    if shape[1] != n_features:
         raise ValueError(
             f"The shape of the initial centers {shape} does not match the number of "
             f"features of the data {n_features}."
         )
-    refuse_non_finite(centers, "init", "KMeans")
     xp = context.xp
-    return xp.astype(context.move(as_float(centers, "init")), getattr(xp, dtype), copy=False)
+    placed = xp.astype(context.move(centers), xp.float64, copy=False)
+    if bool(xp.any(xp.abs(placed) > float(np.finfo(dtype).max))):
+        raise ValueError(
+            f"init has values beyond the range of X's dtype {dtype}. Pass X as float64, or "
+            "centers that lie among the rows."
+        )
+    return xp.astype(placed, getattr(xp, dtype), copy=False)
 
 
 def refuse_non_finite(x: Array, name: str, who: str, /) -> None:
     """Raise for the first NaN or infinity of a 2-d array, if there is one."""
     xp = array_api_compat.array_namespace(x)
-    bad = ~xp.isfinite(x)
-    if not bool(xp.any(bad)):
-        return
-    flat = int(xp.argmax(xp.reshape(xp.astype(bad, xp.int8), (-1,))))
-    row, column = divmod(flat, int(x.shape[1]))
-    what = "NaN" if bool(xp.isnan(x[row, column])) else "infinity"
+    with context_of(x).scope():
+        bad = ~xp.isfinite(x)
+        if not bool(xp.any(bad)):
+            return
+        flat = int(xp.argmax(xp.reshape(xp.astype(bad, xp.int8), (-1,))))
+        row, column = divmod(flat, int(x.shape[1]))
+        what = "NaN" if bool(xp.isnan(x[row, column])) else "infinity"
     raise ValueError(
         f"Input {name} contains {what}: the first is at row {row}, column {column}. "
         f"{who} needs finite values; drop such rows or fill them, for example with "

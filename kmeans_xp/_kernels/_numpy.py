@@ -97,7 +97,7 @@ def _certify_part(
     rung: p.Rung,
     labels: npt.NDArray[np.int32],
     unsure: npt.NDArray[np.bool_],
-) -> npt.NDArray[np.bool_]:
+) -> Array:
     """Write labels and open rows; return the centers (k, m) that cannot be excluded.
 
     A product of ``base + j`` with the marks is less than twice the base exactly where one
@@ -144,7 +144,7 @@ def _tally(n_clusters: int, work: np.dtype[np.floating]) -> tuple[int, npt.NDArr
 
 def _float_sums(
     values: npt.NDArray[np.float64], labels: npt.NDArray[np.int32], n_groups: int
-) -> npt.NDArray[np.float64]:
+) -> Array:
     rows, columns = values.shape
     if columns == 1:
         return np.bincount(labels, values[:, 0], n_groups)[:, None]
@@ -154,4 +154,4 @@ def _float_sums(
     from scipy.sparse import csr_array
 
     pattern = csr_array((np.ones(rows), labels, np.arange(rows + 1)), shape=(rows, n_groups))
-    return np.asarray(pattern.T @ values)
+    return pattern.T @ values

@@ -15,26 +15,17 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _is_arraylike_not_scalar, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from .. import _query
+from .._backend import context_of
 from .._empty import RULES
-from .._solver import Iteration, Result, Rules, Status
+from .._solver import Iteration, Status
 from .._typing import Array
 from .._validation import check_device_word, check_rows, check_same_place
 from ._portable import pack, unpack
-from ._run import (
-    NAMED_STARTS,
-    Place,
-    best_of,
-    draw_seed,
-    place_of,
-    prepare,
-    restarts,
-    start_by,
-)
+from ._run import NAMED_STARTS, Outcome, Place, given_centers, place_of, run_fit
 
 
 class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
@@ -132,7 +123,8 @@ of shape (n_clusters, n_features), default="k-means++"
 
     Examples
     --------
-    >>>     >>> from kmeans_xp import KMeans
+    >>> import numpy as np
+    >>> from kmeans_xp import KMeans
     >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
     >>> model = KMeans(n_clusters=2, random_state=0).fit(X)
     >>> model.labels_
@@ -199,6 +191,7 @@ of shape (n_clusters, n_features), default="k-means++"
         X : array-like of shape (n_samples, n_features)
             Rows to cluster, of any array API library.
         y : Ignored
+            For compatibility.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, finite and not negative; None is 1 each.  A row of weight 0
             gets a label and changes nothing else.
@@ -209,12 +202,13 @@ of shape (n_clusters, n_features), default="k-means++"
             The fitted estimator.
         """
         check_device_word(self.device)
-        given = X
-        X = check_rows(self, X, reset=True)
-        place = place_of(X, self.device)
+        start = given_centers(self)
+        rows = check_rows(self, X, reset=True)
+        place = place_of(rows, self.device)
         with place.work.scope():
-            result = self._solve(X, given, sample_weight, place)
-        self._keep(result, place)
+            outcome = run_fit(self, rows, X, start, sample_weight, place)
+            self._keep(outcome, place)
+        result = outcome.result
         if result.status is Status.INTERRUPTED:
             raise KeyboardInterrupt(result.status.value)
         if result.n_distinct < self.n_clusters:
@@ -226,58 +220,8 @@ of shape (n_clusters, n_features), default="k-means++"
             )
         return self
 
-    def _solve(self, X: Array, given: Any, sample_weight: Any, place: Place) -> Result:
-        """Prepare the problem and run it from its starts."""
-        random_state = check_random_state(self.random_state)
-        runs = self._runs()
-        problem = prepare(
-            X,
-            sample_weight,
-            place,
-            self.n_clusters,
-            who=type(self).__name__,
-            variance=self.tol > 0,
-        )
-        seed = draw_seed(random_state)
-        starts = start_by(problem, self.init, given, self.n_clusters, seed, random_state)
-        rules = Rules(self.max_iter, float(self.tol), self.empty_cluster, self._observer())
-        announce = print if self.verbose else _silent
-        result = best_of(problem, starts, runs, rules, seed, announce=announce)
-        self.kernel_ = problem.plan.kernel
-        self._middle = tuple(problem.extent.middle.tolist())
-        return result
-
-    def _runs(self) -> int:
-        is_array = not callable(self.init) and _is_arraylike_not_scalar(self.init)
-        runs = restarts(self.init, self.n_init, is_array)
-        if is_array and runs != 1:
-            warnings.warn(
-                "Explicit initial center position passed: performing only one init in "
-                f"{type(self).__name__} instead of n_init={runs}.",
-                RuntimeWarning,
-                stacklevel=5,
-            )
-            return 1
-        if self.algorithm == "elkan" and self.n_clusters == 1:
-            warnings.warn(
-                "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
-                RuntimeWarning,
-                stacklevel=5,
-            )
-        return runs
-
-    def _observer(self) -> Callable[[Iteration, Array], bool] | None:
-        if self.callback is None and not self.verbose:
-            return None
-
-        def observe(record: Iteration, centers: Array) -> bool:
-            if self.verbose:
-                print(f"Iteration {record.iteration}, inertia {record.inertia}.")
-            return bool(self.callback is not None and self.callback(record, centers))
-
-        return observe
-
-    def _keep(self, result: Result, place: Place) -> None:
+    def _keep(self, outcome: Outcome, place: Place) -> None:
+        result = outcome.result
         self.cluster_centers_ = place.send_home(result.centers)
         self.labels_ = place.send_home(result.labels)
         self.inertia_ = result.inertia
@@ -286,15 +230,47 @@ of shape (n_clusters, n_features), default="k-means++"
         self.status_ = result.status.value
         self.device_ = place.work.device_name
         self.backend_ = place.work.backend
+        self.kernel_ = outcome.kernel
+        self._middle = outcome.middle
         self._n_features_out = int(result.centers.shape[0])
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
-        """Fit and return ``labels_``, an int32 array of shape (n_samples,)."""
+        """Compute the clusters and return the label of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to cluster, of any array API library.
+        y : Ignored
+            For compatibility.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, as in `fit`.
+
+        Returns
+        -------
+        labels : array of shape (n_samples,), int32
+            The same as ``labels_``.
+        """
         return self.fit(X, sample_weight=sample_weight).labels_
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
-        """Fit and return the distances of the rows to the centers (see `transform`)."""
-        return self.fit(X, sample_weight=sample_weight).transform(X)
+        """Compute the clusters and return the distance of each row to each center.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to cluster, of any array API library.
+        y : Ignored
+            For compatibility.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, as in `fit`.
+
+        Returns
+        -------
+        X_new : array of shape (n_samples, n_clusters), X's dtype
+            Distances, as from `transform`.
+        """
+        return self.fit(X, sample_weight=sample_weight)._distances(X, "fit_transform")
 
     def predict(self, X: Any) -> Array:
         """Return the index of the nearest center of each row.
@@ -326,9 +302,7 @@ of shape (n_clusters, n_features), default="k-means++"
         X_new : array of shape (n_samples, n_clusters), X's dtype
             Distances, accurate to rounding also far from the origin.
         """
-        X, place = self._rows_of(X, "transform")
-        with place.work.scope():
-            return place.send_home(_query.distances(*self._question(X, None, place)))
+        return self._distances(X, "transform")
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return minus the weighted sum of squared distances to the nearest centers.
@@ -338,6 +312,7 @@ of shape (n_clusters, n_features), default="k-means++"
         X : array-like of shape (n_samples, n_features)
             Rows, in the library and on the device of those passed to fit.
         y : Ignored
+            For compatibility.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
 
@@ -350,11 +325,19 @@ of shape (n_clusters, n_features), default="k-means++"
         with place.work.scope():
             return -_query.inertia_of(*self._question(X, sample_weight, place))
 
+    def _distances(self, X: Any, method: str) -> Array:
+        X, place = self._rows_of(X, method)
+        with place.work.scope():
+            return place.send_home(_query.distances(*self._question(X, None, place)))
+
     def _rows_of(self, X: Any, method: str) -> tuple[Array, Place]:
+        """Check rows that are asked about; "auto" goes on where fit found a place."""
         check_is_fitted(self)
+        check_device_word(self.device)
         check_same_place(self, X, method)
         X = check_rows(self, X, reset=False)
-        return X, place_of(X, self.device)
+        stays = self.device == "auto" and context_of(X).device_name == self.device_
+        return X, place_of(X, None if stays else self.device)
 
     def _question(self, X: Array, sample_weight: Any, place: Place) -> tuple[Any, Array]:
         return _query.prepare(
@@ -376,8 +359,5 @@ of shape (n_clusters, n_features), default="k-means++"
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _silent(text: str) -> None:
-    """Say nothing."""

@@ -8,60 +8,81 @@ from typing import Any
 
 import array_api_compat
 
-from .._backend import context_of, to_host
+from .._backend import Context, context_of, to_host
+from .._typing import Array
 
 logger = logging.getLogger("kmeans_xp")
 _MARK = "_arrays_were_on"
+"""Maps the names of the arrays that were packed to (library, device)."""
 
 
 def pack(state: dict[str, Any]) -> dict[str, Any]:
-    """Replace device arrays by host arrays and remember library and device by name."""
+    """Replace device arrays by host arrays and remember library and device by name.
+
+    JAX arrays are packed on the host too: its own pickles lose float64 outside x64.
+    """
     packed = dict(state)
+    places: dict[str, tuple[str, str]] = {}
     for name, value in state.items():
         if not array_api_compat.is_array_api_obj(value):
             continue
         context = context_of(value)
-        if context.backend in ("cupy", "torch", "jax") and context.device_name != "cpu":
+        away = context.backend in ("cupy", "torch") and context.device_name != "cpu"
+        if away or context.backend == "jax":
             packed[name] = to_host(value)
-            packed[_MARK] = (context.backend, context.device_name)
+            places[name] = (context.backend, context.device_name)
+    if places:
+        packed[_MARK] = places
     return packed
 
 
 def unpack(state: dict[str, Any]) -> dict[str, Any]:
     """Bring arrays back to their device, or leave them as NumPy where there is none."""
     state = dict(state)
-    mark = state.pop(_MARK, None)
-    if mark is None:
+    places = state.pop(_MARK, None)
+    if places is None:
         return state
-    backend, device = mark
+    backend, device = places.get("cluster_centers_", next(iter(places.values())))
     try:
-        put = _placer(backend, device)
-        return {
-            name: put(value) if array_api_compat.is_numpy_array(value) else value
-            for name, value in state.items()
-        }
-    except (ImportError, RuntimeError) as error:
+        placed = {name: _put(state[name], *place) for name, place in places.items()}
+    except (ImportError, RuntimeError, IndexError) as error:
+        named = state.get("device")
+        state["device"] = None if _is_cuda(named) else named
         logger.warning(
-            "the model was fitted on %s (%s), which cannot be used here (%s); it now holds "
-            "NumPy arrays and takes NumPy input",
-            device,
+            "the model was fitted on %s arrays on %s, which cannot be used here (%s); it now "
+            "holds NumPy arrays, takes NumPy input and has device=%r",
             backend,
-            error,
+            device,
+            str(error).strip().partition("\n")[0],
+            state["device"],
         )
         return state
+    return state | placed
 
 
-def _placer(backend: str, device: str) -> Any:
+def _is_cuda(device: Any) -> bool:
+    return isinstance(device, str) and device.startswith("cuda")
+
+
+def _put(value: Any, backend: str, device: str) -> Array:
+    context = _context(backend, device)
+    with context.scope():
+        return context.from_host(value)
+
+
+def _context(backend: str, name: str) -> Context:
+    """The context of a library and a device by name; raises where they cannot be used."""
     library = importlib.import_module("jax.numpy" if backend == "jax" else backend)
-    if backend == "torch":
-        return lambda value: library.asarray(value, device=device)
-    index = int(device.partition(":")[2] or 0)
+    kind, _, number = name.partition(":")
+    index = int(number or 0)
     if backend == "jax":
-        target = importlib.import_module("jax").devices(device.partition(":")[0])[index]
-        return lambda value: library.asarray(value, device=target)
-
-    def to_cupy(value: Any) -> Any:
-        with library.cuda.Device(index):
-            return library.asarray(value)
-
-    return to_cupy
+        target = importlib.import_module("jax").devices(kind)[index]
+    elif backend == "torch":
+        target = library.device(name)
+        if kind == "cuda" and index >= library.cuda.device_count():
+            # a build without CUDA would say so in a page of text
+            raise RuntimeError(f"torch sees {library.cuda.device_count()} GPUs")
+    else:
+        target = library.cuda.Device(index)
+    xp = array_api_compat.array_namespace(library.empty(0))
+    return Context(xp, target, backend)

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _is_arraylike_not_scalar
 
-from .._backend import Context, resolve
+from .._backend import Context, dtype_name, resolve
 from .._init import seed_centers
 from .._problem import Training, training_problem
 from .._random import Purpose, mix
-from .._solver import Result, Rules, Status, lloyd
+from .._solver import Iteration, Observer, Result, Rules, Status, lloyd
 from .._stats import NonFiniteError
 from .._typing import Array
 from .._validation import (
     check_centers,
+    check_enough_rows,
     check_float64,
-    check_positive_rows,
     check_weight,
     first_bad_cell,
+    place_centers,
 )
 
 NAMED_STARTS = ("k-means++", "random", "random-partition", "k-means||")
 _RESTARTS = {"k-means++": 1, "k-means||": 1, "random": 10, "random-partition": 10}
+_TO_CALLER_OF_FIT = 5
 
 
 @dataclass(frozen=True)
@@ -35,22 +41,61 @@ class Place:
     home: Context
 
     def send_home(self, array: Array) -> Array:
-        return array if self.work == self.home else self.home.move(array)
+        """Bring a result to X's library and device; nothing is copied when it is there."""
+        if self.work == self.home:
+            return array
+        with self.home.scope():
+            return self.home.move(array)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The best run, the kernel that did it, and the middle of the rows' range."""
+
+    result: Result
+    kernel: str
+    middle: tuple[float, ...]
 
 
 def place_of(x: Array, device: str | None) -> Place:
+    """Resolve X and the device word, and refuse a device without float64."""
     work, home = resolve(x, device)
     check_float64(work)
     return Place(work, home)
 
 
-def restarts(init: Any, n_init: Any, init_is_array: bool) -> int:
-    """Number of runs, with scikit-learn's meaning of "auto"."""
-    if n_init != "auto":
-        return int(n_init)
-    if init_is_array:
-        return 1
-    return _RESTARTS[init] if isinstance(init, str) else 10
+def given_centers(model: Any) -> Array | None:
+    """The checked array of ``init``; None when it is a name or a callable."""
+    if callable(model.init) or not _is_arraylike_not_scalar(model.init):
+        return None
+    return check_centers(model.init, model.n_clusters)
+
+
+def run_fit(
+    model: Any, x: Array, given: Any, start: Array | None, sample_weight: Any, place: Place
+) -> Outcome:
+    """Prepare the problem that an estimator's parameters pose, and run it from its starts.
+
+    ``x`` was checked; ``given`` is what the user passed; ``start`` comes from `given_centers`.
+    """
+    random_state = check_random_state(model.random_state)
+    runs = _count_runs(model, start)
+    if start is not None:
+        start = place_centers(start, place.work, dtype_name(x), int(x.shape[1]))
+    problem = prepare(
+        x,
+        sample_weight,
+        place,
+        model.n_clusters,
+        who=type(model).__name__,
+        variance=model.tol > 0,
+    )
+    seed = draw_seed(random_state)
+    starts = _starts(problem, model, given, start, seed, random_state)
+    rules = Rules(model.max_iter, float(model.tol), model.empty_cluster, _observer(model))
+    announce = _announcer(problem, rules) if model.verbose else None
+    result = best_of(problem, starts, runs, rules, seed, announce=announce)
+    return Outcome(result, problem.plan.kernel, tuple(problem.extent.middle.tolist()))
 
 
 def prepare(
@@ -58,18 +103,16 @@ def prepare(
 ) -> Training:
     """Move the data once and take the statistics pass; refuse what cannot be clustered."""
     n_rows = int(x.shape[0])
-    if n_rows < n_clusters:
-        raise ValueError(f"n_samples={n_rows} should be >= n_clusters={n_clusters}.")
+    check_enough_rows(n_rows, None, n_clusters)
     weight = check_weight(sample_weight, n_rows, place.work)
+    check_enough_rows(n_rows, weight, n_clusters)
     try:
-        problem = training_problem(
+        return training_problem(
             place.work.move(x), weight, place.work, n_clusters, variance=variance
         )
     except NonFiniteError:
         first_bad_cell(x, who)
         raise
-    check_positive_rows(problem.summary.n_positive, n_clusters)
-    return problem
 
 
 def draw_seed(random_state: np.random.RandomState) -> int:
@@ -84,7 +127,7 @@ def best_of(
     rules: Rules,
     seed: int,
     *,
-    announce: Callable[[str], None],
+    announce: Callable[[Result | None], None] | None = None,
 ) -> Result:
     """Run from each start; keep the smallest inertia, the earliest among equals."""
     best: Result | None = None
@@ -92,13 +135,15 @@ def best_of(
         for run in range(runs):
             try:
                 centers = starts(run)
+                if announce is not None:
+                    announce(None)
+                result = lloyd(problem, centers, rules, mix(seed, Purpose.RUN, run))
             except KeyboardInterrupt:
                 if best is None:
                     raise
                 return best.interrupted()
-            announce("Initialization complete")
-            result = lloyd(problem, centers, rules, mix(seed, Purpose.RUN, run))
-            announce(f"{result.status.value} (iteration {result.n_iter})")
+            if announce is not None:
+                announce(result)
             if best is None or result.inertia < best.inertia:
                 best = result
             if result.status is Status.INTERRUPTED:
@@ -107,23 +152,83 @@ def best_of(
     return best
 
 
-def start_by(
+def _count_runs(model: Any, start: Array | None) -> int:
+    """Number of runs, with scikit-learn's meaning of "auto" and its warnings."""
+    who = type(model).__name__
+    if model.n_init != "auto":
+        runs = int(model.n_init)
+    elif start is not None:
+        runs = 1
+    else:
+        runs = _RESTARTS[model.init] if isinstance(model.init, str) else 10
+    if start is not None and runs != 1:
+        warnings.warn(
+            "Explicit initial center position passed: performing only one init in "
+            f"{who} instead of n_init={runs}.",
+            RuntimeWarning,
+            stacklevel=_TO_CALLER_OF_FIT,
+        )
+        runs = 1
+    if model.algorithm == "elkan" and model.n_clusters == 1:
+        warnings.warn(
+            "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
+            RuntimeWarning,
+            stacklevel=_TO_CALLER_OF_FIT,
+        )
+    return runs
+
+
+def _starts(
     problem: Training,
-    init: Any,
+    model: Any,
     x: Any,
-    n_clusters: int,
+    start: Array | None,
     seed: int,
     random_state: np.random.RandomState,
 ) -> Callable[[int], Array]:
     """Return the function that makes the centers of each run."""
-    n_features = problem.source.n_features
-
-    def given(centers: Any) -> Array:
-        return check_centers(centers, problem.context, problem.dtype, n_clusters, n_features)
-
+    init, n_clusters = model.init, model.n_clusters
+    if start is not None:
+        return lambda run: start
     if isinstance(init, str):
         return lambda run: seed_centers(problem, init, n_clusters, mix(seed, Purpose.RUN, run))
-    if callable(init):
-        return lambda run: given(init(x, n_clusters, random_state=random_state))
-    fixed = given(init)
-    return lambda run: fixed
+
+    def called(run: int) -> Array:
+        centers = check_centers(init(x, n_clusters, random_state=random_state), n_clusters)
+        return place_centers(centers, problem.context, problem.dtype, problem.source.n_features)
+
+    return called
+
+
+def _observer(model: Any) -> Observer | None:
+    if model.callback is None and not model.verbose:
+        return None
+
+    def observe(record: Iteration, centers: Array) -> bool:
+        if model.verbose:
+            print(f"Iteration {record.iteration}, inertia {record.inertia}.")
+        return bool(model.callback is not None and model.callback(record, centers))
+
+    return observe
+
+
+def _announcer(problem: Training, rules: Rules) -> Callable[[Result | None], None]:
+    """Say what scikit-learn says at the start (None) and at the end of a run."""
+
+    def announce(result: Result | None) -> None:
+        if result is None:
+            print("Initialization complete")
+        elif result.status is Status.CONVERGED:
+            print(f"Converged at iteration {result.n_iter}: strict convergence.")
+        elif result.status is Status.TOLERANCE:
+            scale = problem.frame.scale
+            # roots: squares in the data's units may over- or underflow
+            root = math.sqrt(rules.tol * problem.summary.variance_in(scale)) / scale.factor
+            print(
+                f"Converged at iteration {result.n_iter}: center shift "
+                f"{result.history[-1].shift} within tolerance {root}."
+            )
+        else:
+            print(f"{result.status.value} (iteration {result.n_iter})")
+
+    return announce

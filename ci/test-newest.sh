@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# All tests on the newest versions of NumPy, array-api-strict, torch and JAX.
+source "$(dirname "$0")/common.sh"
+
+fresh_venv "$(first_python python3.13 python3.12 python3)"
+# torch is pinned: other versions may pull gigabytes of CUDA packages
+"$venv/bin/pip" install -q --group test . torch==2.13.0 jax
+show_versions
+KMEANS_XP_REQUIRE=strict,torch,jax "$venv/bin/pytest" "$@"

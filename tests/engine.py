@@ -1,0 +1,63 @@
+"""The library's inner doors, opened in one place: tests choose blocks, threads and rungs here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from conftest import Backend
+
+from kmeans_xp._backend import Context, context_of
+from kmeans_xp._init import seed_centers
+from kmeans_xp._kernels import Plan
+from kmeans_xp._problem import Training, training_problem
+from kmeans_xp._random import Purpose, mix
+from kmeans_xp._solver import Result, Rules, lloyd
+from kmeans_xp.estimators._run import draw_seed
+
+NO_LIMIT = Rules(max_iter=None, tol=0.0)
+
+
+@contextlib.contextmanager
+def opened(backend: Backend) -> Iterator[Context]:
+    """The context of a backend, with its scope (JAX x64 and the like) held."""
+    context = context_of(backend.array(np.zeros(1)))
+    with context.scope():
+        yield context
+
+
+def problem_of(
+    backend: Backend,
+    x: Any,
+    weight: Any = None,
+    *,
+    k: int,
+    first: str | None = None,
+    block_rows: int = 1 << 14,
+    threads: int = 1,
+    kernel: str | None = None,
+    variance: bool = False,
+) -> Training:
+    """A problem over host rows; without ``first`` the library plans for itself."""
+    context = context_of(backend.array(np.zeros(1)))
+    kernel = kernel or ("numpy" if backend.id == "numpy" else "reference")
+    plan = None if first is None else Plan(kernel, first, block_rows, threads)
+    weight = None if weight is None else backend.array(weight, np.float64)
+    return training_problem(
+        backend.array(x), weight, context, k, variance=variance, plan=plan
+    )
+
+
+def solve(problem: Training, start: Any, rules: Rules = NO_LIMIT, seed: int = 0) -> Result:
+    """Lloyd's loop from given centers."""
+    with problem.source.working():
+        return lloyd(problem, start, rules, seed)
+
+
+def first_centers(problem: Training, name: str, k: int, random_state: int, run: int = 0) -> Any:
+    """The centers at which ``KMeans(init=name, random_state=...)`` starts its run."""
+    seed = draw_seed(np.random.RandomState(random_state))
+    with problem.source.working():
+        return seed_centers(problem, name, k, mix(seed, Purpose.RUN, run))

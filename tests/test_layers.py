@@ -1,0 +1,177 @@
+"""The rooms of the house: which module may import which.
+
+Every module has a place in one list, and imports only what stands before it.  A new module
+goes into the list, into the room that it belongs to.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+import kmeans_xp
+
+PACKAGE = pathlib.Path(kmeans_xp.__file__).parent
+
+ROOMS: dict[str, tuple[str, ...]] = {
+    "words": ("_typing", "exceptions"),
+    "mathematics": ("_exact", "_random", "_primitives"),
+    "where arrays live": ("_cuda", "_backend"),
+    "statistics": ("_stats",),
+    "kernels": ("_kernels._reference", "_kernels._numpy", "_kernels._select", "_kernels"),
+    "sources": ("_sources",),
+    "passes": ("_problem", "_passes"),
+    "starts": ("_draws", "_plusplus", "_init"),
+    "solver": ("_empty", "_solver"),
+    "validation": ("_validation",),
+    "questions": ("_query",),
+    "estimators": (
+        "estimators._portable",
+        "estimators._run",
+        "estimators._kmeans",
+        "estimators._functions",
+        "estimators._convert",
+        "estimators",
+    ),
+    "files": ("_columns", "_delimited", "_files", "_model_file"),
+    "machine": ("_info",),
+    "face": ("",),
+    "command line": ("_arguments", "_console", "_report", "cli", "__main__"),
+}
+ORDER = list(itertools.chain.from_iterable(ROOMS.values()))
+ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules}
+OPTIONAL = {
+    "array_api_strict",
+    "cupy",
+    "dask",
+    "jax",
+    "matplotlib",
+    "numba",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "torch",
+}
+
+
+def name_of(path: pathlib.Path) -> str:
+    """ "_kernels._numpy" for the file; "" for the package itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imported(module: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of each module of this package that a module imports, at any depth."""
+    package = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, name) for name in named_by(node, package))
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                root, _, rest = alias.name.partition(".")
+                if root == PACKAGE.name:
+                    yield node.lineno, rest
+
+
+def named_by(node: ast.ImportFrom, package: str) -> Iterator[str]:
+    """Modules that ``from x import a, b`` names; the version is everybody's."""
+    if node.level:
+        parts = package.split(".") if package else []
+        kept = parts[: len(parts) - (node.level - 1)]
+        base = ".".join([*kept, *filter(None, [node.module])])
+    else:
+        root, _, base = (node.module or "").partition(".")
+        if root != PACKAGE.name:
+            return
+    for alias in node.names:
+        inner = f"{base}.{alias.name}" if base else alias.name
+        if inner in FILES:
+            yield inner
+        elif alias.name != "__version__":
+            yield base
+
+
+def top_level_imports(body: list[ast.stmt]) -> Iterator[tuple[int, str]]:
+    """Line and library of each import that runs when the module is imported."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.lineno, (node.module or "").partition(".")[0]
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from top_level_imports(node.orelse)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+            handlers = [child.body for child in getattr(node, "handlers", [])]
+            yield from top_level_imports([*inner, *itertools.chain.from_iterable(handlers)])
+
+
+def parse(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+
+
+def test_every_module_has_one_place() -> None:
+    assert len(ORDER) == len(set(ORDER))
+    unranked, gone = sorted(set(FILES) - set(ORDER)), sorted(set(ORDER) - set(FILES))
+    assert not unranked, f"give these modules a place in ROOMS: {unranked}"
+    assert not gone, f"these modules of ROOMS do not exist: {gone}"
+
+
+@pytest.mark.parametrize("module", FILES, ids=lambda name: name or "kmeans_xp")
+def test_imports_point_upward(module: str) -> None:
+    rank = ORDER.index(module)
+    downward = [
+        f"{FILES[module].name}:{line} imports {name or PACKAGE.name!r} of room {ROOM_OF[name]!r}"
+        for line, name in imported(module, parse(module))
+        if ORDER.index(name) >= rank
+    ]
+    assert not downward, f"room {ROOM_OF[module]!r} stands higher: {downward}"
+
+
+@pytest.mark.parametrize("module", ROOMS["command line"])
+def test_the_command_line_uses_public_names_for_the_algorithm(module: str) -> None:
+    allowed = {"command line", "face", "files", "machine"}
+    private = [
+        f"{FILES[module].name}:{line} imports {name!r}"
+        for line, name in imported(module, parse(module))
+        if ROOM_OF[name] not in allowed
+    ]
+    assert not private
+
+
+@pytest.mark.parametrize("module", FILES, ids=lambda name: name or "kmeans_xp")
+def test_optional_libraries_are_imported_where_they_are_used(module: str) -> None:
+    early = [
+        f"{FILES[module].name}:{line} imports {library}"
+        for line, library in top_level_imports(parse(module).body)
+        if library in OPTIONAL
+    ]
+    assert not early
+
+
+def test_the_reader_sees_imports_of_every_form() -> None:
+    text = (
+        "from . import _exact\n"
+        "from ._primitives import Scale\n"
+        "def late():\n    from .estimators import KMeans\n    import kmeans_xp.cli\n"
+        "from kmeans_xp import info, __version__\n"
+    )
+    found = {name for _, name in imported("_solver", ast.parse(text))}
+    assert found == {"_exact", "_primitives", "estimators", "cli", ""}
+    nested = {name for _, name in imported("_kernels._numpy", ast.parse("from .. import _exact"))}
+    assert nested == {"_exact"}
+    guarded = (
+        "try:\n    import cupy\nexcept ImportError:\n    import jax\n"
+        "if TYPE_CHECKING:\n    import dask\nelse:\n    import numba\n"
+        "class A:\n    import torch\n"
+        "def late():\n    import pandas\n"
+    )
+    early = {library for _, library in top_level_imports(ast.parse(guarded).body)}
+    assert early == {"cupy", "jax", "numba", "torch"}
