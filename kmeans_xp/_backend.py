@@ -148,6 +148,11 @@ def to_host(array: Array) -> npt.NDArray[Any]:
     return np.asarray(array)
 
 
+def by_feature(x: Array) -> Array:
+    """Transpose (m, d) to (d, m), contiguous on NumPy: sums along long rows are far faster."""
+    return np.ascontiguousarray(x.T) if isinstance(x, np.ndarray) else x.T
+
+
 def dtype_name(array: Array) -> str:
     """Return "float32" for any library's float32."""
     return str(array.dtype).rpartition(".")[2]

@@ -30,7 +30,7 @@ class Lottery:
         self._up = math.ldexp(1.0, exact.LIMB_BITS - exact.exponent_above(largest))
 
         def total(block: Block) -> int:
-            return int(exact.exact_column_sums(self.whole(mass(block)), xp=xp))
+            return int(exact.exact_sums(self.whole(mass(block)), xp=xp))
 
         self._totals = list(itertools.accumulate(problem.source.map(total)))
         self.total = self._totals[-1]

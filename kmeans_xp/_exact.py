@@ -10,6 +10,7 @@ multiply-add) adds them exactly; blocks then add up in int64.  A total is a pair
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,12 +88,36 @@ def widen(sums: Array, /, *, xp: Namespace) -> Array:
     return xp.stack([high, sums - (high << LIMB_BITS)])
 
 
-def add_up(parts: Sequence[Array], /, *, xp: Namespace) -> Array:
-    """Add normalised totals."""
-    total, *rest = parts
-    for part in rest:
-        total = carry(total + part, xp=xp)
-    return total
+class Accumulator:
+    """A running total of int64 block sums; several threads may add to it, in any order."""
+
+    _MOST_ROWS = 1 << 22  # of 40 bits each stay below 2**63
+
+    def __init__(self, xp: Namespace) -> None:
+        self._xp = xp
+        self._lock = threading.Lock()
+        self._pending: Array | None = None
+        self._rows = 0
+        self._total: Array | None = None
+
+    def add(self, sums: Array, rows: int) -> None:
+        """Add the sums of a block of ``rows`` rows."""
+        with self._lock:
+            self._pending = sums if self._pending is None else self._pending + sums
+            self._rows += rows
+            if self._rows > self._MOST_ROWS - EXACT_ROWS:
+                self._flush()
+
+    def total(self) -> Array | None:
+        """The normalised (2, ...) total; None when nothing was added."""
+        if self._pending is not None:
+            self._flush()
+        return self._total
+
+    def _flush(self) -> None:
+        part = widen(self._pending, xp=self._xp)
+        self._total = part if self._total is None else carry(self._total + part, xp=self._xp)
+        self._pending, self._rows = None, 0
 
 
 def ratio(totals: Sequence[Array], weight: Array, /, *, xp: Namespace) -> Array:
@@ -146,7 +171,7 @@ def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
     return product, error
 
 
-def exact_column_sums(parts: Array, /, *, xp: Namespace) -> Array:
+def exact_sums(parts: Array, /, *, xp: Namespace) -> Array:
     """Sum integer-valued float64 ``parts`` over the last axis, exactly, in int64."""
     width = int(parts.shape[-1])
     if width <= EXACT_ROWS:

@@ -33,13 +33,16 @@ def random_partition(problem: Training, n_clusters: int, seed: int, /) -> Array:
     """
     xp = problem.context.xp
 
-    def task(block: Block) -> Array:
+    sums = exact.Accumulator(xp)
+
+    def task(block: Block) -> None:
         bits = row_bits(block.start, block.n_rows, block.x, seed, Purpose.PARTITION, xp=xp)
         labels = xp.astype(bits % n_clusters, xp.int32)
         columns = problem.ledger.columns(block.x, block.weight)
-        return exact.widen(problem.kernel.group_sums(columns, labels, n_clusters), xp=xp)
+        sums.add(problem.kernel.group_sums(columns, labels, n_clusters), block.n_rows)
 
-    totals = exact.add_up(problem.source.map(task), xp=xp)
+    problem.source.map(task)
+    totals = sums.total()
     counts = problem.ledger.counts(totals)
     centers = as_centers(problem.ledger.means(totals, counts), problem)
     empty = counts == 0
@@ -111,13 +114,15 @@ def _update_many(problem: Training, closest: Closest, centers: Array) -> float:
 
 def _mass_of(problem: Training, candidates: Array) -> Array:
     """Weight of the rows nearest to each candidate (float64)."""
-    xp = problem.context.xp
     nearest = problem.nearest_to(candidates)
     count = int(candidates.shape[0])
 
-    def task(block: Block) -> Array:
+    sums = exact.Accumulator(problem.context.xp)
+
+    def task(block: Block) -> None:
         labels = assign(problem, block, nearest)
         columns = problem.ledger.columns(block.x, block.weight)
-        return exact.widen(problem.kernel.group_sums(columns, labels, count), xp=xp)
+        sums.add(problem.kernel.group_sums(columns, labels, count), block.n_rows)
 
-    return problem.ledger.masses(exact.add_up(problem.source.map(task), xp=xp))
+    problem.source.map(task)
+    return problem.ledger.masses(sums.total())

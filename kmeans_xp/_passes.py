@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from . import _exact as exact
 from ._backend import to_host
@@ -14,7 +15,7 @@ from ._stats import Stats, weigh
 from ._typing import Array, Block, Namespace
 
 _INERTIA_LIMBS = 2
-_FEW = 8
+_FEW = 32
 
 
 @dataclass(frozen=True)
@@ -27,23 +28,26 @@ class Moves:
     after: Array
     counts: Array | None = None  # 0.0 for padding
 
-
-@dataclass(frozen=True)
-class _Swept:
-    """What a block leaves: its own sums, or its few moved rows for one sum over all."""
-
-    changed: int
-    sums: Array | None = None
-    moves: Moves | None = None
+    @property
+    def n_rows(self) -> int:
+        return int(self.x.shape[0])
 
 
 @dataclass(frozen=True)
 class _Open:
     """The few rows of a block that the first rung left open."""
 
+    block: Block
     mask: Array
     rows: Array
     x: Array
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.x.shape[0])
+
+
+Few = TypeVar("Few", _Open, Moves)
 
 
 def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
@@ -52,18 +56,21 @@ def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
     befores = [block.state.get("labels") for block in blocks]
     open_rows = relabel(problem, nearest)
 
-    def task(block: Block) -> _Swept:
-        return _swept(problem, block, befores[block.number], n_clusters)
+    sums = exact.Accumulator(xp)
+
+    def task(block: Block) -> tuple[int, Moves | None]:
+        return _changes(problem, block, befores[block.number], n_clusters, sums)
 
     parts = problem.source.map(task)
-    totals = [exact.widen(part.sums, xp=xp) for part in parts if part.sums is not None]
-    moves = [part.moves for part in parts if part.moves is not None]
-    if moves:
-        totals.append(exact.widen(moved_sums(problem, _gather(moves, xp), n_clusters), xp=xp))
-    if not totals:
+    waiting = [moves for _, moves in parts if moves is not None]
+    for batch in _batches(waiting, problem.plan.block_rows):
+        moves = _gather(batch, xp)
+        sums.add(moved_sums(problem, moves, n_clusters), 2 * moves.n_rows)
+    totals = sums.total()
+    if totals is None:
         shape = (2, n_clusters, problem.ledger.n_columns)
-        totals = [xp.zeros(shape, dtype=xp.int64, device=problem.context.device)]
-    return Stats(exact.add_up(totals, xp=xp), sum(part.changed for part in parts), open_rows)
+        totals = xp.zeros(shape, dtype=xp.int64, device=problem.context.device)
+    return Stats(totals, sum(changed for changed, _ in parts), open_rows)
 
 
 def relabel(problem: Problem, nearest: Nearest, /) -> int:
@@ -74,40 +81,50 @@ def relabel(problem: Problem, nearest: Nearest, /) -> int:
     kernel, xp = problem.kernel, problem.context.xp
 
     def task(block: Block) -> tuple[int, _Open | None]:
-        labels, mask = kernel.propose(block.x, nearest)
+        labels, mask = kernel.propose(block.x, nearest, block.state)
         count = 0 if mask is None else int(xp.count_nonzero(mask))
         block.state["labels"] = labels
         if count == 0:
             return 0, None
         rows, _ = kernel.compress(mask, count)
-        left = _Open(mask, rows, xp.take(block.x, rows, axis=0))
+        left = _Open(block, mask, rows, xp.take(block.x, rows, axis=0))
         if count * _FEW <= block.n_rows:
             return count, left
-        _close(problem, block, left, kernel.settle(left.x, nearest))
+        _close(problem, left, kernel.settle(left.x, nearest))
         return count, None
 
     parts = problem.source.map(task)
-    waiting = [
-        (block, left) for block, (_, left) in zip(problem.source.blocks, parts, strict=True) if left
-    ]
-    if waiting:
-        settled = kernel.settle(xp.concat([left.x for _, left in waiting], axis=0), nearest)
+    waiting = [left for _, left in parts if left is not None]
+    for batch in _batches(waiting, problem.plan.block_rows):
+        settled = kernel.settle(xp.concat([left.x for left in batch], axis=0), nearest)
         start = 0
-        for block, left in waiting:
-            stop = start + int(left.x.shape[0])
-            _close(problem, block, left, settled[start:stop])
-            start = stop
+        for left in batch:
+            _close(problem, left, settled[start : start + left.n_rows])
+            start += left.n_rows
     return sum(count for count, _ in parts)
 
 
-def _close(problem: Problem, block: Block, left: _Open, labels: Array) -> None:
-    block.state["labels"] = problem.kernel.put(block.state["labels"], left.mask, left.rows, labels)
+def _close(problem: Problem, left: _Open, labels: Array) -> None:
+    state = left.block.state
+    state["labels"] = problem.kernel.put(state["labels"], left.mask, left.rows, labels)
+
+
+def _batches(parts: Sequence[Few], most_rows: int) -> Iterator[list[Few]]:
+    """Neighbouring parts with at most so many rows together (or one part alone)."""
+    batch: list[Few] = []
+    for part in parts:
+        if batch and sum(other.n_rows for other in batch) + part.n_rows > most_rows:
+            yield batch
+            batch = []
+        batch.append(part)
+    if batch:
+        yield batch
 
 
 def assign(problem: Problem, block: Block, nearest: Nearest, /) -> Array:
     """Exact labels of one block, which is not asked to remember them."""
     kernel, xp = problem.kernel, problem.context.xp
-    labels, mask = kernel.propose(block.x, nearest)
+    labels, mask = kernel.propose(block.x, nearest, block.state)
     count = 0 if mask is None else int(xp.count_nonzero(mask))
     if count == 0:
         return labels
@@ -115,16 +132,23 @@ def assign(problem: Problem, block: Block, nearest: Nearest, /) -> Array:
     return kernel.put(labels, mask, rows, kernel.settle(xp.take(block.x, rows, axis=0), nearest))
 
 
-def _swept(problem: Training, block: Block, before: Array | None, n_clusters: int) -> _Swept:
+def _changes(
+    problem: Training,
+    block: Block,
+    before: Array | None,
+    n_clusters: int,
+    sums: exact.Accumulator,
+) -> tuple[int, Moves | None]:
+    """How many rows changed; their sums are added here, unless few wait for one go."""
     xp, labels = problem.context.xp, block.state["labels"]
     if before is None:
         columns = problem.ledger.columns(block.x, block.weight)
-        sums = problem.kernel.group_sums(columns, labels, n_clusters)
-        return _Swept(_carrying(block, None, xp), sums)
+        sums.add(problem.kernel.group_sums(columns, labels, n_clusters), block.n_rows)
+        return _carrying(block, None, xp), None
     moved = labels != before
     count = int(xp.count_nonzero(moved))
     if count == 0:
-        return _Swept(0)
+        return 0, None
     changed = count if block.weight is None else _carrying(block, moved, xp)
     rows, valid = problem.kernel.compress(moved, count)
     moves = Moves(
@@ -134,9 +158,10 @@ def _swept(problem: Training, block: Block, before: Array | None, n_clusters: in
         xp.take(labels, rows),
         None if valid is None else xp.astype(valid, xp.float64),
     )
-    if count * _FEW > block.n_rows:
-        return _Swept(changed, moved_sums(problem, moves, n_clusters))
-    return _Swept(changed, moves=moves)
+    if count * _FEW <= block.n_rows:
+        return changed, moves
+    sums.add(moved_sums(problem, moves, n_clusters), 2 * moves.n_rows)
+    return changed, None
 
 
 def moved_sums(problem: Training, moves: Moves, n_clusters: int, /) -> Array:
@@ -194,7 +219,7 @@ def inertia(problem: Problem, nearest: Nearest, /) -> float:
     def add(block: Block) -> int:
         own = block.state.pop("own")
         parts = exact.quantise(own, up, _INERTIA_LIMBS, xp=xp)
-        high, low = to_host(exact.exact_column_sums(xp.stack(parts), xp=xp)).tolist()
+        high, low = to_host(exact.exact_sums(xp.stack(parts), xp=xp)).tolist()
         return int((high << exact.LIMB_BITS) + low)
 
     total = sum(problem.source.map(add))

@@ -112,7 +112,7 @@ class Closest:
         block.state["trial"] = distances
         if block.weight is not None:
             distances = distances * block.weight[None, :]
-        left = exact.exact_column_sums(lottery.whole(distances), xp=xp)
+        left = exact.exact_sums(lottery.whole(distances), xp=xp)
         return [-int(value) for value in to_host(left)]
 
     def _screened_gains(self, lottery: Lottery, block: Block, nearest: Nearest) -> list[int]:
@@ -131,7 +131,7 @@ class Closest:
         """
         xp = self._xp
         rung = nearest.rung(nearest.first, xp=xp)
-        lower, half = self._kernel.screen(block.x, rung)
+        lower, half = self._kernel.screen(block.x, rung, block.state)
         limit = block.state["closest"] * (0.5 * rung.scale**2 * (1.0 + 4.0 * rung.theta))
         slack = (1.0 - 5.0 * rung.theta) * half - rung.underflow
         return ~(lower > (xp.astype(limit, half.dtype) - slack)[None, :])
@@ -153,7 +153,7 @@ class Closest:
             weigh(after, weight, xp=xp)
         )
         gained = xp.where(better, gained, xp.zeros_like(gained))
-        return int(exact.exact_column_sums(gained, xp=xp))
+        return int(exact.exact_sums(gained, xp=xp))
 
     def _improve(self, block: Block, nearest: Nearest, best: int, mask: Array) -> None:
         xp = self._xp

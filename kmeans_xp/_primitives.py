@@ -115,6 +115,7 @@ class Rung:
     weights: Array  # (k, d), -c'
     bias: Array  # (k,), (1/2 - theta) |c'|^2; infinite for a center that repeats another
     shift: Array | None  # (d,); None for no shift
+    origin: Array | None  # what the shift was rounded from; tells two shifts apart
     scale: float
     theta: float
     canonical: float
@@ -161,6 +162,7 @@ def _build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace) -> Rung:
         weights=xp.astype(centers, work),
         bias=xp.astype(bias, work),
         shift=shift,
+        origin=nearest.shift,
         scale=factor,
         theta=theta,
         canonical=digits * UNIT_ROUNDOFF["float64"],

@@ -53,14 +53,9 @@ class Problem:
         self.is_wide = outside
 
     def _measure(self, extent: Extent) -> None:
-        shift, sample = extent.shift(), self.source.sample
-        self.frame = Frame(
-            scale=extent.scale(),
-            shift=None
-            if shift is None
-            else to_device(shift, self.source.sample, xp=self.source.xp),
-            reach=extent.reach(shift),
-        )
+        shift, source = extent.shift(), self.source
+        on_device = None if shift is None else to_device(shift, source.sample, xp=source.xp)
+        self.frame = Frame(extent.scale(), on_device, extent.reach(shift))
 
     def nearest_to(self, centers: Array, /, *, screens: bool = True) -> Nearest:
         """Prepare the question which of ``centers`` is nearest (by products, if it screens)."""

@@ -93,7 +93,7 @@ def lloyd(problem: Training, centers: Array, rules: Rules, seed: int, /) -> Resu
 
     Source: S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory, 1982.
     """
-    problem.source.forget()
+    problem.source.forget("labels", "closest", "trial")
     problem.cover(centers)
     state = _State(centers, None)
     tolerance = rules.tol * problem.summary.variance_in(problem.frame.scale)

@@ -85,10 +85,11 @@ class MemorySource:
         parts = [block.state[name] for block in self.blocks]
         return parts[0] if len(parts) == 1 else self.xp.concat(parts)
 
-    def forget(self) -> None:
-        """Drop all state, for a new start."""
+    def forget(self, *names: str) -> None:
+        """Drop the named state, for a new start."""
         for block in self.blocks:
-            block.state.clear()
+            for name in names:
+                block.state.pop(name, None)
 
 
 def _spans(total: int, step: int) -> Iterator[tuple[int, int]]:

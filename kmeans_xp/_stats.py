@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _exact as exact
-from ._backend import to_host
+from ._backend import by_feature, to_host
 from ._primitives import Scale
 from ._typing import Array, Block, Namespace, Source
 
@@ -99,22 +99,21 @@ class _Range:
 
 
 def _range(block: Block, /, *, xp: Namespace) -> _Range:
-    x, weight = block.x, block.weight
-    low, high = _host(xp.min(x, axis=0)), _host(xp.max(x, axis=0))
+    x, weight = by_feature(block.x), block.weight
+    low, high = _host(xp.min(x, axis=1)), _host(xp.max(x, axis=1))
     if weight is None:
         largest = np.maximum(np.abs(low), np.abs(high))
         return _Range(low, high, low, high, largest, 1.0, block.n_rows)
     positive = weight > 0.0
-    carried = positive[:, None]
     infinite = xp.full_like(x, float("inf"))
     return _Range(
         low,
         high,
-        _host(xp.min(xp.where(carried, x, infinite), axis=0)),
-        _host(xp.max(xp.where(carried, x, -infinite), axis=0)),
-        _host(xp.max(xp.abs(weigh(x, weight, xp=xp)), axis=0)),
+        _host(xp.min(xp.where(positive, x, infinite), axis=1)),
+        _host(xp.max(xp.where(positive, x, -infinite), axis=1)),
+        _host(xp.max(xp.abs(weigh(x, weight, xp=xp)), axis=1)),
         float(xp.max(weight)),
-        int(xp.sum(xp.astype(positive, xp.int64))),
+        int(xp.count_nonzero(positive)),
     )
 
 
@@ -181,13 +180,14 @@ def _means(
     xp = source.xp
 
     def task(block: Block) -> npt.NDArray[np.object_]:
-        up = exact.to_device(grid.up, block.x, xp=xp)
-        (whole,) = exact.quantise(weigh(block.x, block.weight, xp=xp), up, 1, xp=xp)
+        up = exact.to_device(grid.up[:, None], block.x, xp=xp)
+        values = weigh(by_feature(block.x), block.weight, xp=xp)
+        (whole,) = exact.quantise(values, up, 1, xp=xp)
         parts = [whole, xp.abs(whole)]
         if weight_grid is not None and block.weight is not None:
             up = exact.to_device(weight_grid.up, block.x, xp=xp)
-            parts += exact.quantise(block.weight[:, None], up, _WEIGHT_LIMBS, xp=xp)
-        sums = [exact.exact_column_sums(part.T, xp=xp) for part in parts]
+            parts += exact.quantise(block.weight[None, :], up, _WEIGHT_LIMBS, xp=xp)
+        sums = [exact.exact_sums(part, xp=xp) for part in parts]
         # Python integers: totals of any number of blocks
         return to_host(xp.concat(sums)).astype(object)
 
@@ -217,23 +217,23 @@ def _variance(source: Source, mean: Host, ranges: _Range, weight: float, scale: 
     grid = _grid(widest * widest * ranges.largest_weight, 1)
 
     def task(block: Block) -> npt.NDArray[np.object_]:
-        middle = exact.to_device(mean, block.x, xp=xp)
-        difference = (xp.astype(block.x, xp.float64, copy=False) - middle) * factor
+        middle = exact.to_device(mean[:, None], block.x, xp=xp)
+        difference = xp.astype(by_feature(block.x), xp.float64, copy=False) - middle
+        if factor != 1.0:
+            difference = difference * factor
         squares = weigh(difference * difference, block.weight, xp=xp)
-        up = exact.to_device(grid.up, block.x, xp=xp)
+        up = exact.to_device(grid.up[:, None], block.x, xp=xp)
         (whole,) = exact.quantise(squares, up, 1, xp=xp)
-        return to_host(exact.exact_column_sums(whole.T, xp=xp)).astype(object)
+        return to_host(exact.exact_sums(whole, xp=xp)).astype(object)
 
     sums = _total(source, task).astype(np.float64) * grid.down
     return math.fsum((sums / weight).tolist()) / len(sums)
 
 
 def weigh(x: Array, weight: Array | None, /, *, xp: Namespace) -> Array:
-    """fl(w x) in float64, rounded once, for (m,) or (m, d); x itself without weights."""
+    """fl(w x) in float64, rounded once; rows on the last axis; x itself without weights."""
     x = xp.astype(x, xp.float64, copy=False)
-    if weight is None:
-        return x
-    return x * (weight if x.ndim == 1 else weight[:, None])
+    return x if weight is None else x * weight
 
 
 def _host(values: Array) -> Host:
@@ -275,7 +275,9 @@ class Ledger:
     def columns(self, x: Array, weight: Array | None, /) -> Array:
         """Integer-valued float64 rows (m, columns)."""
         xp = self._xp
-        parts = exact.quantise(weigh(x, weight, xp=xp), self._up, self._grid.limbs, xp=xp)
+        x = xp.astype(x, xp.float64, copy=False)
+        weighted = x if weight is None else x * weight[:, None]
+        parts = exact.quantise(weighted, self._up, self._grid.limbs, xp=xp)
         if weight is None:
             one = xp.ones_like(parts[0][:, :1])
         else:

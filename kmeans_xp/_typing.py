@@ -27,7 +27,7 @@ class Block:
     weight: Array | None
     start: int
     number: int
-    state: dict[str, Array] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
 
     @property
     def n_rows(self) -> int:
@@ -60,8 +60,13 @@ class Kernel(Protocol):
     @property
     def name(self) -> str: ...
 
-    def propose(self, x: Array, nearest: Any, /) -> tuple[Array, Array | None]:
-        """Labels (int32) by the first rung, and which rows it leaves open (None: no row)."""
+    def propose(
+        self, x: Array, nearest: Any, notes: dict[str, Any], /
+    ) -> tuple[Array, Array | None]:
+        """Labels (int32) by the first rung, and which rows it leaves open (None: no row).
+
+        ``notes`` is the state of the rows' block, where a kernel may keep what it finds out.
+        """
         ...
 
     def settle(self, x: Array, nearest: Any, /) -> Array:
@@ -76,7 +81,7 @@ class Kernel(Protocol):
         """Canonical squared distances (k, m) of all rows to all centers."""
         ...
 
-    def screen(self, x: Array, rung: Any, /) -> tuple[Array, Array]:
+    def screen(self, x: Array, rung: Any, notes: dict[str, Any], /) -> tuple[Array, Array]:
         """Lower bounds (k, m) by a product, and half the squared norms (m,); see `_primitives`."""
         ...
 

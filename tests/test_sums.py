@@ -30,13 +30,19 @@ def _check_means(x: Any, centers: Any, labels: Any, weight: Any = None) -> None:
     dtype = centers.dtype
     wanted = oracle.means(x, labels, len(centers), weight)
     for center, mean in zip(centers, wanted, strict=True):
-        if mean is not None:
-            assert oracle.ulps(center, mean, dtype) <= 1.0
-            # one rounding to float64, one to the result: as good as always the oracle's bits
+        assert mean is not None
+        if weight is None:
+            # rounded to float64, then to the result: the oracle's own bits
             assert center.tolist() == oracle.rounded(mean, dtype)
+        # the sum of the weights is rounded, too
+        assert oracle.ulps(center, mean, dtype) <= (0.501 if weight is None else 1.5)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith("far")])
+# an empty cluster is moved in this one, so that its first centers are no plain means
+MEANS = [case for case in CASES if case not in ("far_center32", "repeated_centers")]
+
+
+@pytest.mark.parametrize("case", MEANS)
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 def test_centers_are_the_exact_means_rounded_once(xp: Backend, case: str, weighted: bool) -> None:
     if xp.id == "jax" and case not in JAX_CASES:

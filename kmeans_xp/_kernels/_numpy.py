@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,20 +26,26 @@ class NumpyKernel:
     def __init__(self) -> None:
         self._xp = numpy_context().xp
 
-    def propose(self, x: Array, nearest: p.Nearest, /) -> tuple[Array, Array | None]:
+    def propose(
+        self, x: Array, nearest: p.Nearest, notes: dict[str, Any], /
+    ) -> tuple[Array, Array | None]:
         if nearest.first == "exact":
             distances = self.distances(x, nearest.centers, nearest.scale)
             return distances.argmin(axis=0).astype(np.int32), None
-        labels, unsure, _ = self._certify(x, nearest.rung(nearest.first, xp=self._xp))
+        rung = nearest.rung(nearest.first, xp=self._xp)
+        labels, unsure, _ = self._certify(x, rung, _half_norms(x, rung, notes))
         return labels, unsure
 
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
-        labels, unsure, marks = self._certify(x, nearest.rung("float64", xp=self._xp), keep=True)
+        rung = nearest.rung("float64", xp=self._xp)
+        labels, unsure, marks = self._certify(x, rung, _half_norms(x, rung, {}), keep=True)
         if marks.size:
             labels[unsure] = p.resolve(x[unsure], marks, nearest, xp=self._xp)
         return labels
 
-    def _certify(self, x: Array, rung: p.Rung, *, keep: bool = False) -> tuple[Array, Array, Array]:
+    def _certify(
+        self, x: Array, rung: p.Rung, half: Array, *, keep: bool = False
+    ) -> tuple[Array, Array, Array]:
         """Labels, the rows still open, and (to keep) the centers that are left to those."""
         labels = np.empty(x.shape[0], dtype=np.int32)
         unsure = np.empty(x.shape[0], dtype=np.bool_)
@@ -46,7 +53,7 @@ class NumpyKernel:
         step = max(64, _SCORE_BYTES // (rung.weights.itemsize * rung.bias.size))
         for start in range(0, x.shape[0], step):
             part = slice(start, start + step)
-            near = _certify_part(x[part], rung, labels[part], unsure[part])
+            near = _certify_part(x[part], rung, half[part], labels[part], unsure[part])
             if keep:
                 marks.append(near[:, unsure[part]].T)
         return labels, unsure, np.concatenate(marks)
@@ -73,8 +80,8 @@ class NumpyKernel:
             )
         return out
 
-    def screen(self, x: Array, rung: p.Rung, /) -> tuple[Array, Array]:
-        return _screen(x, rung)
+    def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
+        return _lower_bounds(x, rung), _half_norms(x, rung, notes)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         """At most 4096 rows at a time: exact in float64."""
@@ -95,6 +102,7 @@ class NumpyKernel:
 def _certify_part(
     x: npt.NDArray[np.floating],
     rung: p.Rung,
+    half: npt.NDArray[np.floating],
     labels: npt.NDArray[np.int32],
     unsure: npt.NDArray[np.bool_],
 ) -> Array:
@@ -103,7 +111,7 @@ def _certify_part(
     A product of ``base + j`` with the marks is less than twice the base exactly where one
     center is left, and then it tells which.  These are whole numbers that float32 holds.
     """
-    lower, half = _screen(x, rung)
+    lower = _lower_bounds(x, rung)
     best = lower.min(axis=0)
     near = lower <= p.exclusion_threshold(best, half, rung, xp=np)
     np.copyto(lower, near)
@@ -118,22 +126,37 @@ def _certify_part(
     return near
 
 
-def _screen(
-    x: npt.NDArray[np.floating], rung: p.Rung
-) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+def _moved(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating]:
+    """The rows x' of a rung: x itself where it needs neither shift nor scale."""
     work = rung.weights.dtype
     if rung.shift is not None:
         moved = np.empty(x.shape, dtype=work)
         np.subtract(x, rung.shift, out=moved, casting="same_kind")
     else:
         moved = x.astype(work, copy=False)
-    if rung.scale != 1.0:
-        moved = moved * work.type(rung.scale)
-    lower = rung.weights @ moved.T
+    return moved if rung.scale == 1.0 else moved * work.type(rung.scale)
+
+
+def _lower_bounds(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating]:
+    lower: npt.NDArray[np.floating] = rung.weights @ _moved(x, rung).T
     lower += rung.bias[:, None]
-    half = np.einsum("ij,ij->i", moved, moved)
+    return lower
+
+
+def _half_norms(x: npt.NDArray[np.floating], rung: p.Rung, notes: dict[str, Any]) -> Array:
+    """|x'|^2 / 2, kept in the notes: it stays the same while shift and scale do."""
+    work = rung.weights.dtype
+    shift, scale, half = notes.get("half norms", (None, None, None))
+    if half is not None and half.dtype == work and shift is rung.origin and scale == rung.scale:
+        return half
+    half = np.empty(x.shape[0], dtype=work)
+    step = max(256, _CROSS_VALUES // x.shape[1])
+    for start in range(0, x.shape[0], step):
+        moved = _moved(x[start : start + step], rung)
+        np.einsum("ij,ij->i", moved, moved, out=half[start : start + step])
     half *= work.type(0.5)
-    return lower, half
+    notes["half norms"] = (rung.origin, rung.scale, half)
+    return half
 
 
 @functools.lru_cache(maxsize=64)

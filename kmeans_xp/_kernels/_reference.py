@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .. import _primitives as p
 from .._typing import Array, Namespace
@@ -15,7 +16,9 @@ class ReferenceKernel:
     xp: Namespace
     name: str = "reference"
 
-    def propose(self, x: Array, nearest: p.Nearest, /) -> tuple[Array, Array | None]:
+    def propose(
+        self, x: Array, nearest: p.Nearest, notes: dict[str, Any], /
+    ) -> tuple[Array, Array | None]:
         return p.propose(x, nearest, xp=self.xp)
 
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
@@ -27,7 +30,7 @@ class ReferenceKernel:
     def distances(self, x: Array, centers: Array, scale: p.Scale, /) -> Array:
         return p.cross_distances(x, centers, scale, xp=self.xp)
 
-    def screen(self, x: Array, rung: p.Rung, /) -> tuple[Array, Array]:
+    def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
         return p.screen(x, rung, xp=self.xp)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:

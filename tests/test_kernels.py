@@ -1,0 +1,232 @@
+"""Every kernel against plain loops over ragged shapes, and the routing between them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from conftest import Backend, make_backend
+from engine import opened, problem_of
+
+from kmeans_xp import _primitives as p
+from kmeans_xp._kernels import Plan, Shape, load, select
+
+SHAPES = [
+    (1, 1, 1),
+    (1, 5, 1),
+    (2, 1, 2),
+    (9, 1, 9),
+    (13, 4, 13),
+    (63, 3, 5),
+    (64, 3, 5),
+    (65, 3, 5),
+    (300, 2, 17),
+    (255, 70, 4),
+    (256, 70, 4),
+    (257, 70, 4),
+]
+KINDS = ("fresh", "repeated rows", "repeated centers", "far centers")
+
+
+def _kernel(name: str) -> Any:
+    numpy = make_backend("numpy")
+    with opened(numpy) as context:
+        return load(Plan(name, "float64", 4096, 1), context)
+
+
+def _data(shape: tuple[int, int, int], kind: str, dtype: str) -> tuple[Any, Any]:
+    n, d, k = shape
+    random = np.random.default_rng([n, d, k, KINDS.index(kind)])
+    x = random.normal(size=(n, d)) + 3
+    if kind == "repeated rows":
+        x = x[random.integers(0, (n + 3) // 4, n)]
+    centers = x[random.permutation(n)[:k]] + 0.1 * random.normal(size=(k, d))
+    if kind == "repeated centers":
+        centers = centers[np.arange(k) // 2]
+    if kind == "far centers":
+        # clusters that stay without rows
+        centers[1::2] += 1e6
+    return x.astype(dtype), centers.astype(dtype)
+
+
+def _poison() -> None:
+    """Leave NaN and garbage in freed memory, so that what a kernel forgets to write shows."""
+    junk = [np.full(1 << power, np.nan) for power in range(4, 18)]
+    junk += [np.full(1 << power, -1, dtype=np.int32) for power in range(4, 14)]
+    del junk
+
+
+@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_labels(name: str, kind: str, shape: tuple[int, int, int], dtype: str) -> None:
+    kernel = _kernel(name)
+    x, centers = _data(shape, kind, dtype)
+    wanted = np.asarray(oracle.labels(x, centers))
+    numpy = make_backend("numpy")
+    for first in ("exact", "float64", dtype):
+        problem = problem_of(numpy, x, k=shape[2], first=first)
+        problem.cover(centers)
+        nearest = problem.nearest_to(centers)
+        _poison()
+        labels, unsure = kernel.propose(x, nearest)
+        closed = np.ones(len(x), dtype=bool) if unsure is None else ~unsure
+        assert labels.dtype == np.int32
+        assert labels[closed].tolist() == wanted[closed].tolist()
+        _poison()
+        assert kernel.settle(x, nearest).tolist() == wanted.tolist()
+        own = kernel.own_distances(x, nearest, labels)
+        every = kernel.distances(x, centers, nearest.scale)
+        assert every.shape == (len(centers), len(x))
+        assert own.tolist() == every[labels, np.arange(len(x))].tolist()
+        assert every.T.tolist() == [
+            [oracle.canonical(row, center) for center in centers.tolist()] for row in x.tolist()
+        ]
+
+
+@pytest.mark.parametrize(("dtype", "step"), [("float32", 128), ("float64", 64)])
+def test_labels_around_the_edge_of_a_block_of_scores(dtype: str, step: int) -> None:
+    """With 4096 centers, so many rows make a block."""
+    random = np.random.default_rng(0)
+    centers = random.normal(size=(4096, 3)).astype(dtype)
+    numpy, reference = _kernel("numpy"), _kernel("reference")
+    for n in (step - 1, step, step + 1, 2 * step + 1):
+        x = random.normal(size=(n, 3)).astype(dtype)
+        problem = problem_of(make_backend("numpy"), x, k=4096, first=dtype)
+        problem.cover(centers)
+        nearest = problem.nearest_to(centers)
+        exact = numpy.distances(x, centers, nearest.scale).argmin(axis=0)
+        for kernel in (numpy, reference):
+            labels, unsure = kernel.propose(x, nearest)
+            assert labels[~unsure].tolist() == exact[~unsure].tolist()
+            assert kernel.settle(x, nearest).tolist() == exact.tolist()
+
+
+@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_that_overflow_a_product_are_left_open(name: str, dtype: str) -> None:
+    """No score is a number for such a row; it must be judged by the last rung, not dropped."""
+    kernel = _kernel(name)
+    x = np.asarray([[1.0, 2.0], [3.0, 4.0]], dtype=dtype)
+    big = np.finfo(dtype).max
+    rung = p.Rung(
+        weights=np.asarray([[-1, -1], [-2, -2]], dtype=dtype) * big,
+        bias=np.asarray([np.inf, np.inf], dtype=dtype),
+        shift=None,
+        scale=1.0,
+        theta=1e-6,
+        canonical=1e-15,
+        underflow=0.0,
+    )
+    centers = np.asarray([[3.0, 3.0], [1.0, 1.0]], dtype=dtype)
+    nearest = p.Nearest(centers, None, p.Scale(), 10.0, dtype, {"float32": rung, "float64": rung})
+    with np.errstate(over="ignore", invalid="ignore"):
+        _, unsure = kernel.propose(x, nearest)
+        settled = kernel.settle(x, nearest)
+    assert unsure.tolist() == [True, True]
+    assert settled.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("rows", [1, 2, 63, 4095, 4096, 4097, 8193])
+@pytest.mark.parametrize(("groups", "columns"), [(1, 1), (3, 1), (3, 4), (200, 5)])
+def test_group_sums(name: str, rows: int, groups: int, columns: int) -> None:
+    kernel = _kernel(name)
+    random = np.random.default_rng([rows, groups, columns])
+    values = random.integers(-(2**40), 2**40, size=(rows, columns)).astype(float)
+    values[:, 0] = 2.0**40
+    # the last group stays empty where there are several
+    labels = random.integers(0, max(groups - 1, 1), size=rows).astype(np.int32)
+    wanted = np.zeros((groups, columns), dtype=object)
+    for row, label in zip(values.tolist(), labels.tolist(), strict=True):
+        wanted[label] += [int(value) for value in row]
+    _poison()
+    found = kernel.group_sums(values, labels, groups)
+    assert found.dtype == np.int64
+    assert found.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 257, 4097])
+def test_compress_and_put(name: str, n: int) -> None:
+    kernel = _kernel(name)
+    random = np.random.default_rng(n)
+    for share in (0.0, 0.01, 0.5, 1.0):
+        mask = random.random(n) < share
+        mask[random.integers(n)] = True
+        rows, valid = kernel.compress(mask, int(mask.sum()))
+        good = np.ones(len(rows), dtype=bool) if valid is None else valid
+        assert rows[good].tolist() == np.flatnonzero(mask).tolist()
+        values = random.normal(size=n)
+        wanted = np.where(mask, np.arange(n) + 0.5, values)
+        found = kernel.put(values.copy(), mask, rows, rows + 0.5)
+        assert found.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (65, 3, 5), (257, 70, 4)], ids=str)
+def test_screens(name: str, dtype: str, shape: tuple[int, int, int]) -> None:
+    kernel = _kernel(name)
+    x, centers = _data(shape, "fresh", dtype)
+    problem = problem_of(make_backend("numpy"), x, k=shape[2], first=dtype)
+    nearest = problem.nearest_to(centers)
+    rung = nearest.rung(dtype, xp=np)
+    lower, half = kernel.screen(x, rung)
+    shift = 0.0 if rung.shift is None else rung.shift.astype(np.float64)
+    rows, seeds = x.astype(np.float64) - shift, centers.astype(np.float64) - shift
+    norms = (rows**2).sum(axis=1)
+    wanted = (seeds**2).sum(axis=1)[:, None] * (0.5 - rung.theta) - seeds @ rows.T
+    slack = 4 * rung.theta * (norms.max() + (seeds**2).sum(axis=1).max())
+    np.testing.assert_allclose(lower, wanted, rtol=0, atol=slack)
+    np.testing.assert_allclose(half, norms / 2, rtol=2 * rung.theta)
+
+
+def test_the_reference_runs_on_every_library(xp: Backend) -> None:
+    x, centers = _data((65, 3, 5), "fresh", "float32")
+    with opened(xp) as context:
+        problem = problem_of(xp, x, k=5, first="float32")
+        kernel = load(Plan("reference", "float32", 4096, 1), context)
+        nearest = problem.nearest_to(xp.array(centers))
+        assert xp.host(kernel.settle(xp.array(x), nearest)).tolist() == oracle.labels(x, centers)
+
+
+TABLE = [
+    # n, d, k, dtype, backend, float32 products -> kernel, first precision
+    ((100, 4, 3, "float32"), "numpy", True, "numpy", "exact"),
+    ((100, 4, 3, "float32"), "torch", True, "reference", "exact"),
+    ((100_000, 4, 3, "float32"), "numpy", True, "numpy", "float32"),
+    ((100_000, 4, 3, "float64"), "numpy", True, "numpy", "float64"),
+    ((100_000, 4, 3, "float32"), "torch", True, "reference", "float32"),
+    ((100_000, 4, 3, "float32"), "torch", False, "reference", "float64"),
+    ((100_000, 4, 3, "float32"), "jax", True, "reference", "float32"),
+    ((1000, 30_000, 3, "float32"), "numpy", True, "numpy", "float32"),
+    ((1000, 30_001, 3, "float32"), "numpy", True, "numpy", "float64"),
+]
+
+
+@pytest.mark.parametrize(("shape", "backend", "products", "kernel", "first"), TABLE)
+def test_select(
+    shape: tuple[int, int, int, str], backend: str, products: bool, kernel: str, first: str
+) -> None:
+    plan = select(Shape(*shape), backend=backend, threads=4, float32_products=products)
+    assert (plan.kernel, plan.first) == (kernel, first)
+    assert plan == select(Shape(*shape), backend=backend, threads=4, float32_products=products)
+
+
+def test_select_keeps_blocks_and_threads_within_bounds() -> None:
+    sizes = (1, 255, 4097, 10**6, 10**8)
+    for n, d, k, threads in itertools.product(sizes, (1, 17, 4096), (1, 100, 10**5), (1, 8)):
+        for dtype, backend in itertools.product(("float32", "float64"), ("numpy", "torch", "jax")):
+            plan = select(Shape(n, d, k, dtype), backend=backend, threads=threads)
+            # blocks of 2**40 a row must add up in int64
+            assert 256 <= plan.block_rows <= 1 << 22
+            assert plan.threads in (1, threads)
+            assert plan.threads == 1 or backend == "numpy"
+            one = select(Shape(n, d, k, dtype), backend=backend, threads=1)
+            # threads may share the work out, and change nothing that decides a number
+            assert (one.kernel, one.first) == (plan.kernel, plan.first)
