@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import _exact as exact
 from ._backend import to_host
 from ._draws import Lottery, distinct_rows, weighted_rows
-from ._passes import assign
+from ._passes import assign, cluster_sums
 from ._plusplus import Closest, plusplus
 from ._problem import Training, as_centers
 from ._random import Purpose, mix, row_bits, row_uniform
@@ -38,8 +38,7 @@ def random_partition(problem: Training, n_clusters: int, seed: int, /) -> Array:
     def task(block: Block) -> None:
         bits = row_bits(block.start, block.n_rows, block.x, seed, Purpose.PARTITION, xp=xp)
         labels = xp.astype(bits % n_clusters, xp.int32)
-        columns = problem.ledger.columns(block.x, block.weight)
-        sums.add(problem.kernel.group_sums(columns, labels, n_clusters), block.n_rows)
+        sums.add(cluster_sums(problem, block, labels, n_clusters), block.n_rows)
 
     problem.source.map(task)
     totals = sums.total()
@@ -121,8 +120,7 @@ def _mass_of(problem: Training, candidates: Array) -> Array:
 
     def task(block: Block) -> None:
         labels = assign(problem, block, nearest)
-        columns = problem.ledger.columns(block.x, block.weight)
-        sums.add(problem.kernel.group_sums(columns, labels, count), block.n_rows)
+        sums.add(cluster_sums(problem, block, labels, count), block.n_rows)
 
     problem.source.map(task)
     return problem.ledger.masses(sums.total())

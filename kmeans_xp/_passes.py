@@ -32,6 +32,16 @@ class Moves:
     def n_rows(self) -> int:
         return int(self.x.shape[0])
 
+    def piece(self, part: slice) -> Moves:
+        """Some of the rows."""
+        return Moves(
+            self.x[part, :],
+            None if self.weight is None else self.weight[part],
+            self.before[part],
+            self.after[part],
+            None if self.counts is None else self.counts[part],
+        )
+
 
 @dataclass(frozen=True)
 class _Open:
@@ -142,8 +152,7 @@ def _changes(
     """How many rows changed; their sums are added here, unless few wait for one go."""
     xp, labels = problem.context.xp, block.state["labels"]
     if before is None:
-        columns = problem.ledger.columns(block.x, block.weight)
-        sums.add(problem.kernel.group_sums(columns, labels, n_clusters), block.n_rows)
+        sums.add(cluster_sums(problem, block, labels, n_clusters), block.n_rows)
         return _carrying(block, None, xp), None
     moved = labels != before
     count = int(xp.count_nonzero(moved))
@@ -164,8 +173,30 @@ def _changes(
     return changed, None
 
 
+def cluster_sums(problem: Training, block: Block, labels: Array, n_clusters: int, /) -> Array:
+    """Exact sums (k, columns) of a block's rows by label."""
+    weight = block.weight
+    parts = [
+        problem.kernel.group_sums(
+            problem.ledger.columns(block.x[part, :], None if weight is None else weight[part]),
+            labels[part],
+            n_clusters,
+        )
+        for part in _pieces(problem, block.n_rows)
+    ]
+    return sum(parts[1:], start=parts[0])
+
+
 def moved_sums(problem: Training, moves: Moves, n_clusters: int, /) -> Array:
     """Exact change of the sums: each row added to its new cluster, taken from its old."""
+    parts = [
+        _moved_sums(problem, moves.piece(part), n_clusters)
+        for part in _pieces(problem, moves.n_rows)
+    ]
+    return sum(parts[1:], start=parts[0])
+
+
+def _moved_sums(problem: Training, moves: Moves, n_clusters: int) -> Array:
     xp = problem.context.xp
     columns = problem.ledger.columns(moves.x, moves.weight)
     if moves.counts is not None:
@@ -175,6 +206,12 @@ def moved_sums(problem: Training, moves: Moves, n_clusters: int, /) -> Array:
         xp.concat([moves.after, moves.before]),
         n_clusters,
     )
+
+
+def _pieces(problem: Training, n_rows: int) -> Iterator[slice]:
+    """Slices whose integer columns stay in a cache (and in the allocator's hands)."""
+    step = problem.plan.piece_rows
+    return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
 
 
 def _gather(moves: Sequence[Moves], xp: Namespace) -> Moves:

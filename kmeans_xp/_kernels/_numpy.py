@@ -15,7 +15,7 @@ from .._typing import Array
 
 _SCORE_BYTES = 1 << 21
 _CROSS_VALUES = 1 << 16
-_DENSE_MARKS = 1 << 15
+_DENSE_MARKS = 1 << 13
 
 
 class NumpyKernel:

@@ -29,11 +29,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which kernel, from which precision, in which blocks, on how many threads."""
+    """Which kernel, from which precision, in which blocks and pieces, on how many threads."""
 
     kernel: str
     first: str
     block_rows: int
+    piece_rows: int
     threads: int
 
 
@@ -50,8 +51,9 @@ def select(shape: Shape, *, backend: str, threads: int, float32_products: bool =
     if kernel == "numpy":
         rows = _between(_CACHE_VALUES // d, 256, 1 << 14)
         busy = n * k * d >= _THREAD_WORK and n >= 2 * rows
-        return Plan(kernel, first, rows, threads if busy else 1)
-    return Plan(kernel, first, _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18), 1)
+        return Plan(kernel, first, rows, min(rows, 4096), threads if busy else 1)
+    rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
+    return Plan(kernel, first, rows, rows, 1)
 
 
 def load(plan: Plan, context: Context) -> Kernel:

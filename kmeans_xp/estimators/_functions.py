@@ -107,10 +107,10 @@ of shape (n_clusters, n_features), default="k-means++"
     >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
     >>> centroid, label, inertia = k_means(X, n_clusters=2, random_state=0)
     >>> centroid
-    array([[ 1.,  2.],
-           [10.,  2.]])
+    array([[10.,  2.],
+           [ 1.,  2.]])
     >>> label
-    array([0, 0, 0, 1, 1, 1], dtype=int32)
+    array([1, 1, 1, 0, 0, 0], dtype=int32)
     >>> inertia
     16.0
     """
