@@ -119,7 +119,7 @@ def resolve(array: Array, device: str | None) -> tuple[Context, Context]:
             return home, home
         problem = cuda_problem(probe_cuda())
         if problem is not None:
-            logger.info("device='auto' uses the data's own device: %s", problem)
+            logger.info("device='auto' falls back to %s: %s", home.device_name, problem)
             return home, home
         return _cuda_context(home, 0), home
     if kind == "cpu":

@@ -108,8 +108,18 @@ def distinct_rows(
         missing = count + first - len(chosen)
         if missing == 0:
             return chosen[first:]
-        lottery = Lottery(problem, mass, _largest(problem, mass))
+        largest = _largest(problem, mass)
+        if largest == 0.0:
+            # only rows without weight are left: number them by their order
+            return [*chosen[first:], *_untaken(problem.source.n_rows, chosen, missing)]
+        lottery = Lottery(problem, mass, largest)
         keys = [(seed, Purpose.SEEDING, attempt, i) for i in range(missing)]
         # dict keeps the order of the draws
         chosen = list(dict.fromkeys([*chosen, *lottery.rows(keys)]))
     raise AssertionError("unreachable")
+
+
+def _untaken(n_rows: int, taken: list[int], count: int) -> list[int]:
+    """The first ``count`` rows that are not among the taken."""
+    used = set(taken)
+    return list(itertools.islice((row for row in range(n_rows) if row not in used), count))

@@ -9,6 +9,7 @@ multiply-add) adds them exactly; blocks then add up in int64.  A total is a pair
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Sequence
@@ -53,12 +54,12 @@ class Grid:
     exponents: tuple[int, ...]
     limbs: int
 
-    @property
+    @functools.cached_property
     def up(self) -> npt.NDArray[np.float64]:
         """Factors that bring each column to magnitude 2**40 at most."""
         return np.ldexp(1.0, LIMB_BITS - np.asarray(self.exponents, dtype=np.int64))
 
-    @property
+    @functools.cached_property
     def down(self) -> npt.NDArray[np.float64]:
         """Factors that bring grid units back to the column's own units."""
         return np.ldexp(1.0, np.asarray(self.exponents, dtype=np.int64) - LIMB_BITS)
@@ -128,18 +129,16 @@ def ratio(totals: Sequence[Array], weight: Array, /, *, xp: Namespace) -> Array:
     The result is that of one rounding but for cases within 2**-45 of a tie, so the mean
     of equal values is that value.  Only + - * / one at a time: the same bits everywhere.
     """
-    high, low = None, None
-    weight_of_limb = _ONE_LIMB
-    for limb in totals:
-        for word in (limb[0, ...], limb[1, ...]):
-            term = xp.astype(word, xp.float64) * weight_of_limb
-            if high is None:
-                high, low = term, xp.zeros_like(term)
-            else:
-                high, error = _quick_two_sum(high, term)
-                low = low + error
-            weight_of_limb = weight_of_limb / _ONE_LIMB
-        weight_of_limb = weight_of_limb * _ONE_LIMB
+    # words of falling weight: 2**40, 1 of the first limb, 1, 2**-40 of the second, ...
+    terms = [
+        xp.astype(limb[word, ...], xp.float64) * _ONE_LIMB ** (1 - word - number)
+        for number, limb in enumerate(totals)
+        for word in (0, 1)
+    ]
+    high, low = _quick_two_sum(terms[0], terms[1])
+    for term in terms[2:]:
+        high, error = _quick_two_sum(high, term)
+        low = low + error
     high, low = _quick_two_sum(high, low)
     quotient = high / weight
     product, error = _two_product(quotient, weight)

@@ -189,6 +189,8 @@ def cluster_sums(problem: Training, block: Block, labels: Array, n_clusters: int
 
 def moved_sums(problem: Training, moves: Moves, n_clusters: int, /) -> Array:
     """Exact change of the sums: each row added to its new cluster, taken from its old."""
+    if moves.n_rows <= problem.plan.piece_rows:
+        return _moved_sums(problem, moves, n_clusters)
     parts = [
         _moved_sums(problem, moves.piece(part), n_clusters)
         for part in _pieces(problem, moves.n_rows)
@@ -261,7 +263,8 @@ def inertia(problem: Problem, nearest: Nearest, /) -> float:
 
     total = sum(problem.source.map(add))
     value = math.ldexp(float(total), -exact.LIMB_BITS) * float(grid.down[0])
-    return value / nearest.scale.squared if nearest.scale.squared else value
+    # one factor at a time: their product may leave the range of float64
+    return value / nearest.scale.factor / nearest.scale.factor
 
 
 def used_clusters(problem: Problem, n_clusters: int, /) -> int:

@@ -76,7 +76,7 @@ class Closest:
         work = self._problem.source.n_rows * self._problem.source.n_features * len(drawn)
         screens = work > _SMALL_WORK and self._problem.plan.first != "exact"
         nearest = self._problem.nearest_to(self._problem.source.take(drawn), screens=screens)
-        if nearest.scale.squared != 1.0:
+        if nearest.scale.factor != 1.0:
             # the screen compares products with distances in units of one
             screens = False
         self._candidates = nearest if screens else None

@@ -62,10 +62,6 @@ class Scale:
     def factor(self) -> float:
         return self.before * self.after
 
-    @property
-    def squared(self) -> float:
-        return self.factor**2
-
     @classmethod
     def of_range(cls, widest: float, largest: float) -> Scale:
         """Choose from half the widest range of a feature and the largest magnitude."""

@@ -100,11 +100,13 @@ def lloyd(problem: Training, centers: Array, rules: Rules, seed: int, /) -> Resu
     try:
         for number in itertools.count(1):
             state = _step(problem, state, rules, seed, number, tolerance)
+            if rules.observe is not None and rules.observe(state.history[-1], state.centers):
+                state = replace(state, status=state.status or Status.CALLBACK)
             if state.status is not None:
                 break
+        return _finish(problem, state)
     except KeyboardInterrupt:
-        state = _State(state.centers, None, state.history, Status.INTERRUPTED)
-    return _finish(problem, state)
+        return _finish(problem, replace(state, status=Status.INTERRUPTED))
 
 
 def _step(
@@ -121,23 +123,20 @@ def _step(
     changed = stats.changed + fixed.moved
     moved = squared_shift(state.centers, fixed.centers, nearest.scale, xp=xp)
     record = Iteration(number, changed, _unscaled_root(moved, nearest.scale), value)
-    stop = rules.observe is not None and rules.observe(record, fixed.centers)
     return _State(
         fixed.centers,
         fixed.totals,
         (*state.history, record),
-        _verdict(rules, record, moved <= tolerance, stop),
+        _verdict(rules, record, moved <= tolerance),
     )
 
 
-def _verdict(rules: Rules, record: Iteration, is_small: bool, stop: bool) -> Status | None:
+def _verdict(rules: Rules, record: Iteration, is_small: bool) -> Status | None:
     """The one convergence test."""
     if record.changed == 0:
         return Status.CONVERGED
     if rules.tol > 0.0 and is_small:
         return Status.TOLERANCE
-    if stop:
-        return Status.CALLBACK
     if record.iteration == rules.max_iter:
         return Status.MAX_ITER
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 import numpy as np
@@ -66,7 +66,15 @@ class MemorySource:
     def map(self, task: Callable[[Block], T]) -> list[T]:
         if self._pool is None:
             return [task(block) for block in self.blocks]
-        return list(self._pool.map(task, self.blocks))
+        futures = [self._pool.submit(task, block) for block in self.blocks]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            # nothing of an abandoned pass may still write when the next one begins
+            for future in futures:
+                future.cancel()
+            wait(futures)
+            raise
 
     def take(self, rows: Sequence[int]) -> Array:
         """The named rows as one array."""

@@ -71,7 +71,8 @@ class Summary:
 
     def variance_in(self, scale: Scale) -> float:
         """The variance in units of another scale."""
-        return self.variance * (scale.factor / self.variance_scale.factor) ** 2
+        ratio = scale.factor / self.variance_scale.factor
+        return self.variance * ratio * ratio
 
 
 @dataclass(frozen=True)

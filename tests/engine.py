@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from conftest import Backend
 
 from kmeans_xp._backend import Context, context_of
 from kmeans_xp._init import seed_centers
-from kmeans_xp._kernels import Plan
+from kmeans_xp._kernels import Plan, Shape, select
 from kmeans_xp._problem import Training, training_problem
 from kmeans_xp._random import Purpose, mix
 from kmeans_xp._solver import Result, Rules, lloyd
@@ -42,11 +43,25 @@ def problem_of(
 ) -> Training:
     """A problem over host rows; without ``first`` the library plans for itself."""
     context = context_of(backend.array(np.zeros(1)))
-    kernel = kernel or ("numpy" if backend.id == "numpy" else "reference")
-    plan = None if first is None else Plan(kernel, first, block_rows, threads)
+    plan = None
+    if first is not None:
+        kernel = kernel or ("numpy" if backend.id == "numpy" else "reference")
+        plan = plan_of(kernel, first, block_rows, threads)
     weight = None if weight is None else backend.array(weight, np.float64)
-    return training_problem(
-        backend.array(x), weight, context, k, variance=variance, plan=plan
+    return training_problem(backend.array(x), weight, context, k, variance=variance, plan=plan)
+
+
+def plan_of(kernel: str, first: str, block_rows: int = 4096, threads: int = 1) -> Plan:
+    """A plan that routing would not make by itself."""
+    plan = select(Shape(1, 1, 1, first), backend="numpy", threads=1)
+    pieces = min(plan.piece_rows, max(block_rows // 3, 1))
+    return dataclasses.replace(
+        plan,
+        kernel=kernel,
+        first=first,
+        block_rows=block_rows,
+        piece_rows=pieces,
+        threads=threads,
     )
 
 

@@ -131,7 +131,7 @@ def test_well_separated_rows_are_settled_by_the_first_product() -> None:
         rows = x.astype(dtype)
         problem = problem_of(make_backend("numpy"), rows, k=20, first=dtype)
         nearest = problem.nearest_to(centers.astype(dtype))
-        _, unsure = problem.kernel.propose(rows, nearest)
+        _, unsure = problem.kernel.propose(rows, nearest, {})
         assert int(unsure.sum()) <= 5
 
 
@@ -146,7 +146,7 @@ def test_subnormal_float32_rows_are_labelled(library: str, n: int) -> None:
     with opened(xp):
         problem = problem_of(xp, x, k=5, first="exact" if n == 60 else "float32")
         nearest = problem.nearest_to(xp.array(centers))
-        found = problem.kernel.propose(xp.array(x), nearest)[0]
+        found = problem.kernel.propose(xp.array(x), nearest, {})[0]
         if n > 60:
             found = problem.kernel.settle(xp.array(x), nearest)
         assert xp.host(found).tolist() == oracle.labels(x, centers)
@@ -165,6 +165,6 @@ def test_distances_that_underflow_are_judged_alike_on_every_path() -> None:
         problem = problem_of(make_backend("numpy"), x, k=3, first=first)
         nearest = problem.nearest_to(centers)
         kernel = problem.kernel
-        found.append((kernel.propose if first == "exact" else kernel.settle)(x, nearest))
-    labels = found[0][0].tolist()
-    assert labels == found[1].tolist()
+        exact = first == "exact"
+        found.append(kernel.propose(x, nearest, {})[0] if exact else kernel.settle(x, nearest))
+    assert found[0].tolist() == found[1].tolist()

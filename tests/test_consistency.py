@@ -82,9 +82,7 @@ def test_results_belong_together_after_relocation(
     if xp.id == "jax" and max_iter != 2:
         pytest.skip("JAX compiles slowly: one limit stands for all")
     x, start = _with_empties()
-    model = KMeans(
-        5, init=xp.array(start), n_init=1, tol=0, max_iter=max_iter, empty_cluster=rule
-    )
+    model = KMeans(5, init=xp.array(start), n_init=1, tol=0, max_iter=max_iter, empty_cluster=rule)
     model.fit(xp.array(x))
     _check(xp, model, x)
     assert np.abs(xp.host(model.cluster_centers_)).max() < 20
@@ -128,9 +126,7 @@ def test_empty_clusters_can_be_an_error(xp: Backend) -> None:
 def test_fewer_distinct_rows_than_clusters_ends_early(init: str, rule: str, dtype: str) -> None:
     x = np.random.default_rng(2).normal(size=(6, 3)).astype(dtype)
     x = x[np.arange(90) % 6]
-    model = KMeans(
-        9, init=init, n_init=3, random_state=0, tol=0, max_iter=None, empty_cluster=rule
-    )
+    model = KMeans(9, init=init, n_init=3, random_state=0, tol=0, max_iter=None, empty_cluster=rule)
     with pytest.warns(ConvergenceWarning, match=r"clusters \(\d\) found smaller than n_clusters"):
         model.fit(x)
     assert model.status_ == Status.CONVERGED.value

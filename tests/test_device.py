@@ -150,7 +150,7 @@ def test_auto_falls_back_with_one_line(xp, without_gpu, caplog):
         labels = model.predict(X)
     (record,) = caplog.records
     assert record.name == "kmeans_xp"
-    assert record.getMessage().startswith("device='auto' uses the data's own device: ")
+    assert record.getMessage().startswith(f"device='auto' falls back to {model.device_}: no ")
     assert model.device_ == context_of(X).device_name
     assert context_of(distances) == context_of(X)
     np.testing.assert_array_equal(xp.host(labels), KMeans(4, random_state=0).fit(ROWS).labels_)

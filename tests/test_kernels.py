@@ -9,10 +9,10 @@ import numpy as np
 import oracle
 import pytest
 from conftest import Backend, make_backend
-from engine import opened, problem_of
+from engine import opened, plan_of, problem_of
 
 from kmeans_xp import _primitives as p
-from kmeans_xp._kernels import Plan, Shape, load, select
+from kmeans_xp._kernels import Shape, load, select
 
 SHAPES = [
     (1, 1, 1),
@@ -34,7 +34,7 @@ KINDS = ("fresh", "repeated rows", "repeated centers", "far centers")
 def _kernel(name: str) -> Any:
     numpy = make_backend("numpy")
     with opened(numpy) as context:
-        return load(Plan(name, "float64", 4096, 1), context)
+        return load(plan_of(name, "float64"), context)
 
 
 def _data(shape: tuple[int, int, int], kind: str, dtype: str) -> tuple[Any, Any]:
@@ -73,16 +73,16 @@ def test_labels(name: str, kind: str, shape: tuple[int, int, int], dtype: str) -
         problem.cover(centers)
         nearest = problem.nearest_to(centers)
         _poison()
-        labels, unsure = kernel.propose(x, nearest)
+        labels, unsure = kernel.propose(x, nearest, {})
         closed = np.ones(len(x), dtype=bool) if unsure is None else ~unsure
         assert labels.dtype == np.int32
         assert labels[closed].tolist() == wanted[closed].tolist()
         _poison()
         assert kernel.settle(x, nearest).tolist() == wanted.tolist()
-        own = kernel.own_distances(x, nearest, labels)
+        own = kernel.own_distances(x, nearest, wanted.astype(np.int32))
         every = kernel.distances(x, centers, nearest.scale)
         assert every.shape == (len(centers), len(x))
-        assert own.tolist() == every[labels, np.arange(len(x))].tolist()
+        assert own.tolist() == every[wanted, np.arange(len(x))].tolist()
         assert every.T.tolist() == [
             [oracle.canonical(row, center) for center in centers.tolist()] for row in x.tolist()
         ]
@@ -101,7 +101,7 @@ def test_labels_around_the_edge_of_a_block_of_scores(dtype: str, step: int) -> N
         nearest = problem.nearest_to(centers)
         exact = numpy.distances(x, centers, nearest.scale).argmin(axis=0)
         for kernel in (numpy, reference):
-            labels, unsure = kernel.propose(x, nearest)
+            labels, unsure = kernel.propose(x, nearest, {})
             assert labels[~unsure].tolist() == exact[~unsure].tolist()
             assert kernel.settle(x, nearest).tolist() == exact.tolist()
 
@@ -114,9 +114,10 @@ def test_rows_that_overflow_a_product_are_left_open(name: str, dtype: str) -> No
     x = np.asarray([[1.0, 2.0], [3.0, 4.0]], dtype=dtype)
     big = np.finfo(dtype).max
     rung = p.Rung(
-        weights=np.asarray([[-1, -1], [-2, -2]], dtype=dtype) * big,
+        weights=np.asarray([[-big, -big], [-big, -big]], dtype=dtype),
         bias=np.asarray([np.inf, np.inf], dtype=dtype),
         shift=None,
+        origin=None,
         scale=1.0,
         theta=1e-6,
         canonical=1e-15,
@@ -125,7 +126,7 @@ def test_rows_that_overflow_a_product_are_left_open(name: str, dtype: str) -> No
     centers = np.asarray([[3.0, 3.0], [1.0, 1.0]], dtype=dtype)
     nearest = p.Nearest(centers, None, p.Scale(), 10.0, dtype, {"float32": rung, "float64": rung})
     with np.errstate(over="ignore", invalid="ignore"):
-        _, unsure = kernel.propose(x, nearest)
+        _, unsure = kernel.propose(x, nearest, {})
         settled = kernel.settle(x, nearest)
     assert unsure.tolist() == [True, True]
     assert settled.tolist() == [1, 0]
@@ -176,9 +177,10 @@ def test_screens(name: str, dtype: str, shape: tuple[int, int, int]) -> None:
     problem = problem_of(make_backend("numpy"), x, k=shape[2], first=dtype)
     nearest = problem.nearest_to(centers)
     rung = nearest.rung(dtype, xp=np)
-    lower, half = kernel.screen(x, rung)
+    lower, half = kernel.screen(x, rung, {})
     shift = 0.0 if rung.shift is None else rung.shift.astype(np.float64)
-    rows, seeds = x.astype(np.float64) - shift, centers.astype(np.float64) - shift
+    rows = (x.astype(np.float64) - shift) * rung.scale
+    seeds = (centers.astype(np.float64) - shift) * rung.scale
     norms = (rows**2).sum(axis=1)
     wanted = (seeds**2).sum(axis=1)[:, None] * (0.5 - rung.theta) - seeds @ rows.T
     slack = 4 * rung.theta * (norms.max() + (seeds**2).sum(axis=1).max())
@@ -190,7 +192,7 @@ def test_the_reference_runs_on_every_library(xp: Backend) -> None:
     x, centers = _data((65, 3, 5), "fresh", "float32")
     with opened(xp) as context:
         problem = problem_of(xp, x, k=5, first="float32")
-        kernel = load(Plan("reference", "float32", 4096, 1), context)
+        kernel = load(plan_of("reference", "float32"), context)
         nearest = problem.nearest_to(xp.array(centers))
         assert xp.host(kernel.settle(xp.array(x), nearest)).tolist() == oracle.labels(x, centers)
 

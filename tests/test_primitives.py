@@ -108,16 +108,26 @@ def test_carry_keeps_the_number_and_makes_it_unique(xp: Backend) -> None:
     assert all(0 <= value < 2**40 for value in found[1].tolist())
 
 
-def test_totals_of_ten_thousand_million_rows_are_exact(xp: Backend) -> None:
-    """Each part stands for 2**23 - 1 rows at the limit; plain int64 would wrap around."""
-    part = (2**23 - 1) * 2**40
+def test_totals_beyond_int64_are_exact(xp: Backend) -> None:
+    """Blocks of 2**18 rows at the limit of the grid, until plain int64 would have wrapped."""
+    part = 2**18 * 2**40
     with opened(xp) as context:
-        sums = xp.array(np.asarray([part, -part, part - 1], dtype=np.int64))
-        one = exact.widen(sums, xp=context.xp)
-        total = exact.add_up([one] * 1200, xp=context.xp)
-        found = xp.host(total)
-    assert _total(found) == [1200 * part, -1200 * part, 1200 * (part - 1)]
-    assert 1200 * part > 2**63
+        sums = xp.array(np.asarray([part, -part, part - 1, 5], dtype=np.int64))
+        total = exact.Accumulator(context.xp)
+        for _ in range(200):
+            total.add(sums, 2**18)
+        found = xp.host(total.total())
+    assert 200 * part > 2**65
+    assert _total(found) == [200 * part, -200 * part, 200 * (part - 1), 1000]
+    assert all(0 <= value < 2**40 for value in found[1].tolist())
+
+
+def test_widen_splits_any_int64(xp: Backend) -> None:
+    sums = np.asarray([0, 1, -1, 2**40, -(2**40), 2**63 - 1, -(2**63)], dtype=np.int64)
+    with opened(xp) as context:
+        found = xp.host(exact.widen(xp.array(sums), xp=context.xp))
+    assert _total(found) == sums.tolist()
+    assert all(0 <= value < 2**40 for value in found[1].tolist())
 
 
 def test_ratio_is_rounded_once(xp: Backend) -> None:
@@ -154,13 +164,13 @@ def test_ratio_of_equal_values_is_the_value(xp: Backend) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 4095, 4096, 4097, 20_000])
-def test_exact_column_sums(xp: Backend, rows: int) -> None:
+def test_exact_sums(xp: Backend, rows: int) -> None:
     if xp.id == "jax" and rows not in (1, 4097):
         pytest.skip("JAX compiles each length")
     parts = np.random.default_rng(5).integers(-(2**40), 2**40, size=(3, rows)).astype(float)
     parts[0] = 2.0**40
     with opened(xp) as context:
-        found = xp.host(exact.exact_column_sums(xp.array(parts), xp=context.xp))
+        found = xp.host(exact.exact_sums(xp.array(parts), xp=context.xp))
     assert found.tolist() == [sum(int(value) for value in row) for row in parts.tolist()]
 
 

@@ -27,7 +27,9 @@ whole = st.integers(-4, 4).map(float)
 wild = st.floats(-1e6, 1e6, width=32).map(lambda value: 0.0 if abs(value) < 1e-6 else value)
 rows = st.sampled_from(["float32", "float64"]).flatmap(
     lambda dtype: shapes.flatmap(
-        lambda shape: st.one_of(arrays(dtype, shape, elements=whole), arrays(dtype, shape, elements=wild))
+        lambda shape: st.one_of(
+            arrays(dtype, shape, elements=whole), arrays(dtype, shape, elements=wild)
+        )
     )
 )
 
@@ -87,7 +89,9 @@ def test_order_of_rows_and_powers_of_two_do_not_matter(x: Any, data: st.DataObje
     factor = data.draw(st.sampled_from([2.0**-20, 0.5, 4.0, 2.0**20]))
     options = {"n_clusters": k, "n_init": 1, "tol": 0, "max_iter": 20, "empty_cluster": "random"}
     one = _fit(x, init=start, random_state=0, **options)
-    two = _fit(x * x.dtype.type(factor), init=start * x.dtype.type(factor), random_state=0, **options)
+    two = _fit(
+        x * x.dtype.type(factor), init=start * x.dtype.type(factor), random_state=0, **options
+    )
     assert (one.cluster_centers_ * x.dtype.type(factor)).tobytes() == two.cluster_centers_.tobytes()
     assert one.labels_.tobytes() == two.labels_.tobytes()
     assert one.inertia_ * factor**2 == two.inertia_
