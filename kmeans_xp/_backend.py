@@ -52,6 +52,9 @@ class Context:
                 stack.enter_context(_jax_x64())
             elif self.backend == "cupy":
                 stack.enter_context(self.device)
+            elif self.backend in ("numpy", "array_api_strict"):
+                # where values overflow, the bounds and comparisons deal with it
+                stack.enter_context(np.errstate(over="ignore", invalid="ignore"))
             elif self.backend == "torch":
                 stack.enter_context(sys.modules["torch"].no_grad())
             yield

@@ -27,7 +27,6 @@ EXACT_ROWS = 4096
 
 _ONE_LIMB = 2.0**LIMB_BITS
 _MIN_EXPONENT = -960
-_GUARD_BITS = 8
 _SPLIT = 134217729.0  # 2**27 + 1: Veltkamp's constant for 53 bits
 
 
@@ -39,12 +38,18 @@ def exponent_above(value: float) -> int:
     return max(exponent - 1 if mantissa == 0.5 else exponent, _MIN_EXPONENT)
 
 
-def limbs_needed(dtype_bits: int, largest: float, typical: float) -> int:
-    """Limbs that keep ``dtype_bits`` significant bits of a typical value of a column."""
-    if largest == 0.0:
-        return 1
-    spread = exponent_above(largest) - math.frexp(max(typical, 5e-324))[1] + 1
-    return max(1, -(-(dtype_bits + spread + _GUARD_BITS) // LIMB_BITS))
+def limbs_needed(values: Array, up: Array, least: int, /, *, xp: Namespace) -> int:
+    """Limbs, at least ``least``, on which all values are whole numbers: nothing is rounded.
+
+    (What lies 2**1074 below the largest value of its column is zero on every grid.)
+    """
+    whole = values * up
+    limbs = least
+    while True:
+        fine = whole * _ONE_LIMB ** (limbs - 1)
+        if bool(xp.all(fine == xp.trunc(fine))):
+            return limbs
+        limbs += 1
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,14 @@ class Grid:
 
 
 def quantise(values: Array, up: Array, limbs: int, /, *, xp: Namespace) -> list[Array]:
-    """Write float64 ``values`` as limbs: integer-valued float64 arrays, highest first."""
+    """Write float64 ``values`` as limbs: integer-valued float64 arrays, highest first.
+
+    Cut towards zero, so that what is left over is exact; only the last limb may round.
+    """
     rest = values * up
     parts = []
     for _ in range(limbs - 1):
-        whole = xp.floor(rest)
+        whole = xp.trunc(rest)
         parts.append(whole)
         rest = (rest - whole) * _ONE_LIMB
     parts.append(xp.round(rest))
@@ -121,6 +129,18 @@ class Accumulator:
         self._pending, self._rows = None, 0
 
 
+def terms(totals: Sequence[Array], /, *, xp: Namespace) -> list[Array]:
+    """A number given by the (2, ...) totals of its limbs, as float64 terms of falling weight.
+
+    The words weigh 2**40 and 1 in the first limb, 1 and 2**-40 in the second, and so on.
+    """
+    return [
+        xp.astype(limb[word, ...], xp.float64) * _ONE_LIMB ** (1 - word - number)
+        for number, limb in enumerate(totals)
+        for word in (0, 1)
+    ]
+
+
 def ratio(totals: Sequence[Array], weight: Array, /, *, xp: Namespace) -> Array:
     """Quotient of a number given by the (2, ...) totals of its limbs and a float64 weight.
 
@@ -129,14 +149,9 @@ def ratio(totals: Sequence[Array], weight: Array, /, *, xp: Namespace) -> Array:
     The result is that of one rounding but for cases within 2**-45 of a tie, so the mean
     of equal values is that value.  Only + - * / one at a time: the same bits everywhere.
     """
-    # words of falling weight: 2**40, 1 of the first limb, 1, 2**-40 of the second, ...
-    terms = [
-        xp.astype(limb[word, ...], xp.float64) * _ONE_LIMB ** (1 - word - number)
-        for number, limb in enumerate(totals)
-        for word in (0, 1)
-    ]
-    high, low = _quick_two_sum(terms[0], terms[1])
-    for term in terms[2:]:
+    first, second, *rest = terms(totals, xp=xp)
+    high, low = _quick_two_sum(first, second)
+    for term in rest:
         high, error = _quick_two_sum(high, term)
         low = low + error
     high, low = _quick_two_sum(high, low)

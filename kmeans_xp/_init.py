@@ -83,6 +83,8 @@ def _oversample(
     """Rows of one round, each taken or not by its own key."""
     xp = problem.context.xp
     lottery = Lottery(problem, closest.potential, largest)
+    if lottery.total == 0:
+        return []
     share = OVERSAMPLING * n_clusters / lottery.total
 
     def task(block: Block) -> list[int]:

@@ -30,10 +30,10 @@ def plusplus(
     closest = Closest(problem)
     largest = closest.begin(rows[0])
     for step in range(1, n_clusters):
-        if largest == 0.0:
-            # fewer distinct rows than clusters: any rows will do
-            return rows + distinct_rows(problem, n_clusters - step, seed, rows)
         lottery = Lottery(problem, closest.potential, largest)
+        if lottery.total == 0:
+            # no row is away from all seeds (or its square underflows): any rows will do
+            return rows + distinct_rows(problem, n_clusters - step, seed, rows)
         drawn = lottery.rows([(seed, Purpose.SEEDING, step, trial) for trial in range(trials)])
         best = closest.judge(lottery, drawn)
         rows.append(drawn[best])
@@ -76,9 +76,6 @@ class Closest:
         work = self._problem.source.n_rows * self._problem.source.n_features * len(drawn)
         screens = work > _SMALL_WORK and self._problem.plan.first != "exact"
         nearest = self._problem.nearest_to(self._problem.source.take(drawn), screens=screens)
-        if nearest.scale.factor != 1.0:
-            # the screen compares products with distances in units of one
-            screens = False
         self._candidates = nearest if screens else None
 
         def task(block: Block) -> list[int]:
@@ -110,9 +107,7 @@ class Closest:
         distances = self._kernel.distances(block.x, nearest.centers, nearest.scale)
         distances = xp.minimum(distances, block.state["closest"][None, :])
         block.state["trial"] = distances
-        if block.weight is not None:
-            distances = distances * block.weight[None, :]
-        left = exact.exact_sums(lottery.whole(distances), xp=xp)
+        left = exact.exact_sums(lottery.whole(weigh(distances, block.weight, xp=xp)), xp=xp)
         return [-int(value) for value in to_host(left)]
 
     def _screened_gains(self, lottery: Lottery, block: Block, nearest: Nearest) -> list[int]:
@@ -132,7 +127,7 @@ class Closest:
         xp = self._xp
         rung = nearest.rung(nearest.first, xp=xp)
         lower, half = self._kernel.screen(block.x, rung, block.state)
-        limit = block.state["closest"] * (0.5 * rung.scale**2 * (1.0 + 4.0 * rung.theta))
+        limit = block.state["closest"] * (0.5 * (1.0 + 4.0 * rung.theta))
         slack = (1.0 - 5.0 * rung.theta) * half - rung.underflow
         return ~(lower > (xp.astype(limit, half.dtype) - slack)[None, :])
 

@@ -17,7 +17,8 @@ truncates), d the number of features, and e = (ceil(log2 d) + 4) u64.
   told the computed L_j errs by at most theta' (|x'| |c'_j| + |c'_j|^2 / 2), with
   theta' = 1.02 (d + 8) u while (d + 8) u < 0.0025.
 * The canonical distance errs by e relatively, and D^2 / 2 <= |x'|^2 + |c'_j|^2.
-* Gradual or flushed underflow adds eta = tiny (4 d + 16) (1 + max|x'| + max|c'|).
+* Gradual or flushed underflow, the canonical distance's included, adds
+  eta = tiny (4 d + 16) (1 + max|x'| + max|c'|).
 
 Take theta = 1.05 (d + 16 + 2 (ceil(log2 d) + 4)) u, which covers theta' + 2 e.  A loser's
 canonical half distance is at least |x'|^2/2 + L_j - theta |x'|^2 / 2 - e |x'|^2 - eta, because
@@ -43,6 +44,9 @@ from ._typing import Array, Namespace
 
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 _TINY = {"float32": 2.0**-126, "float64": 2.0**-1022}
+FLOAT32_REACH = (2.0**-40, 2.0**40)
+"""Magnitudes whose squares float32 holds with room to spare; others start in float64."""
+
 MAX_FEATURES = {"float32": 30_000, "float64": 1 << 40}
 """Features up to which the bound of a rung is proven (theta stays below 0.0025)."""
 
@@ -141,7 +145,7 @@ def _build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace) -> Rung:
     unit = UNIT_ROUNDOFF[dtype]
     digits = max(1, features).bit_length() + 4
     theta = 1.05 * (features + 16 + 2 * digits) * unit
-    factor = _product_scale(nearest.reach)
+    factor = nearest.scale.factor
     centers = xp.astype(nearest.centers, xp.float64, copy=False)
     shift = None
     if nearest.shift is not None:
@@ -164,13 +168,6 @@ def _build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace) -> Rung:
         canonical=digits * UNIT_ROUNDOFF["float64"],
         underflow=_TINY[dtype] * (4 * features + 16) * (1.0 + 2.0 * reach),
     )
-
-
-def _product_scale(reach: float) -> float:
-    """Bring data to magnitude 1 for a product, unless float32 holds its squares anyway."""
-    if reach == 0.0 or 2.0**-30 <= reach <= 2.0**30:
-        return 1.0
-    return math.ldexp(1.0, max(-1000, min(1000, -math.frexp(reach)[1])))
 
 
 def _repeats(centers: Array, /, *, xp: Namespace) -> Array:

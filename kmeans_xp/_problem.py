@@ -10,7 +10,7 @@ import numpy as np
 from ._backend import Context, dtype_name, thread_count, to_host
 from ._exact import to_device
 from ._kernels import Plan, Shape, load, select
-from ._primitives import Nearest, Scale
+from ._primitives import FLOAT32_REACH, Nearest, Scale
 from ._sources import MemorySource
 from ._stats import Extent, Ledger, Summary, summarise, survey
 from ._typing import Array, Kernel
@@ -57,14 +57,32 @@ class Problem:
         on_device = None if shift is None else to_device(shift, source.sample, xp=source.xp)
         self.frame = Frame(extent.scale(), on_device, extent.reach(shift))
 
-    def nearest_to(self, centers: Array, /, *, screens: bool = True) -> Nearest:
-        """Prepare the question which of ``centers`` is nearest (by products, if it screens)."""
-        frame = self.frame
-        nearest = Nearest(centers, frame.shift, frame.scale, frame.reach, self.first)
-        if screens and self.first != "exact":
+    def nearest_to(
+        self, centers: Array, /, *, screens: bool = True, scale: Scale | None = None
+    ) -> Nearest:
+        """Prepare the question which of ``centers`` is nearest (by products, if it screens).
+
+        Distances are in units of the frame's scale unless another is given.
+        """
+        frame, first = self.frame, self.first
+        scale = scale or frame.scale
+        if first == "float32" and not (
+            scale.factor == 1.0 and FLOAT32_REACH[0] <= frame.reach <= FLOAT32_REACH[1]
+        ):
+            first = "float64"
+        nearest = Nearest(centers, frame.shift, scale, frame.reach, first)
+        if screens and first != "exact":
             # built here, not by the first of several threads
-            nearest.rung(self.first, xp=self.context.xp)
+            nearest.rung(first, xp=self.context.xp)
         return nearest
+
+    def label_scale(self, centers: Array, /) -> Scale:
+        """The scale that labels are judged in: of the centers alone, whatever the rows.
+
+        Rows so far away that their squares overflow in it cannot tell the centers apart.
+        """
+        points = to_host(centers).astype(np.float64)
+        return Extent(points.min(axis=0), points.max(axis=0), points[0, :]).scale()
 
     def learn(self, open_rows: int) -> None:
         """Start at the next precision when the first one leaves many rows open."""

@@ -39,16 +39,19 @@ def prepare(
 def predict(problem: Problem, centers: Array, /) -> Array:
     """Exact labels (n,), int32."""
     with problem.source.working():
-        relabel(problem, problem.nearest_to(centers))
+        _label(problem, centers)
     return problem.source.collect("labels")
 
 
 def inertia_of(problem: Problem, centers: Array, /) -> float:
     """Weighted inertia of the rows under the centers."""
     with problem.source.working():
-        nearest = problem.nearest_to(centers)
-        relabel(problem, nearest)
-        return inertia(problem, nearest)
+        _label(problem, centers)
+        return inertia(problem, problem.nearest_to(centers, screens=False))
+
+
+def _label(problem: Problem, centers: Array) -> None:
+    relabel(problem, problem.nearest_to(centers, scale=problem.label_scale(centers)))
 
 
 def distances(problem: Problem, centers: Array, /) -> Array:

@@ -149,8 +149,9 @@ def _finish(problem: Training, state: _State) -> Result:
         problem.cover(state.centers)
     nearest = problem.nearest_to(state.centers)
     assert state.status is not None
-    if state.status is not Status.CONVERGED:
-        relabel(problem, nearest)
+    scale = problem.label_scale(state.centers)
+    if state.status is not Status.CONVERGED or scale != nearest.scale:
+        relabel(problem, problem.nearest_to(state.centers, scale=scale))
     value = inertia(problem, nearest)
     return Result(
         state.centers,

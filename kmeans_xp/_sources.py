@@ -66,7 +66,7 @@ class MemorySource:
     def map(self, task: Callable[[Block], T]) -> list[T]:
         if self._pool is None:
             return [task(block) for block in self.blocks]
-        futures = [self._pool.submit(task, block) for block in self.blocks]
+        futures = [self._pool.submit(_quiet, task, block) for block in self.blocks]
         try:
             return [future.result() for future in futures]
         except BaseException:
@@ -98,6 +98,12 @@ class MemorySource:
         for block in self.blocks:
             for name in names:
                 block.state.pop(name, None)
+
+
+def _quiet(task: Callable[[Block], T], block: Block) -> T:
+    """Run a task in a thread of its own, which does not inherit NumPy's error state."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return task(block)
 
 
 def _spans(total: int, step: int) -> Iterator[tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -17,13 +17,12 @@ from ._typing import Array, Block, Namespace, Source
 
 Host = npt.NDArray[np.float64]
 T = TypeVar("T")
-_SIGNIFICANT_BITS = {"float32": 24, "float64": 53}
-_WEIGHT_LIMBS = 2
+_WEIGHT_LIMBS = 2  # of the mean's denominator, which needs no more
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Where the rows lie: what distances to them need to know."""
+    """Where the rows that carry weight lie: what distances to them need to know."""
 
     low: Host  # (d,) smallest value of each feature
     high: Host
@@ -125,7 +124,9 @@ class NonFiniteError(ValueError):
 def survey(source: Source, middle: Host) -> Extent:
     """Take only the ranges of the rows; raise `NonFiniteError` for NaN or infinity."""
     ranges = _finite_ranges(source)
-    return Extent(ranges.low, ranges.high, middle)
+    if ranges.n_positive == 0:
+        return Extent(ranges.low, ranges.high, middle)
+    return Extent(ranges.weighted_low, ranges.weighted_high, middle)
 
 
 def _finite_ranges(source: Source) -> _Range:
@@ -138,28 +139,23 @@ def _finite_ranges(source: Source) -> _Range:
 def summarise(source: Source, dtype: str, *, weighted: bool, variance: bool = False) -> Summary:
     """Take the statistics pass: ranges, then means, then (if asked) the variance."""
     ranges = _finite_ranges(source)
-    one_limb = _grid(ranges.largest, 1)
-    weight_grid = _grid(np.asarray([ranges.largest_weight]), _WEIGHT_LIMBS) if weighted else None
-    plain, magnitude, weight = _means(source, one_limb, weight_grid)
-    mean = plain / weight
-    typical = magnitude / max(ranges.n_positive, 1)
-    bits = _SIGNIFICANT_BITS[dtype]
-    limbs = max(
-        (
-            exact.limbs_needed(bits, big, usual)
-            for big, usual in zip(ranges.largest.tolist(), typical.tolist(), strict=True)
-        ),
-        default=1,
-    )
-    scale = _scale_of(ranges)
-    return Summary(
+    grid = _grid(ranges.largest)
+    weight_grid = _grid(np.asarray([ranges.largest_weight])) if weighted else None
+    means = _means(source, grid, weight_grid)
+    extent = Extent(
+        ranges.weighted_low,
+        ranges.weighted_high,
         # rounded, so that rows of this dtype lose nothing by the shift
-        Extent(ranges.low, ranges.high, mean.astype(dtype).astype(np.float64)),
-        _variance(source, mean, ranges, weight, scale) if variance else 0.0,
+        means.mean.astype(dtype).astype(np.float64),
+    )
+    scale = extent.scale()
+    return Summary(
+        extent,
+        _variance(source, means, ranges, scale) if variance else 0.0,
         scale,
         ranges.n_positive,
-        exact.Grid(one_limb.exponents, limbs),
-        weight_grid,
+        replace(grid, limbs=means.limbs),
+        None if weight_grid is None else replace(weight_grid, limbs=means.weight_limbs),
     )
 
 
@@ -170,52 +166,67 @@ def _total(source: Source, task: Callable[[Block], T]) -> T:
     return first
 
 
-def _grid(largest: Host, limbs: int) -> exact.Grid:
-    return exact.Grid(tuple(exact.exponent_above(value) for value in largest.tolist()), limbs)
+def _grid(largest: Host) -> exact.Grid:
+    return exact.Grid(tuple(exact.exponent_above(value) for value in largest.tolist()), 1)
 
 
-def _means(
-    source: Source, grid: exact.Grid, weight_grid: exact.Grid | None
-) -> tuple[Host, Host, float]:
-    """Sums of the weighted values, of their magnitudes, and of the weights."""
+@dataclass(frozen=True)
+class _Means:
+    mean: Host  # (d,)
+    weight: float  # of all rows
+    limbs: int  # that lose nothing of the weighted values
+    weight_limbs: int
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Python integers of columns, and the limbs that blocks asked for."""
+
+    sums: npt.NDArray[np.object_]
+    limbs: int
+    weight_limbs: int
+
+    def __add__(self, other: _Sums) -> _Sums:
+        return _Sums(
+            self.sums + other.sums,
+            max(self.limbs, other.limbs),
+            max(self.weight_limbs, other.weight_limbs),
+        )
+
+
+def _means(source: Source, grid: exact.Grid, weight_grid: exact.Grid | None) -> _Means:
     xp = source.xp
+    hint = [1, 1]  # what earlier blocks needed; the most of all does not depend on it
 
-    def task(block: Block) -> npt.NDArray[np.object_]:
+    def task(block: Block) -> _Sums:
         up = exact.to_device(grid.up[:, None], block.x, xp=xp)
         values = weigh(by_feature(block.x), block.weight, xp=xp)
-        (whole,) = exact.quantise(values, up, 1, xp=xp)
-        parts = [whole, xp.abs(whole)]
+        hint[0] = exact.limbs_needed(values, up, hint[0], xp=xp)
+        parts = exact.quantise(values, up, 1, xp=xp)
         if weight_grid is not None and block.weight is not None:
             up = exact.to_device(weight_grid.up, block.x, xp=xp)
+            hint[1] = exact.limbs_needed(block.weight, up, hint[1], xp=xp)
             parts += exact.quantise(block.weight[None, :], up, _WEIGHT_LIMBS, xp=xp)
-        sums = [exact.exact_sums(part, xp=xp) for part in parts]
-        # Python integers: totals of any number of blocks
-        return to_host(xp.concat(sums)).astype(object)
+        sums = xp.concat([exact.exact_sums(part, xp=xp) for part in parts])
+        return _Sums(to_host(sums).astype(object), *hint)
 
-    sums = _total(source, task)
+    total = _total(source, task)
     d = source.n_features
     weight = float(source.n_rows)
     if weight_grid is not None:
-        limbs = (int(sums[2 * d]) << exact.LIMB_BITS) + int(sums[2 * d + 1])
-        weight = math.ldexp(float(limbs), -exact.LIMB_BITS) * float(weight_grid.down[0])
-    down = grid.down
-    plain, magnitude = sums[:d].astype(np.float64), sums[d : 2 * d].astype(np.float64)
-    with np.errstate(over="ignore"):
-        return plain * down, magnitude * down, weight
+        whole = (int(total.sums[d]) << exact.LIMB_BITS) + int(total.sums[d + 1])
+        weight = math.ldexp(float(whole), -exact.LIMB_BITS) * float(weight_grid.down[0])
+    # divided first: the sums of values near the largest float64 exceed it
+    mean = (total.sums[:d].astype(np.float64) / weight) * grid.down
+    return _Means(mean, weight, total.limbs, total.weight_limbs)
 
 
-def _scale_of(ranges: _Range) -> Scale:
-    half = ranges.weighted_high * 0.5 - ranges.weighted_low * 0.5
-    return Scale.of_range(float(np.max(half)), float(np.max(ranges.largest)))
-
-
-def _variance(source: Source, mean: Host, ranges: _Range, weight: float, scale: Scale) -> float:
+def _variance(source: Source, means: _Means, ranges: _Range, scale: Scale) -> float:
     """Weighted variance averaged over the features, in units of the scale squared."""
-    xp = source.xp
+    xp, mean, factor = source.xp, means.mean, scale.factor
     low, high = ranges.weighted_low, ranges.weighted_high
-    factor = scale.factor
     widest = np.maximum(np.abs(high - mean), np.abs(mean - low)) * factor
-    grid = _grid(widest * widest * ranges.largest_weight, 1)
+    grid = _grid(widest * widest * ranges.largest_weight)
 
     def task(block: Block) -> npt.NDArray[np.object_]:
         middle = exact.to_device(mean[:, None], block.x, xp=xp)
@@ -228,13 +239,18 @@ def _variance(source: Source, mean: Host, ranges: _Range, weight: float, scale: 
         return to_host(exact.exact_sums(whole, xp=xp)).astype(object)
 
     sums = _total(source, task).astype(np.float64) * grid.down
-    return math.fsum((sums / weight).tolist()) / len(sums)
+    return math.fsum((sums / means.weight).tolist()) / len(sums)
 
 
 def weigh(x: Array, weight: Array | None, /, *, xp: Namespace) -> Array:
-    """fl(w x) in float64, rounded once; rows on the last axis; x itself without weights."""
+    """fl(w x) in float64, rounded once; rows on the last axis; x itself without weights.
+
+    A row of weight 0 gives 0 even where its x (a squared distance) overflowed.
+    """
     x = xp.astype(x, xp.float64, copy=False)
-    return x if weight is None else x * weight
+    if weight is None:
+        return x
+    return xp.where(weight > 0.0, x, xp.zeros_like(x)) * weight
 
 
 def _host(values: Array) -> Host:
@@ -270,7 +286,7 @@ class Ledger:
 
     @property
     def n_columns(self) -> int:
-        weights = 0 if self._weight_grid is None else _WEIGHT_LIMBS
+        weights = 0 if self._weight_grid is None else self._weight_grid.limbs
         return self._grid.limbs * self.n_features + weights + 1
 
     def columns(self, x: Array, weight: Array | None, /) -> Array:
@@ -279,10 +295,11 @@ class Ledger:
         x = xp.astype(x, xp.float64, copy=False)
         weighted = x if weight is None else x * weight[:, None]
         parts = exact.quantise(weighted, self._up, self._grid.limbs, xp=xp)
-        if weight is None:
+        if weight is None or self._weight_grid is None:
             one = xp.ones_like(parts[0][:, :1])
         else:
-            parts += exact.quantise(weight[:, None], self._weight_up, _WEIGHT_LIMBS, xp=xp)
+            limbs = self._weight_grid.limbs
+            parts += exact.quantise(weight[:, None], self._weight_up, limbs, xp=xp)
             one = xp.astype(weight > 0.0, xp.float64)[:, None]
         return xp.concat([*parts, one], axis=1)
 
@@ -310,13 +327,9 @@ class Ledger:
         if self._weight_grid is None:
             return xp.astype(counts, xp.float64)
         at = self._grid.limbs * self.n_features
-        words = [
-            xp.astype(totals[word, :, at + limb], xp.float64)
-            for limb in range(_WEIGHT_LIMBS)
-            for word in (0, 1)
-        ]
-        one = 2.0**exact.LIMB_BITS
-        return ((words[0] * one + words[1]) + words[2]) + words[3] / one
+        limbs = [totals[:, :, at + limb] for limb in range(self._weight_grid.limbs)]
+        first, *rest = exact.terms(limbs, xp=xp)
+        return sum(rest, start=first)
 
     def alone(self, x: Array, weight: Array | None, /) -> Array:
         """The center that each row would have as the only member of a cluster."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
+from conftest import Backend
 
 N, D, K = 1500, 4, 5
 """Large enough that labels go by products and bounds, not straight to the last rung."""
@@ -119,8 +121,13 @@ CASES: dict[str, Callable[[], Case]] = {
         repeated_rows,
     )
 }
-JAX_CASES = ("lattice", "two_groups", "far_center", "tiny32")
-"""Where JAX is slow, these stand for all."""
+STAND_INS = ("lattice", "two_groups", "far_center", "tiny32")
+
+
+def skip_where_slow(xp: Backend, case: str) -> None:
+    """Let a few cases stand for all where they are slow or much like another backend's."""
+    if xp.id in ("jax", "strict-device1", "strict-strictest") and case not in STAND_INS:
+        pytest.skip(f"on {xp.id} a few cases stand for all")
 
 
 def wide(d: int, seed: int, dtype: Any, n: int = 300, k: int = 7) -> Case:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
-from cases import CASES, JAX_CASES, wide
+from cases import CASES, skip_where_slow, wide
 from conftest import Backend, make_backend
 from engine import opened, problem_of
 
@@ -73,8 +73,7 @@ def test_the_nearest_center_is_never_excluded(hard: str, d: int, shift: float, d
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_nearest_center_is_never_excluded_in_hard_sets(xp: Backend, case: str) -> None:
-    if xp.id == "jax" and case not in JAX_CASES:
-        pytest.skip("JAX compiles slowly: a few cases stand for all")
+    skip_where_slow(xp, case)
     x, start = CASES[case]()
     _check(xp, x, start, "float64")
     if x.dtype == np.float32:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
-from cases import CASES, JAX_CASES
+from cases import CASES, skip_where_slow
 from conftest import Backend, make_backend
 from engine import opened, problem_of, solve
 
@@ -45,8 +45,7 @@ MEANS = [case for case in CASES if case not in ("far_center32", "repeated_center
 @pytest.mark.parametrize("case", MEANS)
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 def test_centers_are_the_exact_means_rounded_once(xp: Backend, case: str, weighted: bool) -> None:
-    if xp.id == "jax" and case not in JAX_CASES:
-        pytest.skip("JAX compiles slowly: a few cases stand for all")
+    skip_where_slow(xp, case)
     x, start = CASES[case]()
     weight = np.random.default_rng(0).exponential(size=len(x)) if weighted else None
     centers, labels = _one_step(xp, x, start, weight)
@@ -65,6 +64,8 @@ def test_the_mean_of_equal_values_is_that_value(dtype: str, value: float) -> Non
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_cluster_of_one_row_is_that_row(xp: Backend, dtype: str) -> None:
+    if xp.id == "jax":
+        pytest.skip("JAX compiles forty centers slowly")
     x = np.random.default_rng(8).normal(size=(40, 3)).astype(dtype)
     centers, labels = _one_step(xp, x, x)
     assert labels == list(range(40))
