@@ -106,7 +106,18 @@ def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> KM
 
     See Also
     --------
-    save_model : Writes such files, with an example.
+    save_model : Writes such files.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from kmeans_xp import KMeans, load_model, save_model
+    >>> model = KMeans(n_clusters=2, random_state=0).fit([[1.0], [2.0], [9.0]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(model, os.path.join(folder, "model.npz"))
+    ...     load_model(os.path.join(folder, "model.npz")).cluster_centers_
+    array([[9. ],
+           [1.5]])
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
