@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ._arguments import BAD_USAGE, LARGEST_SEED, make_parser
-from ._console import Progress, hush_stdout, listening, say
+from ._cli._arguments import BAD_USAGE, LARGEST_SEED, make_parser
+from ._cli._console import Progress, hush_stdout, listening, say
 from ._files import (
     DataError,
     Selection,
@@ -130,7 +130,7 @@ def _run_fit(model: Any, table: Table) -> bool:
 
 
 def _outcome(model: Any, table: Table) -> dict[str, Any]:
-    from ._report import cluster_facts, library_versions
+    from ._cli._report import cluster_facts, library_versions
 
     return {
         "status": model.status_,
@@ -171,7 +171,7 @@ def _write_fit(args: argparse.Namespace, report: dict[str, Any], model: Any, tab
 
 
 def _print_fit(args: argparse.Namespace, report: dict[str, Any]) -> None:
-    from ._report import fit_text
+    from ._cli._report import fit_text
 
     if args.json:
         write_json(sys.stdout, report)
@@ -250,7 +250,7 @@ def _sizes(labels: Any, model: Any) -> dict[str, Any]:
 
 
 def _give_labels(args: argparse.Namespace, report: dict[str, Any], labels: Any) -> None:
-    from ._report import predict_text
+    from ._cli._report import predict_text
 
     if args.out is None:
         if args.json:
@@ -273,7 +273,7 @@ def _give_labels(args: argparse.Namespace, report: dict[str, Any], labels: Any) 
 
 def _info(args: argparse.Namespace) -> int:
     from . import info
-    from ._report import info_text
+    from ._cli._report import info_text
 
     facts = info()
     print(json.dumps(facts, indent=2) if args.json else info_text(facts))

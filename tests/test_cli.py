@@ -18,7 +18,8 @@ from cli_tools import IRIS, NAMES, error_of, fill, lines_of_iris, report_of
 from sklearn.datasets import load_breast_cancer, load_wine
 
 import kmeans_xp
-from kmeans_xp import KMeans, _console, load_model
+from kmeans_xp import KMeans, load_model
+from kmeans_xp._cli import _console
 from kmeans_xp.cli import main
 
 FOLDER = pathlib.Path(kmeans_xp.__file__).parents[1]

@@ -15,8 +15,8 @@ import pytest
 
 import kmeans_xp
 from kmeans_xp import _info, _model_file, info
+from kmeans_xp._cli._report import info_text
 from kmeans_xp._cuda import CudaProbe, cuda_problem, probe_cuda
-from kmeans_xp._report import info_text
 from kmeans_xp.cli import main
 
 

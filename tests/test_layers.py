@@ -37,10 +37,23 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "estimators._convert",
         "estimators",
     ),
-    "files": ("_columns", "_delimited", "_files", "_model_file"),
+    "files": (
+        "_files._columns",
+        "_files._delimited",
+        "_files._tables",
+        "_files",
+        "_model_file",
+    ),
     "machine": ("_info",),
     "face": ("",),
-    "command line": ("_arguments", "_console", "_report", "cli", "__main__"),
+    "command line": (
+        "_cli",
+        "_cli._arguments",
+        "_cli._console",
+        "_cli._report",
+        "cli",
+        "__main__",
+    ),
 }
 ORDER = list(itertools.chain.from_iterable(ROOMS.values()))
 ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules}

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import __version__
-from ._files import EXAMPLES, parse_words
+from .. import __version__
+from .._files import EXAMPLES, parse_words
 
 BAD_USAGE = 2
 LARGEST_SEED = 2**32 - 1

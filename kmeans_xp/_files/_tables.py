@@ -23,27 +23,11 @@ from ._columns import (
     Table,
     UsageError,
     listing,
-    parse_words,
     plain_names,
     quoted,
     refuse_text,
 )
 from ._delimited import read_delimited
-
-__all__ = [
-    "EXAMPLES",
-    "DataError",
-    "Selection",
-    "Table",
-    "UsageError",
-    "parse_words",
-    "read_example",
-    "read_table",
-    "replacing",
-    "write_centers",
-    "write_json",
-    "write_labels",
-]
 
 EXAMPLES = ("iris", "wine", "digits", "breast_cancer")
 _TEXT = {".csv", ".tsv", ".txt", ".data", ".dat"}

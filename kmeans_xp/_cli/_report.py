@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._info import versions
+from .._info import versions
 
 _BLOCK_CELLS = 1 << 20
 _MOST_LINES = 40
@@ -48,7 +48,7 @@ def library_versions() -> dict[str, str | None]:
     """What ran, for the report."""
     import platform
 
-    from . import __version__
+    from .. import __version__
 
     return {"kmeans-xp": __version__, "python": platform.python_version(), **versions()}
 
