@@ -78,7 +78,7 @@ def save_model(model: KMeans, path: str | os.PathLike[str]) -> None:
     if _is_array(model.init):
         arrays["init"] = np.asarray(_host(model.init), dtype=np.float64)
     with replacing(path, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez_compressed(file, **arrays)
 
 
 def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> KMeans:

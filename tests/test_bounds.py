@@ -85,8 +85,11 @@ def test_the_nearest_center_is_never_excluded_in_hard_sets(xp: Backend, case: st
 @pytest.mark.parametrize("shift", [0.0, 50.0])
 def test_each_inequality_of_the_proof_holds(dtype: str, d: int, shift: float) -> None:
     """Both sides of the derivation in `_primitives`, center by center, in exact arithmetic."""
-    x, centers = wide(d, 3, dtype, n=40, k=6)
-    x, centers = x + x.dtype.type(shift), centers + x.dtype.type(shift)
+    # of all sizes, so that rows meet centers of their own norm, where the bound is tight
+    random = np.random.default_rng(3)
+    x, centers = wide(d, 3, dtype, n=400 if d < 9 else 40, k=6)
+    x = (x - 50) * random.choice([1e-3, 1.0, 30.0], size=(len(x), 1)) + shift
+    x, centers = x.astype(dtype), (0.9 * (centers - 50) + shift).astype(dtype)
     problem = problem_of(make_backend("numpy"), x, k=6, first=dtype)
     rung = problem.nearest_to(centers).rung(dtype, xp=np)
     lower, half = p.screen(x, rung, xp=np)

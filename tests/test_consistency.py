@@ -115,6 +115,18 @@ def test_random_observations_take_over_empty_clusters(xp: Backend) -> None:
     assert not any(tuple(center) in rows for center in centers[:2].tolist())
 
 
+def test_a_run_goes_on_until_random_observations_fill_every_cluster() -> None:
+    """Half of the draws repeat a center and change no label; that is no convergence."""
+    x = np.asarray([[0.0]] * 20 + [[10.0]] * 20 + [[11.0]])
+    for seed in range(12):
+        problem = problem_of(_numpy(), x, k=3)
+        rules = Rules(max_iter=None, tol=0.0, empty_cluster="random")
+        result = solve(problem, np.asarray([[0.0], [10.2], [500.0]]), rules, seed)
+        assert result.status is Status.CONVERGED
+        assert sorted(result.centers[:, 0].tolist()) == [0.0, 10.0, 11.0]
+        assert result.inertia == 0.0
+
+
 def test_empty_clusters_can_be_an_error(xp: Backend) -> None:
     x, start = _with_empties()
     model = KMeans(5, init=xp.array(start), n_init=1, empty_cluster="error")

@@ -13,7 +13,7 @@ from engine import opened, problem_of
 from scipy.stats import chisquare
 
 from kmeans_xp import KMeans
-from kmeans_xp._draws import distinct_rows, weighted_rows
+from kmeans_xp._draws import Lottery, distinct_rows, weighted_rows
 from kmeans_xp._init import random_partition, seed_centers
 from kmeans_xp._plusplus import plusplus
 from kmeans_xp._random import Purpose, below, mix, row_bits, row_uniform
@@ -46,6 +46,27 @@ def test_rows_are_drawn_by_weight(weighted: bool) -> None:
     drawn = weighted_rows(problem, [(7, Purpose.SEEDING, i) for i in range(4000)])
     share = (WEIGHT if weighted else np.ones(6)) / (WEIGHT.sum() if weighted else 6)
     _fits(Counter(drawn), dict(enumerate(share.tolist())))
+
+
+@pytest.mark.parametrize("block_rows", [1, 2, 4, 6])
+def test_each_ticket_belongs_to_one_row(block_rows: int) -> None:
+    """The first and last ticket of every row, and none for rows of weight zero."""
+    numpy = make_backend("numpy")
+    plan = {"first": "exact", "block_rows": block_rows}
+    problem = problem_of(numpy, POINTS[::-1], WEIGHT[::-1], k=2, **plan)
+    lottery = Lottery(problem, lambda block: block.weight, 3.0)
+    assert lottery.total == int(6.5 * 2**38)
+    begin, tickets, owners = 0, [], []
+    for row, weight in enumerate(WEIGHT[::-1]):
+        end = begin + int(weight * 2**38)
+        if weight:
+            tickets += [begin, end - 1]
+            owners += [row, row]
+        begin = end
+    assert [row for row, _ in lottery._locate(tickets)] == owners
+    problem = problem_of(numpy, POINTS[[1, 0]], WEIGHT[[1, 0]], k=1, **plan)
+    lottery = Lottery(problem, lambda block: block.weight, 3.0)
+    assert [row for row, _ in lottery._locate([0])] == [1]
 
 
 def test_distinct_rows_are_drawn_one_after_the_other() -> None:

@@ -93,6 +93,19 @@ def test_transform_gives_the_distances(xp: Backend, case: str) -> None:
     np.testing.assert_allclose(found, wanted, rtol=precision, atol=0)
 
 
+@pytest.mark.parametrize("gap", [1e-3, 1e-6, 1e-9])
+def test_transform_is_right_close_to_a_center(xp: Backend, gap: float) -> None:
+    """There the terms of |x|^2 - 2 x.c + |c|^2 cancel, and nothing of a product is left."""
+    if xp.id == "jax":
+        pytest.skip("JAX compiles another number of rows")
+    start = np.random.default_rng(0).normal(size=(5, 4))
+    x = np.concatenate([start + gap * 2.0**-i * np.eye(5, 4) for i in range(3)])
+    model = _fitted(xp, x, start)
+    centers = xp.host(model.cluster_centers_)
+    wanted = np.sqrt(np.asarray(oracle.distances(x, centers))) * oracle.unit_of(x, centers)
+    np.testing.assert_allclose(xp.host(model.transform(xp.array(x))), wanted, rtol=1e-9)
+
+
 @pytest.mark.parametrize("d", [1, 2, 3, 7, 8, 9, 63, 64, 65, 300])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_labels_for_few_and_many_features(xp: Backend, d: int, dtype: str) -> None:

@@ -60,6 +60,21 @@ def test_rows_of_weight_zero_change_nothing(xp: Backend, outlier: float, tol: fl
     assert labels.tolist() == oracle.labels(more, centers)
 
 
+def test_rows_of_weight_zero_keep_no_loop_going() -> None:
+    """So many of them that some change cluster after the last row that counts has settled."""
+    random = np.random.default_rng(3)
+    x, start = CASES["blobs"]()
+    more = np.concatenate([x, random.uniform(-8, 8, size=(60_000, D))])
+    weight = np.append(np.ones(N), np.zeros(60_000))
+    options = {"n_clusters": 5, "init": start, "n_init": 1, "tol": 0}
+    one = KMeans(**options).fit(x, sample_weight=np.ones(N))
+    two = KMeans(**options).fit(more, sample_weight=weight)
+    changes = [[record.changed for record in model.history_] for model in (one, two)]
+    assert changes[0] == changes[1]
+    assert one.cluster_centers_.tobytes() == two.cluster_centers_.tobytes()
+    assert two.labels_.tobytes() == two.predict(more).tobytes()
+
+
 @pytest.mark.parametrize("outlier", [1e100, 1e200, 1e300])
 def test_even_an_absurd_row_of_weight_zero_changes_nothing(outlier: float) -> None:
     x, start = CASES["blobs"]()
