@@ -70,7 +70,7 @@ def save_model(model: KMeans, path: str | os.PathLike[str]) -> None:
     ]
     names = getattr(model, "feature_names_in_", None)
     header["feature_names"] = None if names is None else [str(name) for name in names]
-    arrays = {
+    arrays: dict[str, Any] = {
         "header": np.asarray(json.dumps(header)),
         "cluster_centers": to_host(model.cluster_centers_),
         "labels": to_host(model.labels_),
