@@ -189,7 +189,7 @@ def cluster_sums(problem: Training, block: Block, labels: Array, n_clusters: int
 
 def moved_sums(problem: Training, moves: Moves, n_clusters: int, /) -> Array:
     """Exact change of the sums: each row added to its new cluster, taken from its old."""
-    if moves.n_rows <= problem.plan.piece_rows:
+    if moves.n_rows <= problem.source.piece_rows:
         return _moved_sums(problem, moves, n_clusters)
     parts = [
         _moved_sums(problem, moves.piece(part), n_clusters)
@@ -212,7 +212,7 @@ def _moved_sums(problem: Training, moves: Moves, n_clusters: int) -> Array:
 
 def _pieces(problem: Training, n_rows: int) -> Iterator[slice]:
     """Slices whose integer columns stay in a cache (and in the allocator's hands)."""
-    step = problem.plan.piece_rows
+    step = problem.source.piece_rows
     return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
 
 

@@ -156,7 +156,15 @@ def _open(
             threads=thread_count(),
             float32_products=context.float32_products_are_exact,
         )
-    return plan, MemorySource(x, weight, context, plan.block_rows, plan.threads)
+    source = MemorySource(
+        x,
+        weight,
+        context,
+        block_rows=plan.block_rows,
+        piece_rows=plan.piece_rows,
+        threads=plan.threads,
+    )
+    return plan, source
 
 
 def as_centers(means: Array, problem: Training, /) -> Array:

@@ -23,15 +23,24 @@ class MemorySource:
     weight : array of shape (n_rows,), float64, or None
     context : where both live
     block_rows : rows a block
+    piece_rows : rows that a pass with large temporaries takes at a time
     threads : blocks worked on at a time
     """
 
     def __init__(
-        self, x: Array, weight: Array | None, context: Context, block_rows: int, threads: int = 1
+        self,
+        x: Array,
+        weight: Array | None,
+        context: Context,
+        *,
+        block_rows: int,
+        piece_rows: int,
+        threads: int = 1,
     ) -> None:
         self.xp = context.xp
         self.n_rows, self.n_features = (int(size) for size in x.shape)
         self._x, self._weight = x, weight
+        self.piece_rows = piece_rows
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self.blocks = [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -98,12 +100,12 @@ class _Range:
         )
 
 
-def _range(block: Block, /, *, xp: Namespace) -> _Range:
-    x, weight = by_feature(block.x), block.weight
+def _range(rows: Array, weight: Array | None, /, *, xp: Namespace) -> _Range:
+    x = by_feature(rows)
     low, high = _host(xp.min(x, axis=1)), _host(xp.max(x, axis=1))
     if weight is None:
         largest = np.maximum(np.abs(low), np.abs(high))
-        return _Range(low, high, low, high, largest, 1.0, block.n_rows)
+        return _Range(low, high, low, high, largest, 1.0, int(rows.shape[0]))
     positive = weight > 0.0
     infinite = xp.full_like(x, float("inf"))
     return _Range(
@@ -130,7 +132,7 @@ def survey(source: Source, middle: Host) -> Extent:
 
 
 def _finite_ranges(source: Source) -> _Range:
-    ranges = _total(source, lambda block: _range(block, xp=source.xp))
+    ranges = _total(source, lambda x, weight: _range(x, weight, xp=source.xp))
     if not (np.isfinite(ranges.low).all() and np.isfinite(ranges.high).all()):
         raise NonFiniteError
     return ranges
@@ -159,11 +161,17 @@ def summarise(source: Source, dtype: str, *, weighted: bool, variance: bool = Fa
     )
 
 
-def _total(source: Source, task: Callable[[Block], T]) -> T:
-    first, *rest = source.map(task)
-    for part in rest:
-        first = first + part  # type: ignore[operator]
-    return first
+def _total(source: Source, piece: Callable[[Array, Array | None], T]) -> T:
+    """Add up what every piece of rows leaves."""
+
+    def task(block: Block) -> T:
+        return _sum(piece(x, weight) for x, weight in block.pieces(source.piece_rows))
+
+    return _sum(source.map(task))
+
+
+def _sum(parts: Iterable[T]) -> T:
+    return functools.reduce(operator.add, parts)
 
 
 def _grid(largest: Host) -> exact.Grid:
@@ -198,19 +206,19 @@ def _means(source: Source, grid: exact.Grid, weight_grid: exact.Grid | None) -> 
     xp = source.xp
     hint = [1, 1]  # what earlier blocks needed; the most of all does not depend on it
 
-    def task(block: Block) -> _Sums:
-        up = exact.to_device(grid.up[:, None], block.x, xp=xp)
-        values = weigh(by_feature(block.x), block.weight, xp=xp)
+    def piece(x: Array, weight: Array | None) -> _Sums:
+        up = exact.to_device(grid.up[:, None], x, xp=xp)
+        values = weigh(by_feature(x), weight, xp=xp)
         hint[0] = exact.limbs_needed(values, up, hint[0], xp=xp)
         parts = exact.quantise(values, up, 1, xp=xp)
-        if weight_grid is not None and block.weight is not None:
-            up = exact.to_device(weight_grid.up, block.x, xp=xp)
-            hint[1] = exact.limbs_needed(block.weight, up, hint[1], xp=xp)
-            parts += exact.quantise(block.weight[None, :], up, _WEIGHT_LIMBS, xp=xp)
+        if weight_grid is not None and weight is not None:
+            up = exact.to_device(weight_grid.up, x, xp=xp)
+            hint[1] = exact.limbs_needed(weight, up, hint[1], xp=xp)
+            parts += exact.quantise(weight[None, :], up, _WEIGHT_LIMBS, xp=xp)
         sums = xp.concat([exact.exact_sums(part, xp=xp) for part in parts])
         return _Sums(to_host(sums).astype(object), *hint)
 
-    total = _total(source, task)
+    total = _total(source, piece)
     d = source.n_features
     weight = float(source.n_rows)
     if weight_grid is not None:
@@ -228,17 +236,17 @@ def _variance(source: Source, means: _Means, ranges: _Range, scale: Scale) -> fl
     widest = np.maximum(np.abs(high - mean), np.abs(mean - low)) * factor
     grid = _grid(widest * widest * ranges.largest_weight)
 
-    def task(block: Block) -> npt.NDArray[np.object_]:
-        middle = exact.to_device(mean[:, None], block.x, xp=xp)
-        difference = xp.astype(by_feature(block.x), xp.float64, copy=False) - middle
+    def piece(x: Array, weight: Array | None) -> npt.NDArray[np.object_]:
+        middle = exact.to_device(mean[:, None], x, xp=xp)
+        difference = xp.astype(by_feature(x), xp.float64, copy=False) - middle
         if factor != 1.0:
             difference = difference * factor
-        squares = weigh(difference * difference, block.weight, xp=xp)
-        up = exact.to_device(grid.up[:, None], block.x, xp=xp)
+        squares = weigh(difference * difference, weight, xp=xp)
+        up = exact.to_device(grid.up[:, None], x, xp=xp)
         (whole,) = exact.quantise(squares, up, 1, xp=xp)
         return to_host(exact.exact_sums(whole, xp=xp)).astype(object)
 
-    sums = _total(source, task).astype(np.float64) * grid.down
+    sums = _total(source, piece).astype(np.float64) * grid.down
     return math.fsum((sums / means.weight).tolist()) / len(sums)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -33,12 +33,19 @@ class Block:
     def n_rows(self) -> int:
         return int(self.x.shape[0])
 
+    def pieces(self, most_rows: int) -> Iterator[tuple[Array, Array | None]]:
+        """Rows and weights in pieces whose temporaries stay in a cache."""
+        for start in range(0, self.n_rows, most_rows):
+            part = slice(start, min(start + most_rows, self.n_rows))
+            yield self.x[part, :], None if self.weight is None else self.weight[part]
+
 
 class Source(Protocol):
     """Where rows come from: memory, a stream, files, partitions."""
 
     n_rows: int
     n_features: int
+    piece_rows: int
     xp: Namespace
 
     def map(self, task: Callable[[Block], T]) -> list[T]:
