@@ -84,8 +84,12 @@ class Context:
             return True
         if self.backend == "torch":
             torch = sys.modules["torch"]
-            plain = torch.get_float32_matmul_precision() == "highest"
-            return bool(plain and not torch.backends.cuda.matmul.allow_tf32)
+            try:
+                plain = torch.get_float32_matmul_precision() == "highest"
+                return bool(plain and not torch.backends.cuda.matmul.allow_tf32)
+            except RuntimeError:
+                # set for one product library alone: torch gives no common answer
+                return False
         if self.backend == "jax":
             wanted = sys.modules["jax"].config.jax_default_matmul_precision
             return self.on_host and wanted in (None, "highest", "float32")

@@ -27,6 +27,7 @@ EXACT_ROWS = 4096
 
 _ONE_LIMB = 2.0**LIMB_BITS
 _MIN_EXPONENT = -960
+_MOST_LIMBS_AT_ONCE = 20  # 2**800 times 2**40 is still a float64
 _SPLIT = 134217729.0  # 2**27 + 1: Veltkamp's constant for 53 bits
 
 
@@ -43,13 +44,17 @@ def limbs_needed(values: Array, up: Array, least: int, /, *, xp: Namespace) -> i
 
     (What lies 2**1074 below the largest value of its column is zero on every grid.)
     """
-    whole = values * up
-    limbs = least
-    while True:
-        fine = whole * _ONE_LIMB ** (limbs - 1)
-        if bool(xp.all(fine == xp.trunc(fine))):
-            return limbs
+    rest = values * up
+    if least > 1:
+        # a power of two: nothing is lost, and limbs that others needed anyway are passed over
+        rest = rest * _ONE_LIMB ** (min(least, _MOST_LIMBS_AT_ONCE) - 1)
+    limbs = min(least, _MOST_LIMBS_AT_ONCE)
+    rest = rest - xp.trunc(rest)
+    while bool(xp.any(rest != 0.0)):
+        rest = rest * _ONE_LIMB
+        rest = rest - xp.trunc(rest)
         limbs += 1
+    return max(limbs, least)
 
 
 @dataclass(frozen=True)
@@ -87,14 +92,16 @@ def quantise(values: Array, up: Array, limbs: int, /, *, xp: Namespace) -> list[
 
 def carry(totals: Array, /, *, xp: Namespace) -> Array:
     """Make (2, ...) int64 totals unique: the low word in [0, 2**40)."""
-    over = totals[1, ...] >> LIMB_BITS
-    return xp.stack([totals[0, ...] + over, totals[1, ...] - (over << LIMB_BITS)])
+    high, low = totals[:1, ...], totals[1:2, ...]
+    over = low >> LIMB_BITS
+    return xp.concat([high + over, low - (over << LIMB_BITS)])
 
 
 def widen(sums: Array, /, *, xp: Namespace) -> Array:
     """Turn int64 block sums into normalised (2, ...) totals."""
+    sums = sums[None, ...]
     high = sums >> LIMB_BITS
-    return xp.stack([high, sums - (high << LIMB_BITS)])
+    return xp.concat([high, sums - (high << LIMB_BITS)])
 
 
 class Accumulator:
@@ -129,27 +136,27 @@ class Accumulator:
         self._pending, self._rows = None, 0
 
 
-def terms(totals: Sequence[Array], /, *, xp: Namespace) -> list[Array]:
-    """A number given by the (2, ...) totals of its limbs, as float64 terms of falling weight.
+def terms(totals: Sequence[Array], /) -> list[Array]:
+    """A number given by the (2, ...) totals of its limbs (as float64), in terms of falling weight.
 
     The words weigh 2**40 and 1 in the first limb, 1 and 2**-40 in the second, and so on.
     """
     return [
-        xp.astype(limb[word, ...], xp.float64) * _ONE_LIMB ** (1 - word - number)
+        limb[word, ...] * _ONE_LIMB ** (1 - word - number)
         for number, limb in enumerate(totals)
         for word in (0, 1)
     ]
 
 
-def ratio(totals: Sequence[Array], weight: Array, /, *, xp: Namespace) -> Array:
-    """Quotient of a number given by the (2, ...) totals of its limbs and a float64 weight.
+def ratio(totals: Sequence[Array], weight: Array, /) -> Array:
+    """Quotient of a number given by the (2, ...) totals of its limbs and a weight, all float64.
 
     The numerator is held as an unevaluated sum of two float64, and the quotient is
     corrected by its own residual, which Dekker's product gives exactly (Dekker, 1971).
     The result is that of one rounding but for cases within 2**-45 of a tie, so the mean
     of equal values is that value.  Only + - * / one at a time: the same bits everywhere.
     """
-    first, second, *rest = terms(totals, xp=xp)
+    first, second, *rest = terms(totals)
     high, low = _quick_two_sum(first, second)
     for term in rest:
         high, error = _quick_two_sum(high, term)

@@ -16,6 +16,7 @@ from ._typing import Array, Block, Namespace
 
 _INERTIA_LIMBS = 2
 _FEW = 32
+_MOST_SCORES = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,23 @@ def _batches(parts: Sequence[Few], most_rows: int) -> Iterator[list[Few]]:
 
 
 def assign(problem: Problem, block: Block, nearest: Nearest, /) -> Array:
-    """Exact labels of one block, which is not asked to remember them."""
+    """Exact labels of one block, which is not asked to remember them.
+
+    The centers may be far more than the plan was made for, so rows are taken in pieces.
+    """
+    most_rows = max(256, _MOST_SCORES // int(nearest.centers.shape[0]))
+    parts = [_assign_piece(problem, x, nearest) for x, _ in block.pieces(most_rows)]
+    return parts[0] if len(parts) == 1 else problem.context.xp.concat(parts)
+
+
+def _assign_piece(problem: Problem, x: Array, nearest: Nearest) -> Array:
     kernel, xp = problem.kernel, problem.context.xp
-    labels, mask = kernel.propose(block.x, nearest, block.state)
+    labels, mask = kernel.propose(x, nearest, {})
     count = 0 if mask is None else int(xp.count_nonzero(mask))
     if count == 0:
         return labels
     rows, _ = kernel.compress(mask, count)
-    return kernel.put(labels, mask, rows, kernel.settle(xp.take(block.x, rows, axis=0), nearest))
+    return kernel.put(labels, mask, rows, kernel.settle(xp.take(x, rows, axis=0), nearest))
 
 
 def _changes(
@@ -264,7 +274,9 @@ def inertia(problem: Problem, nearest: Nearest, /) -> float:
     total = sum(problem.source.map(add))
     value = math.ldexp(float(total), -exact.LIMB_BITS) * float(grid.down[0])
     # one factor at a time: their product may leave the range of float64
-    return value / nearest.scale.factor / nearest.scale.factor
+    value = value / nearest.scale.factor / nearest.scale.factor
+    half = problem.weight_exponent // 2
+    return value * math.ldexp(1.0, half) * math.ldexp(1.0, problem.weight_exponent - half)
 
 
 def used_clusters(problem: Problem, n_clusters: int, /) -> int:

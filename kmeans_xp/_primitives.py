@@ -11,7 +11,7 @@ L_j = (1/2 - theta) |c'_j|^2 - x'.c'_j, which is s_j - theta |c'_j|^2 but for ro
 Let u be the unit roundoff of the product (twice that of the format for hardware that
 truncates), d the number of features, and e = (ceil(log2 d) + 4) u64.
 
-* x' and c' are correct to u a component, |c'_j|^2 to 2 u, |x'|^2 to (d + 2) u.
+* x' and c' are correct to u a component, |c'_j|^2 and |x'|^2 to (d + 3) u.
 * A dot product of d terms errs by at most d u / (1 - d u) times the sum of magnitudes, in
   any order, fused or not; the bias, its addition and the sum round three times more.  All
   told the computed L_j errs by at most theta' (|x'| |c'_j| + |c'_j|^2 / 2), with
@@ -71,9 +71,10 @@ class Scale:
         """Choose from half the widest range of a feature and the largest magnitude."""
         if widest == 0.0 or 2.0**-256 <= widest <= 2.0**256:
             return cls()
-        exponent = max(-900, min(900, math.frexp(widest)[1]))
+        # up to 2**480, so that squares neither overflow nor lose more than they must
+        exponent = 480 - math.frexp(widest)[1]
         before = 0.25 if largest > 2.0**1020 else 1.0
-        return cls(before, math.ldexp(1.0 / before, -exponent))
+        return cls(before, math.ldexp(1.0 / before, max(-1000, min(1000, exponent))))
 
 
 def halving_sum(a: Array, /, *, xp: Namespace, axis: int = -1) -> Array:
@@ -91,6 +92,11 @@ def halving_sum(a: Array, /, *, xp: Namespace, axis: int = -1) -> Array:
     return a[(..., 0, *after)]
 
 
+def widened(x: Array, /, *, xp: Namespace) -> Array:
+    """The values as float64; the array itself where they are."""
+    return x if x.dtype == xp.float64 else xp.astype(x, xp.float64)
+
+
 def squared_distances(
     x: Array, centers: Array, scale: Scale, /, *, xp: Namespace, axis: int = -1
 ) -> Array:
@@ -98,8 +104,7 @@ def squared_distances(
 
     The other axes broadcast: (m, d) with (m, d) pairs rows, (m, d) with (k, 1, d) crosses them.
     """
-    x = xp.astype(x, xp.float64, copy=False)
-    centers = xp.astype(centers, xp.float64, copy=False)
+    x, centers = widened(x, xp=xp), widened(centers, xp=xp)
     if scale.before != 1.0:
         x, centers = x * scale.before, centers * scale.before
     difference = x - centers
@@ -146,7 +151,7 @@ def _build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace) -> Rung:
     digits = max(1, features).bit_length() + 4
     theta = 1.05 * (features + 16 + 2 * digits) * unit
     factor = nearest.scale.factor
-    centers = xp.astype(nearest.centers, xp.float64, copy=False)
+    centers = widened(nearest.centers, xp=xp)
     shift = None
     if nearest.shift is not None:
         shift = xp.astype(nearest.shift, work)
@@ -179,8 +184,7 @@ def _repeats(centers: Array, /, *, xp: Namespace) -> Array:
     count, features = centers.shape
     device = array_api_compat.device(centers)
     weights = xp.arange(1, features + 1, dtype=xp.float64, device=device)
-    wide = xp.astype(centers, xp.float64, copy=False)
-    key = halving_sum(wide / xp.sqrt(weights + 1.0), xp=xp)
+    key = halving_sum(widened(centers, xp=xp) / xp.sqrt(weights + 1.0), xp=xp)
     order = xp.argsort(key, stable=True)
     ordered = xp.take(centers, order, axis=0)
     same = xp.all(ordered[1:, :] == ordered[: count - 1, :], axis=1)
@@ -209,35 +213,38 @@ def screen(x: Array, rung: Rung, /, *, xp: Namespace) -> tuple[Array, Array]:
     return lower, 0.5 * xp.sum(moved * moved, axis=1)
 
 
-_CANCELLED = 2.0**-20
+# below which share of the norms a product's distance is taken anew, for results of a dtype
+_CANCELLED = {"float32": 2.0**-16, "float64": 2.0**-4}
+_CELLS = 1 << 16
 
 
-def distances_by_product(x: Array, nearest: Nearest, /, *, xp: Namespace) -> Array:
-    """All squared distances (m, k) in units of the scale, good to about 2**-30.
+def distances_by_product(x: Array, nearest: Nearest, dtype: str, /, *, xp: Namespace) -> Array:
+    """All squared distances (m, k) in units of the scale, to about d roundings of ``dtype``.
 
     A float64 product gives them; where it cancels (near a center, relative to the norms)
     the canonical distance takes its place.
     """
     scale = nearest.scale
-    unscaled = scale.factor
-    rows = xp.astype(x, xp.float64, copy=False)
-    centers = xp.astype(nearest.centers, xp.float64, copy=False)
+    rows, centers = widened(x, xp=xp), widened(nearest.centers, xp=xp)
     if nearest.shift is not None:
         rows, centers = rows - nearest.shift, centers - nearest.shift
-    rows, centers = rows * unscaled, centers * unscaled
+    rows, centers = rows * scale.factor, centers * scale.factor
     norms = xp.sum(rows * rows, axis=1)[:, None] + xp.sum(centers * centers, axis=1)[None, :]
     squared = norms - 2.0 * xp.matmul(rows, centers.T)
-    close = ~(squared > _CANCELLED * norms)
+    close = ~(squared > _CANCELLED[dtype] * norms)
     count = int(xp.count_nonzero(close))
     if count == 0:
         return squared
     flat = xp.reshape(close, (-1,))
     cells, _ = compress(flat, count, xp=xp)
-    k = int(nearest.centers.shape[0])
-    exact = squared_distances(
-        xp.take(x, cells // k, axis=0), xp.take(nearest.centers, cells % k, axis=0), scale, xp=xp
-    )
-    return xp.reshape(scatter(xp.reshape(squared, (-1,)), flat, exact, xp=xp), squared.shape)
+    total, k = int(cells.shape[0]), int(nearest.centers.shape[0])
+    parts = []
+    for start in range(0, total, _CELLS):
+        part = cells[start : min(start + _CELLS, total)]
+        mine = xp.take(nearest.centers, part % k, axis=0)
+        parts.append(squared_distances(xp.take(x, part // k, axis=0), mine, scale, xp=xp))
+    exact = scatter(xp.reshape(squared, (-1,)), flat, xp.concat(parts), xp=xp)
+    return xp.reshape(exact, squared.shape)
 
 
 def exclusion_threshold(best: Array, half: Array, rung: Rung, /, *, xp: Namespace) -> Array:

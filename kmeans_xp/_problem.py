@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ._backend import Context, dtype_name, thread_count, to_host
-from ._exact import to_device
+from ._exact import exponent_above, to_device
 from ._kernels import Plan, Shape, load, select
 from ._primitives import FLOAT32_REACH, Nearest, Scale
 from ._sources import MemorySource
@@ -37,6 +38,7 @@ class Problem:
     plan: Plan
     extent: Extent
     first: str
+    weight_exponent: int
 
     frame: Frame = field(init=False)
     is_wide: bool = field(init=False, default=False)
@@ -113,6 +115,7 @@ def training_problem(
     plan: Plan | None = None,
 ) -> Training:
     """Take the statistics pass over rows in memory and set up what a fit needs."""
+    weight, exponent = _unit_weights(weight, context)
     plan, source = _open(x, weight, context, n_clusters, plan)
     dtype = dtype_name(x)
     with source.working():
@@ -124,6 +127,7 @@ def training_problem(
         plan,
         summary.extent,
         plan.first,
+        exponent,
         summary=summary,
         ledger=Ledger(summary, x, context.xp),
         dtype=dtype,
@@ -140,10 +144,21 @@ def query_problem(
     plan: Plan | None = None,
 ) -> Problem:
     """Set up questions about known centers: predict and score."""
+    weight, exponent = _unit_weights(weight, context)
     plan, source = _open(x, weight, context, n_clusters, plan)
     with source.working():
         extent = survey(source, np.asarray(middle, dtype=np.float64))
-    return Problem(source, load(plan, context), context, plan, extent, plan.first)
+    return Problem(source, load(plan, context), context, plan, extent, plan.first, exponent)
+
+
+def _unit_weights(weight: Array | None, context: Context) -> tuple[Array | None, int]:
+    """Weights of at most 1, and the exponent that was taken out: products cannot overflow."""
+    if weight is None:
+        return None, 0
+    exponent = exponent_above(float(context.xp.max(weight)))
+    half = exponent // 2
+    # in two steps: 2**-1024 is no normal number
+    return weight * math.ldexp(1.0, -half) * math.ldexp(1.0, half - exponent), exponent
 
 
 def _open(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ._backend import Context
+from ._backend import Context, dtype_name
 from ._passes import inertia, relabel
 from ._primitives import distances_by_product
 from ._problem import Problem, query_problem
 from ._stats import NonFiniteError
 from ._typing import Array, Block
 from ._validation import check_weight, first_bad_cell
+
+_MOST_CELLS = 1 << 19
 
 
 def prepare(
@@ -59,10 +61,15 @@ def distances(problem: Problem, centers: Array, /) -> Array:
     xp = problem.context.xp
     nearest = problem.nearest_to(centers)
 
+    most_rows = max(64, min(problem.source.piece_rows, _MOST_CELLS // int(centers.shape[0])))
+
+    def piece(x: Array) -> Array:
+        squared = distances_by_product(x, nearest, dtype_name(x), xp=xp)
+        return xp.astype(xp.sqrt(squared) / nearest.scale.factor, x.dtype)
+
     def task(block: Block) -> None:
-        squared = distances_by_product(block.x, nearest, xp=xp)
-        root = xp.sqrt(squared) / nearest.scale.factor
-        block.state["distances"] = xp.astype(root, block.x.dtype)
+        parts = [piece(x) for x, _ in block.pieces(most_rows)]
+        block.state["distances"] = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 
     with problem.source.working():
         problem.source.map(task)

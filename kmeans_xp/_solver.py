@@ -96,10 +96,9 @@ def lloyd(problem: Training, centers: Array, rules: Rules, seed: int, /) -> Resu
     problem.source.forget("labels", "closest", "trial")
     problem.cover(centers)
     state = _State(centers, None)
-    tolerance = rules.tol * problem.summary.variance_in(problem.frame.scale)
     try:
         for number in itertools.count(1):
-            state = _step(problem, state, rules, seed, number, tolerance)
+            state = _step(problem, state, rules, seed, number)
             if rules.observe is not None and rules.observe(state.history[-1], state.centers):
                 state = replace(state, status=state.status or Status.CALLBACK)
             if state.status is not None:
@@ -109,11 +108,12 @@ def lloyd(problem: Training, centers: Array, rules: Rules, seed: int, /) -> Resu
         return _finish(problem, replace(state, status=Status.INTERRUPTED))
 
 
-def _step(
-    problem: Training, state: _State, rules: Rules, seed: int, number: int, tolerance: float
-) -> _State:
+def _step(problem: Training, state: _State, rules: Rules, seed: int, number: int) -> _State:
     """Assign, sum, repair, recenter, test."""
     xp = problem.context.xp
+    if problem.is_wide:
+        problem.cover(state.centers)
+    tolerance = rules.tol * problem.summary.variance_in(problem.frame.scale)
     nearest = problem.nearest_to(state.centers)
     stats = sweep(problem, nearest, int(state.centers.shape[0]))
     problem.learn(stats.open_rows)

@@ -204,19 +204,20 @@ class _Sums:
 
 def _means(source: Source, grid: exact.Grid, weight_grid: exact.Grid | None) -> _Means:
     xp = source.xp
-    hint = [1, 1]  # what earlier blocks needed; the most of all does not depend on it
+    hint = [1, 1]  # where to begin: other threads may write here, so no result comes from it
 
     def piece(x: Array, weight: Array | None) -> _Sums:
         up = exact.to_device(grid.up[:, None], x, xp=xp)
         values = weigh(by_feature(x), weight, xp=xp)
-        hint[0] = exact.limbs_needed(values, up, hint[0], xp=xp)
+        limbs, weight_limbs = exact.limbs_needed(values, up, hint[0], xp=xp), 1
         parts = exact.quantise(values, up, 1, xp=xp)
         if weight_grid is not None and weight is not None:
             up = exact.to_device(weight_grid.up, x, xp=xp)
-            hint[1] = exact.limbs_needed(weight, up, hint[1], xp=xp)
+            weight_limbs = exact.limbs_needed(weight, up, hint[1], xp=xp)
             parts += exact.quantise(weight[None, :], up, _WEIGHT_LIMBS, xp=xp)
         sums = xp.concat([exact.exact_sums(part, xp=xp) for part in parts])
-        return _Sums(to_host(sums).astype(object), *hint)
+        hint[:] = limbs, weight_limbs
+        return _Sums(to_host(sums).astype(object), limbs, weight_limbs)
 
     total = _total(source, piece)
     d = source.n_features
@@ -318,11 +319,12 @@ class Ledger:
     def means(self, totals: Array, counts: Array, /) -> Array:
         """Float64 means (k, d) in the user's coordinates; meaningless where the count is 0."""
         xp, d = self._xp, self.n_features
-        limbs = [totals[:, :, i * d : (i + 1) * d] for i in range(self._grid.limbs)]
+        words = xp.astype(totals, xp.float64)
+        limbs = [words[:, :, i * d : (i + 1) * d] for i in range(self._grid.limbs)]
         weights = self._weights(totals, counts)
         # an empty cluster must not divide by zero
         weights = xp.where(counts > 0, weights, xp.ones_like(weights))
-        return exact.ratio(limbs, weights[:, None], xp=xp) * self._down
+        return exact.ratio(limbs, weights[:, None]) * self._down
 
     def masses(self, totals: Array, /) -> Array:
         """Summed weights (k,) in their own units, float64."""
@@ -335,8 +337,9 @@ class Ledger:
         if self._weight_grid is None:
             return xp.astype(counts, xp.float64)
         at = self._grid.limbs * self.n_features
-        limbs = [totals[:, :, at + limb] for limb in range(self._weight_grid.limbs)]
-        first, *rest = exact.terms(limbs, xp=xp)
+        limbs = self._weight_grid.limbs
+        words = xp.astype(totals[:, :, at : at + limbs], xp.float64)
+        first, *rest = exact.terms([words[:, :, limb] for limb in range(limbs)])
         return sum(rest, start=first)
 
     def alone(self, x: Array, weight: Array | None, /) -> Array:

@@ -93,6 +93,15 @@ def test_transform_gives_the_distances(xp: Backend, case: str) -> None:
     np.testing.assert_allclose(found, wanted, rtol=precision, atol=0)
 
 
+@pytest.mark.parametrize("n", [50, 20_000])
+def test_a_far_row_changes_no_other_label(n: int) -> None:
+    """Neither the few rows judged directly nor the many judged by products share its scale."""
+    x = np.random.default_rng(0).normal(size=(n, 2))
+    model = KMeans(3, random_state=0, n_init=1).fit(x)
+    more = np.concatenate([x, [[1e300, 1e300], [1e160, 0.0]]])
+    assert model.predict(more)[:n].tobytes() == model.labels_.tobytes()
+
+
 @pytest.mark.parametrize("gap", [1e-3, 1e-6, 1e-9])
 def test_transform_is_right_close_to_a_center(xp: Backend, gap: float) -> None:
     """There the terms of |x|^2 - 2 x.c + |c|^2 cancel, and nothing of a product is left."""

@@ -16,6 +16,7 @@ from .._typing import Array
 _SCORE_BYTES = 1 << 21
 _CROSS_VALUES = 1 << 16
 _DENSE_MARKS = 1 << 13
+_FEW_MARKS = 8
 
 
 class NumpyKernel:
@@ -39,8 +40,19 @@ class NumpyKernel:
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
         rung = nearest.rung("float64", xp=self._xp)
         labels, unsure, marks = self._certify(x, rung, _half_norms(x, rung, {}), keep=True)
-        if marks.size:
-            labels[unsure] = p.resolve(x[unsure], marks, nearest, xp=self._xp)
+        if not marks.size:
+            return labels
+        few = x[unsure]
+        if np.count_nonzero(marks, axis=1).max() <= _FEW_MARKS:
+            labels[unsure] = p.resolve(few, marks, nearest, xp=self._xp)
+            return labels
+        settled = labels[unsure]
+        step = max(64, _SCORE_BYTES // (8 * rung.bias.size))
+        for start in range(0, settled.size, step):
+            part = slice(start, start + step)
+            distances = self.distances(few[part], nearest.centers, nearest.scale)
+            settled[part] = np.where(marks[part].T, distances, np.inf).argmin(axis=0)
+        labels[unsure] = settled
         return labels
 
     def _certify(
@@ -118,6 +130,7 @@ def _certify_part(
     base, tally = _tally(lower.shape[0], lower.dtype)
     sums = tally @ lower
     sums -= base
+    np.minimum(sums, base, out=sums)
     np.copyto(labels, sums, casting="unsafe")
     np.greater_equal(np.abs(sums), base, out=unsure)
     if sums.min() < 0:
