@@ -13,7 +13,7 @@ from .._typing import Kernel
 
 _CACHE_VALUES = 1 << 18
 _BLOCK_BYTES = 1 << 25
-_EXACT_WORK = 24_000
+_EXACT_WORK = 10_000
 _THREAD_WORK = 4_000_000
 
 
