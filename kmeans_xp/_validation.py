@@ -122,6 +122,8 @@ def as_float(x: Array, name: str, /) -> Array:
 
 def check_float64(context: Context, /) -> None:
     """Raise the one error for a device that has no float64."""
+    if context.backend == "numpy":
+        return
     with context.scope():
         try:
             context.xp.zeros(1, dtype=context.xp.float64, device=context.device)

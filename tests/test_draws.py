@@ -70,6 +70,8 @@ def test_each_ticket_belongs_to_one_row(block_rows: int) -> None:
 
 
 def test_the_total_of_the_tickets_is_a_sum_of_whole_numbers(xp: Backend) -> None:
+    if xp.id == "jax":
+        pytest.skip("JAX compiles other shapes slowly: its starts are compared elsewhere")
     weight = np.random.default_rng(1).exponential(size=100)
     unit = 2.0 ** (40 - int(np.ceil(np.log2(weight.max()))))
     with opened(xp):

