@@ -141,11 +141,8 @@ def terms(totals: Sequence[Array], /) -> list[Array]:
 
     The words weigh 2**40 and 1 in the first limb, 1 and 2**-40 in the second, and so on.
     """
-    return [
-        limb[word, ...] * _ONE_LIMB ** (1 - word - number)
-        for number, limb in enumerate(totals)
-        for word in (0, 1)
-    ]
+    words = [(1 - word - at, limb[word, ...]) for at, limb in enumerate(totals) for word in (0, 1)]
+    return [word if weight == 0 else word * _ONE_LIMB**weight for weight, word in words]
 
 
 def ratio(totals: Sequence[Array], weight: Array, /) -> Array:

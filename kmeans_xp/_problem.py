@@ -184,4 +184,4 @@ def _open(
 
 def as_centers(means: Array, problem: Training, /) -> Array:
     """Round float64 means once to the dtype of the results."""
-    return problem.context.xp.astype(means, getattr(problem.context.xp, problem.dtype))
+    return problem.context.xp.astype(means, getattr(problem.context.xp, problem.dtype), copy=False)

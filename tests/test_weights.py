@@ -89,12 +89,15 @@ def test_even_an_absurd_row_of_weight_zero_changes_nothing(outlier: float) -> No
 @pytest.mark.parametrize("rule", ["farthest", "random"])
 def test_rows_of_weight_zero_take_over_no_empty_cluster(rule: str) -> None:
     x, start = CASES["blobs"]()
-    start = np.concatenate([start[:2], [[900.0] * D, [-900.0] * D, [901.0] * D]])
-    x = np.concatenate([x, 50.0 * np.sign(x[:700])])
+    # the third one has rows, but none that counts; the others have none at all
+    start = np.concatenate([start[:2], [[50.0] * D, [-900.0] * D, [901.0] * D]])
+    x = np.concatenate([x, 50.0 * np.sign(x[:690]), np.full((10, D), 50.0)])
     weight = np.append(np.ones(N), np.zeros(700))
     options = {"n_clusters": 5, "init": start, "n_init": 1, "tol": 0, "empty_cluster": rule}
     one = KMeans(**options, random_state=0).fit(x, sample_weight=weight)
     assert np.abs(one.cluster_centers_).max() < 20
+    first = KMeans(**options, random_state=0, max_iter=1).fit(x, sample_weight=weight)
+    assert np.abs(first.cluster_centers_).max() < 20
     # each cluster has rows of its own that count
     assert set(one.labels_[:N].tolist()) == set(range(5))
 
