@@ -114,6 +114,7 @@ def _relocate(problem: Training, moves: list[tuple[Far, int]], n_clusters: int) 
             change[row - block.start] = target[row]
         new = exact.to_device(change, block.x, xp=xp)
         block.state["labels"] = xp.where(new >= 0, new, block.state["labels"])
+        block.state.pop("bounds", None)
 
     problem.source.map(task)
     rows = list(target)

@@ -9,10 +9,11 @@ multiply-add) adds them exactly; blocks then add up in int64.  A total is a pair
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import array_api_compat
@@ -25,7 +26,7 @@ LIMB_BITS = 40
 EXACT_ROWS = 4096
 """Rows of 40-bit integers whose float64 sum is exact in any order."""
 
-_ONE_LIMB = 2.0**LIMB_BITS
+ONE_LIMB = 2.0**LIMB_BITS
 _MIN_EXPONENT = -960
 _MOST_LIMBS_AT_ONCE = 20  # 2**800 times 2**40 is still a float64
 _SPLIT = 134217729.0  # 2**27 + 1: Veltkamp's constant for 53 bits
@@ -47,11 +48,11 @@ def limbs_needed(values: Array, up: Array, least: int, /, *, xp: Namespace) -> i
     rest = values * up
     if least > 1:
         # a power of two: nothing is lost, and limbs that others needed anyway are passed over
-        rest = rest * _ONE_LIMB ** (min(least, _MOST_LIMBS_AT_ONCE) - 1)
+        rest = rest * ONE_LIMB ** (min(least, _MOST_LIMBS_AT_ONCE) - 1)
     limbs = min(least, _MOST_LIMBS_AT_ONCE)
     rest = rest - xp.trunc(rest)
     while bool(xp.any(rest != 0.0)):
-        rest = rest * _ONE_LIMB
+        rest = rest * ONE_LIMB
         rest = rest - xp.trunc(rest)
         limbs += 1
     return max(limbs, least)
@@ -85,7 +86,7 @@ def quantise(values: Array, up: Array, limbs: int, /, *, xp: Namespace) -> list[
     for _ in range(limbs - 1):
         whole = xp.trunc(rest)
         parts.append(whole)
-        rest = (rest - whole) * _ONE_LIMB
+        rest = (rest - whole) * ONE_LIMB
     parts.append(xp.round(rest))
     return parts
 
@@ -112,6 +113,7 @@ class Accumulator:
     def __init__(self, xp: Namespace) -> None:
         self._xp = xp
         self._lock = threading.Lock()
+        self._lent: list[tuple[npt.NDArray[np.int64], int]] = []
         self._pending: Array | None = None
         self._rows = 0
         self._total: Array | None = None
@@ -124,8 +126,22 @@ class Accumulator:
             if self._rows > self._MOST_ROWS - EXACT_ROWS:
                 self._flush()
 
+    @contextlib.contextmanager
+    def lend(self, shape: tuple[int, ...], rows: int) -> Iterator[npt.NDArray[np.int64]]:
+        """A host array to which the caller adds at most so many rows; one for each thread."""
+        with self._lock:
+            array, used = self._lent.pop() if self._lent else (np.zeros(shape, np.int64), 0)
+        yield array
+        if used + rows > self._MOST_ROWS - EXACT_ROWS:
+            self.add(array, used + rows)
+            array, used, rows = np.zeros(shape, np.int64), 0, 0
+        with self._lock:
+            self._lent.append((array, used + rows))
+
     def total(self) -> Array | None:
         """The normalised (2, ...) total; None when nothing was added."""
+        while self._lent:
+            self.add(*self._lent.pop())
         if self._pending is not None:
             self._flush()
         return self._total
@@ -142,7 +158,7 @@ def terms(totals: Sequence[Array], /) -> list[Array]:
     The words weigh 2**40 and 1 in the first limb, 1 and 2**-40 in the second, and so on.
     """
     words = [(1 - word - at, limb[word, ...]) for at, limb in enumerate(totals) for word in (0, 1)]
-    return [word if weight == 0 else word * _ONE_LIMB**weight for weight, word in words]
+    return [word if weight == 0 else word * ONE_LIMB**weight for weight, word in words]
 
 
 def ratio(totals: Sequence[Array], weight: Array, /) -> Array:

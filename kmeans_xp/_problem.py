@@ -12,6 +12,7 @@ from ._backend import Context, dtype_name, thread_count, to_host
 from ._exact import exponent_above, to_device
 from ._kernels import Plan, Shape, load, select
 from ._primitives import FLOAT32_REACH, Nearest, Scale
+from ._pruning import Pruner
 from ._sources import MemorySource
 from ._stats import Extent, Ledger, Summary, summarise, survey
 from ._typing import Array, Kernel
@@ -86,9 +87,10 @@ class Problem:
         points = to_host(centers).astype(np.float64)
         return Extent(points.min(axis=0), points.max(axis=0), points[0, :]).scale()
 
-    def learn(self, open_rows: int) -> None:
-        """Start at the next precision when the first one leaves many rows open."""
-        if self.first == "float32" and open_rows > _HIGH_OPEN_SHARE * self.source.n_rows:
+    def learn(self, open_rows: int, scored: int) -> None:
+        """Start at the next precision when the first one leaves many of its rows open."""
+        few = scored < _HIGH_OPEN_SHARE * self.source.n_rows
+        if self.first == "float32" and not few and open_rows > _HIGH_OPEN_SHARE * scored:
             self.first = "float64"
 
 
@@ -99,6 +101,11 @@ class Training(Problem):
     summary: Summary = field(kw_only=True)
     ledger: Ledger = field(kw_only=True)
     dtype: str = field(kw_only=True)
+    pruner: Pruner = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.pruner = Pruner(self.plan.prunes, self.context.xp)
 
     def over(self, x: Array, weight: Array, n_clusters: int, /) -> Training:
         """The same question about other rows on the same device."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._backend import Context, dtype_name
-from ._passes import inertia, relabel
+from ._assign import relabel
+from ._passes import inertia
 from ._primitives import distances_by_product
 from ._problem import Problem, query_problem
 from ._stats import NonFiniteError

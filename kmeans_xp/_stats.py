@@ -268,7 +268,7 @@ def _host(values: Array) -> Host:
 
 @dataclass(frozen=True)
 class Stats:
-    """Sums by cluster as exact integers, the rows that changed, and the rows left open.
+    """Sums by cluster as exact integers; rows that changed, were left open, were scored at all.
 
     ``totals`` is (2, k, columns) int64, see `_exact`; the columns are the limbs of the
     features, those of the weight if there is one, and the number of weighted rows.
@@ -277,6 +277,7 @@ class Stats:
     totals: Array
     changed: int
     open_rows: int
+    scored: int
 
 
 class Ledger:
@@ -297,6 +298,14 @@ class Ledger:
     def n_columns(self) -> int:
         weights = 0 if self._weight_grid is None else self._weight_grid.limbs
         return self._grid.limbs * self.n_features + weights + 1
+
+    @property
+    def scales(self) -> tuple[Array, int, float, int]:
+        """Factors and limbs of the features, and of the weight: what `columns` works with."""
+        weights = self._weight_grid
+        if weights is None:
+            return self._up, self._grid.limbs, 1.0, 0
+        return self._up, self._grid.limbs, float(weights.up[0]), weights.limbs
 
     def columns(self, x: Array, weight: Array | None, /) -> Array:
         """Integer-valued float64 rows (m, columns)."""

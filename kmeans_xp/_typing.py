@@ -68,12 +68,23 @@ class Kernel(Protocol):
     def name(self) -> str: ...
 
     def propose(
-        self, x: Array, nearest: Any, notes: dict[str, Any], /
-    ) -> tuple[Array, Array | None]:
-        """Labels (int32) by the first rung, and which rows it leaves open (None: no row).
+        self, x: Array, nearest: Any, notes: dict[str, Any], drift: Any = None, /
+    ) -> Any:
+        """Labels (int32) by the first rung, open rows, and bounds if there is a drift.
 
         ``notes`` is the state of the rows' block, where a kernel may keep what it finds out.
+        The result is a `_bounds.Proposal`.
         """
+        ...
+
+    def look(
+        self, x: Array, nearest: Any, drift: Any, state: dict[str, Any], /
+    ) -> tuple[int, Array | None]:
+        """Write labels (and bounds) of a block to ``state``; rows scored, rows left open."""
+        ...
+
+    def unproven(self, bounds: Any, labels: Array, drift: Any, /) -> tuple[Array, int]:
+        """Mark rows whose label does not follow from their bounds, and count them."""
         ...
 
     def settle(self, x: Array, nearest: Any, /) -> Array:
@@ -90,6 +101,15 @@ class Kernel(Protocol):
 
     def screen(self, x: Array, rung: Any, notes: dict[str, Any], /) -> tuple[Array, Array]:
         """Lower bounds (k, m) by a product, and half the squared norms (m,); see `_primitives`."""
+        ...
+
+    def add_changes(
+        self, x: Array, weight: Array | None, before: Array | None, after: Array, ledger: Any, n_clusters: int, sums: Any, /
+    ) -> int | None:
+        """Add rows to ``sums`` by their labels, moved rows alone if there were labels before.
+
+        Returns how many of them carry weight; None where a kernel has no such operation.
+        """
         ...
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:

@@ -36,6 +36,7 @@ class Plan:
     block_rows: int
     piece_rows: int
     threads: int
+    prunes: bool = False
 
 
 def select(shape: Shape, *, backend: str, threads: int, float32_products: bool = True) -> Plan:
@@ -48,16 +49,21 @@ def select(shape: Shape, *, backend: str, threads: int, float32_products: bool =
         first = "float32"
     else:
         first = "float64"
+    prunes = k > 1 and first != "exact"
     if kernel == "numpy":
         rows = _between(_CACHE_VALUES // d, 256, 1 << 14)
         busy = n * k * d >= _THREAD_WORK and n >= 2 * rows
-        return Plan(kernel, first, rows, min(rows, 4096), threads if busy else 1)
+        return Plan(kernel, first, rows, min(rows, 4096), threads if busy else 1, prunes)
     rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
-    return Plan(kernel, first, rows, rows, 1)
+    return Plan(kernel, first, rows, rows, 1, prunes)
 
 
 def load(plan: Plan, context: Context) -> Kernel:
     """Import and build the kernel that a plan names."""
+    if plan.kernel == "numba":
+        from ._numba import NumbaKernel
+
+        return NumbaKernel()
     if plan.kernel == "numpy":
         from ._numpy import NumpyKernel
 
