@@ -136,9 +136,7 @@ def kept(
     )
 
 
-def unproven(
-    bounds: Bounds, labels: Array, drift: Drift, /, *, xp: Namespace
-) -> Array:
+def unproven(bounds: Bounds, labels: Array, drift: Drift, /, *, xp: Namespace) -> Array:
     """Mark the rows whose label no longer follows from their slack."""
     return ~(bounds.slack > xp.take(drift.tables[0, 1, :], labels))
 
@@ -160,9 +158,7 @@ def propose(x: Array, nearest: Nearest, drift: Drift | None, /, *, xp: Namespace
     second = xp.min(xp.where(near, infinite[None, :], lower), axis=0)
     # a twin of the own center is not among the others: it may part from it any time
     never = is_open if rung.twinned is None else is_open | xp.take(rung.twinned, labels)
-    return Proposal(
-        labels, is_open, kept(best, second, half, labels, never, rung, drift, xp=xp)
-    )
+    return Proposal(labels, is_open, kept(best, second, half, labels, never, rung, drift, xp=xp))
 
 
 def look(

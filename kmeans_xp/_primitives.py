@@ -13,7 +13,8 @@ truncates), d the number of features, and e = (ceil(log2 d) + 4) u64.
 
 * x' and c' are correct to u a component, |c'_j|^2 and |x'|^2 to (d + 3) u.
 * A dot product of d terms errs by at most d u / (1 - d u) times the sum of magnitudes, in
-  any order, fused or not; the bias, its addition and the sum round three times more.  All
+  any order, fused or not; the bias, its addition and the sum round three times more.  (A
+  kernel that adds up in parts has fewer additions above each term; that depth stands for d.)  All
   told the computed L_j errs by at most theta' (|x'| |c'_j| + |c'_j|^2 / 2), with
   theta' = 1.02 (d + 8) u while (d + 8) u < 0.0025.
 * The canonical distance errs by e relatively, and D^2 / 2 <= |x'|^2 + |c'_j|^2.
@@ -138,21 +139,23 @@ class Nearest:
     scale: Scale
     reach: float  # largest |x - shift| of a component, for the underflow term
     first: str  # dtype name of the first product; "exact" skips products
-    rungs: dict[str, Rung] = field(default_factory=dict)
+    rungs: dict[tuple[str, int], Rung] = field(default_factory=dict)
     notes: dict[Any, Any] = field(default_factory=dict)  # what a kernel makes of the centers
 
-    def rung(self, dtype: str, /, *, xp: Namespace) -> Rung:
-        if dtype not in self.rungs:
-            self.rungs[dtype] = _build_rung(self, dtype, xp=xp)
-        return self.rungs[dtype]
+    def rung(self, dtype: str, /, *, xp: Namespace, depth: int | None = None) -> Rung:
+        """The centers for a product whose sums are so many additions deep (default: all d)."""
+        depth = int(self.centers.shape[1]) if depth is None else depth
+        if (dtype, depth) not in self.rungs:
+            self.rungs[dtype, depth] = _build_rung(self, dtype, depth, xp=xp)
+        return self.rungs[dtype, depth]
 
 
-def _build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace) -> Rung:
+def _build_rung(nearest: Nearest, dtype: str, depth: int, /, *, xp: Namespace) -> Rung:
     work = getattr(xp, dtype)
     features = int(nearest.centers.shape[1])
     unit = UNIT_ROUNDOFF[dtype]
     digits = max(1, features).bit_length() + 4
-    theta = 1.05 * (features + 16 + 2 * digits) * unit
+    theta = 1.05 * (depth + 16 + 2 * digits) * unit
     factor = nearest.scale.factor
     centers = widened(nearest.centers, xp=xp)
     shift = twinned = None

@@ -76,7 +76,7 @@ class Problem:
         nearest = Nearest(centers, frame.shift, scale, frame.reach, first)
         if screens and first != "exact":
             # built here, not by the first of several threads
-            nearest.rung(first, xp=self.context.xp)
+            self.kernel.prepare(nearest)
         return nearest
 
     def label_scale(self, centers: Array, /) -> Scale:

@@ -67,14 +67,16 @@ class Kernel(Protocol):
     @property
     def name(self) -> str: ...
 
-    def propose(
-        self, x: Array, nearest: Any, notes: dict[str, Any], drift: Any = None, /
-    ) -> Any:
+    def propose(self, x: Array, nearest: Any, notes: dict[str, Any], drift: Any = None, /) -> Any:
         """Labels (int32) by the first rung, open rows, and bounds if there is a drift.
 
         ``notes`` is the state of the rows' block, where a kernel may keep what it finds out.
         The result is a `_bounds.Proposal`.
         """
+        ...
+
+    def prepare(self, nearest: Any, /) -> None:
+        """Make the centers ready, once for all blocks."""
         ...
 
     def look(
@@ -104,7 +106,15 @@ class Kernel(Protocol):
         ...
 
     def add_changes(
-        self, x: Array, weight: Array | None, before: Array | None, after: Array, ledger: Any, n_clusters: int, sums: Any, /
+        self,
+        x: Array,
+        weight: Array | None,
+        before: Array | None,
+        after: Array,
+        ledger: Any,
+        n_clusters: int,
+        sums: Any,
+        /,
     ) -> int | None:
         """Add rows to ``sums`` by their labels, moved rows alone if there were labels before.
 

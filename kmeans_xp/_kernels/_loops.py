@@ -13,7 +13,7 @@ from numba import njit
 
 from .._bounds import OUTWARDS, TABLE
 from .._exact import ONE_LIMB
-from ._tile import GROUP, LANES, score_tile
+from ._tile import GROUP, LANES, PART, score_tile
 
 _UP, _DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
 _compiled: Any = njit(nogil=True, cache=True, error_model="numpy")
@@ -22,13 +22,18 @@ _any_order: Any = njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
 
 @_any_order
 def _own_score(x: Any, row: Any, shift: Any, scale: Any, weights: Any, label: Any) -> Any:
-    """Product with one center and half the squared norm, of one row."""
-    product = square = weights[label, 0] * 0
-    for f in range(x.shape[1]):
-        value = weights.dtype.type((x[row, f] - shift[f]) * scale)
-        product += value * weights[label, f]
-        square += value * value
-    return product, square * weights.dtype.type(0.5)
+    """Product with one center and half the squared norm, of one row; sums as in a tile."""
+    work = weights.dtype.type
+    product = square = work(0)
+    for start in range(0, x.shape[1], PART):
+        part = part_square = work(0)
+        for f in range(start, min(start + PART, x.shape[1])):
+            value = work((x[row, f] - shift[f]) * scale)
+            part += value * weights[label, f]
+            part_square += value * value
+        product += part
+        square += part_square
+    return product, square * work(0.5)
 
 
 @_compiled
@@ -79,7 +84,7 @@ def _keep(
 
 
 @_compiled
-def _fill(tile: Any, half: Any, x: Any, rows: Any, start: Any, frame: Any) -> Any:
+def _fill(tile: Any, half: Any, part: Any, x: Any, rows: Any, start: Any, frame: Any) -> Any:
     """Bring the next rows into a tile, features first, shifted and scaled."""
     shift, scale, _ = frame
     count = min(LANES, rows.shape[0] - start)
@@ -88,11 +93,13 @@ def _fill(tile: Any, half: Any, x: Any, rows: Any, start: Any, frame: Any) -> An
         for f in range(x.shape[1]):
             tile[f, lane] = tile.dtype.type((x[row, f] - shift[f]) * scale)
     half[:] = 0
-    for f in range(x.shape[1]):
+    for first in range(0, x.shape[1], PART):
+        part[:] = 0
+        for f in range(first, min(first + PART, x.shape[1])):
+            for lane in range(LANES):
+                part[lane] += tile[f, lane] * tile[f, lane]
         for lane in range(LANES):
-            half[lane] += tile[f, lane] * tile[f, lane]
-    for lane in range(LANES):
-        half[lane] *= half.dtype.type(0.5)
+            half[lane] += part[lane] * half.dtype.type(0.5)
     return count
 
 
@@ -109,7 +116,7 @@ def score_rows(frame: Any, centers: Any, tables: Any, x: Any, rows: Any, state: 
     label = np.empty(LANES, np.int32)
     left = 0
     for start in range(0, rows.shape[0], LANES):
-        count = _fill(tile, half, x, rows, start, frame)
+        count = _fill(tile, half, best, x, rows, start, frame)
         score_tile(tile, panels, bias, d, bias.shape[0] // GROUP, best, second, label)
         for lane in range(count):
             row, mine, own = rows[start + lane], half[lane], label[lane]
@@ -158,9 +165,7 @@ def _add_row(out: Any, sign: Any, x: Any, row: Any, weight: Any, scales: Any) ->
 
 
 @_compiled
-def add_rows(
-    x: Any, weight: Any, before: Any, after: Any, scales: Any, out: Any
-) -> Any:
+def add_rows(x: Any, weight: Any, before: Any, after: Any, scales: Any, out: Any) -> Any:
     """Add rows to the sums (k, columns) of their clusters; those that moved leave their old.
 
     Without labels before, every row is new.  Returns the rows that moved, and how many of
@@ -178,3 +183,21 @@ def add_rows(
         if weight.shape[0] == 0 or weight[row] > 0.0:
             carrying += 1
     return moved, carrying
+
+
+@_compiled
+def own_distances(x: Any, centers: Any, labels: Any, before: Any, after: Any, out: Any) -> None:
+    """Canonical squared distance of each row to its center: `_primitives`, bit for bit."""
+    squares = np.empty(x.shape[1])
+    for row in range(x.shape[0]):
+        own = labels[row]
+        for f in range(x.shape[1]):
+            value = np.float64(x[row, f]) * before - np.float64(centers[own, f]) * before
+            squares[f] = value * after * (value * after)
+        width = x.shape[1]
+        while width > 1:
+            half = (width + 1) // 2
+            for f in range(width - half):
+                squares[f] += squares[half + f]
+            width = half
+        out[row] = squares[0]

@@ -14,7 +14,7 @@ from .._bounds import Bounds, Drift, Proposal
 from .._typing import Array
 from . import _loops
 from ._numpy import NumpyKernel
-from ._tile import GROUP
+from ._tile import GROUP, PART
 
 _NO_TABLES = np.zeros((3, 2, 0), dtype=np.float32)
 _NOTHING, _NO_LABELS = np.empty(0), np.empty(0, dtype=np.int32)
@@ -30,6 +30,11 @@ class _Ready:
     weights: Array  # (k, d)
     twinned: Array  # (k,)
 
+    def score(self, tables: Array, x: Array, rows: Array, state: tuple[Array, ...]) -> int:
+        """Label the listed rows; how many of them stay open."""
+        centers = self.panels, self.bias, self.twinned
+        return int(_loops.score_rows(self.frame, centers, tables, x, rows, state))
+
 
 class NumbaKernel(NumpyKernel):
     """Scores a tile of rows at a time; see `_loops` and `_tile`."""
@@ -39,6 +44,20 @@ class NumbaKernel(NumpyKernel):
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
+
+    def prepare(self, nearest: p.Nearest, /) -> None:
+        pass  # when the dtype of the rows is known
+
+    def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
+        """By float64 tiles; what these leave open goes on to the last rung."""
+        n_rows = int(x.shape[0])
+        labels, is_open = np.empty(n_rows, np.int32), np.zeros(n_rows, np.bool_)
+        none = np.empty(0, np.float32)
+        ready = self._ready(nearest, "float64", x)
+        rows = np.arange(n_rows, dtype=np.int32)
+        if ready.score(_NO_TABLES, x, rows, (labels, none, none, none, is_open)):
+            labels[is_open] = super().settle(x[is_open], nearest)
+        return labels
 
     def propose(
         self, x: Array, nearest: p.Nearest, notes: dict[str, Any], drift: Drift | None = None, /
@@ -54,33 +73,24 @@ class NumbaKernel(NumpyKernel):
     ) -> tuple[int, Array | None]:
         if nearest.first == "exact":
             return super().look(x, nearest, drift, state)
-        ready = self._ready(nearest, x)
-        n_rows = x.shape[0]
+        ready = self._ready(nearest, nearest.first, x)
         bounds = state.pop("bounds", None)
-        if drift is None:
-            bounds = None
-        rows = np.arange(n_rows, dtype=np.int32)
-        labels = np.empty(n_rows, dtype=np.int32)
-        tables = _NO_TABLES if drift is None else drift.tables
-        if bounds is None:
-            kept = [np.empty(0 if drift is None else n_rows, dtype=tables.dtype) for _ in range(3)]
+        n_rows = int(x.shape[0])
+        if drift is None or bounds is None:
+            labels, rows = np.empty(n_rows, np.int32), np.arange(n_rows, dtype=np.int32)
+            dtype = np.float32 if drift is None else drift.tables.dtype
+            kept = tuple(np.empty(0 if drift is None else n_rows, dtype) for _ in range(3))
         else:
-            kept, labels = list(vars(bounds).values()), state["labels"].copy()
-        if bounds is not None:
+            labels, kept = state["labels"].copy(), tuple(vars(bounds).values())
+            rows = np.empty(n_rows, np.int32)
             centers = ready.weights, ready.bias, self._apart(nearest, x, ready)
             count = _loops.list_doubtful(
-                ready.frame, centers, tables, x, (labels, *kept), rows
+                ready.frame, centers, drift.tables, x, (labels, *kept), rows
             )
             rows = rows[:count]
+        tables = _NO_TABLES if drift is None else drift.tables
         is_open = np.zeros(n_rows, dtype=np.bool_)
-        left = _loops.score_rows(
-            ready.frame,
-            (ready.panels, ready.bias, ready.twinned),
-            tables,
-            x,
-            rows,
-            (labels, *kept, is_open),
-        )
+        left = ready.score(tables, x, rows, (labels, *kept, is_open))
         state["labels"] = labels
         if drift is not None:
             state["bounds"] = Bounds(*kept)
@@ -108,11 +118,19 @@ class NumbaKernel(NumpyKernel):
             )
         return int(carrying)
 
-    def _ready(self, nearest: p.Nearest, x: Array) -> _Ready:
-        key = "numba", x.dtype
+    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array, /) -> Array:
+        out = np.empty(x.shape[0])
+        scale = nearest.scale
+        _loops.own_distances(x, nearest.centers, labels, scale.before, scale.after, out)
+        return out
+
+    def _ready(self, nearest: p.Nearest, work: str, x: Array) -> _Ready:
+        key = "numba", work, x.dtype
         with self._lock:
             if key not in nearest.notes:
-                nearest.notes[key] = _prepare(nearest, x.dtype, self._xp)
+                depth = min(x.shape[1], PART + -(-x.shape[1] // PART))
+                rung = nearest.rung(work, xp=self._xp, depth=depth)
+                nearest.notes[key] = _prepare(rung, nearest.reach, x.dtype)
             ready: _Ready = nearest.notes[key]
             return ready
 
@@ -126,14 +144,13 @@ class NumbaKernel(NumpyKernel):
             return apart
 
 
-def _prepare(nearest: p.Nearest, dtype: np.dtype[Any], xp: Any) -> _Ready:
-    rung = nearest.rung(nearest.first, xp=xp)
+def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
     work = rung.weights.dtype
     wide = np.result_type(dtype, work)
     k, d = rung.weights.shape
     shift = np.zeros(d, wide) if rung.shift is None else rung.shift.astype(wide)
     # beyond this half norm a score may overflow; rows without weight may lie there
-    largest = min(float(d) * (nearest.reach * rung.scale) ** 2, float(np.finfo(work).max) / 64)
+    largest = min(float(d) * (reach * rung.scale) ** 2, float(np.finfo(work).max) / 64)
     error = np.asarray(
         [
             14.5 * rung.theta + 4.0 * rung.canonical,
@@ -160,13 +177,7 @@ def _prepare(nearest: p.Nearest, dtype: np.dtype[Any], xp: Any) -> _Ready:
 def _distances_apart(centers: Array, ready: _Ready) -> Array:
     """The centers scored as rows: what is beyond their own is every other one."""
     k = centers.shape[0]
-    lower = np.empty(k)
-    _loops.score_rows(
-        ready.frame,
-        (ready.panels, ready.bias, ready.twinned),
-        np.zeros((3, 2, k)),
-        centers,
-        np.arange(k, dtype=np.int32),
-        (np.empty(k, np.int32), np.empty(k), np.empty(k), lower, np.zeros(k, np.bool_)),
-    )
+    lower, spare = np.empty(k), np.empty(k)
+    state = np.empty(k, np.int32), spare, spare, lower, np.zeros(k, np.bool_)
+    ready.score(np.zeros((3, 2, k)), centers, np.arange(k, dtype=np.int32), state)
     return lower

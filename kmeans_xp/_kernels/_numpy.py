@@ -29,6 +29,9 @@ class NumpyKernel:
     def __init__(self) -> None:
         self._xp = numpy_context().xp
 
+    def prepare(self, nearest: p.Nearest, /) -> None:
+        nearest.rung(nearest.first, xp=self._xp)
+
     def propose(
         self, x: Array, nearest: p.Nearest, notes: dict[str, Any], drift: Drift | None = None, /
     ) -> Proposal:

@@ -17,6 +17,9 @@ class ReferenceKernel:
     xp: Namespace
     name: str = "reference"
 
+    def prepare(self, nearest: p.Nearest, /) -> None:
+        nearest.rung(nearest.first, xp=self.xp)
+
     def propose(
         self, x: Array, nearest: p.Nearest, notes: dict[str, Any], drift: Drift | None = None, /
     ) -> Proposal:

@@ -11,7 +11,7 @@ from .._backend import Context
 from .._primitives import MAX_FEATURES
 from .._typing import Kernel
 
-_CACHE_VALUES = 1 << 18
+_CACHE_VALUES = 1 << 20
 _BLOCK_BYTES = 1 << 25
 _EXACT_WORK = 10_000
 _THREAD_WORK = 4_000_000
@@ -51,9 +51,12 @@ def select(shape: Shape, *, backend: str, threads: int, float32_products: bool =
         first = "float64"
     prunes = k > 1 and first != "exact"
     if kernel == "numpy":
-        rows = _between(_CACHE_VALUES // d, 256, 1 << 14)
+        rows = _between(_CACHE_VALUES // d, 256, 1 << 16)
+        rows = _between(-(-n // (4 * threads)), 1024, rows)
         busy = n * k * d >= _THREAD_WORK and n >= 2 * rows
-        return Plan(kernel, first, rows, min(rows, 4096), threads if busy else 1, prunes)
+        return Plan(
+            kernel, first, rows, _between((1 << 18) // d, 256, 4096), threads if busy else 1, prunes
+        )
     rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
     return Plan(kernel, first, rows, rows, 1, prunes)
 

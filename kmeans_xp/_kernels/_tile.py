@@ -23,8 +23,12 @@ LANES = 16
 GROUP = 8
 """Centers of a panel; their number is padded to a multiple of it."""
 
+PART = 32
+"""Features that are added up before their sum joins the others: it bounds the rounding."""
+
 _INT32 = ir.IntType(32)
 _INT64 = ir.IntType(64)
+_ZERO, _ONE = (ir.Constant(_INT64, value) for value in (0, 1))
 _LABELS = ir.VectorType(_INT32, LANES)
 
 
@@ -64,11 +68,13 @@ class _Tile:
         self.best = cgutils.alloca_once_value(builder, infinite)
         self.second = cgutils.alloca_once_value(builder, infinite)
         self.label = cgutils.alloca_once_value(builder, ir.Constant(_LABELS, [0] * LANES))
-        self.sums = [cgutils.alloca_once(builder, vector) for _ in range(GROUP)]
+        self.sums, self.totals = (
+            [cgutils.alloca_once(builder, vector) for _ in range(GROUP)] for _ in range(2)
+        )
         with cgutils.for_range(builder, self.groups) as group:
             first = builder.mul(group.index, ir.Constant(_INT64, GROUP))
-            self._products(group.index, first)
-            for place, total in enumerate(self.sums):
+            self._products(first)
+            for place, total in enumerate(self.totals):
                 number = builder.add(first, ir.Constant(_INT64, place))
                 self._compare(builder.load(total), builder.trunc(number, _INT32))
         for kept, output in zip((self.best, self.second, self.label), self.outputs, strict=True):
@@ -76,23 +82,36 @@ class _Tile:
             target = builder.bitcast(output, value.type.as_pointer())
             builder.store(value, target, align=4)
 
-    def _products(self, group: Any, first: Any) -> None:
+    def _products(self, first: Any) -> None:
         """Bias plus dot product of each center of a panel with the rows of the tile."""
         builder = self.builder
-        for place, total in enumerate(self.sums):
+        for place, total in enumerate(self.totals):
             at = builder.add(first, ir.Constant(_INT64, place))
             bias = builder.load(builder.gep(self.bias, [at]))
             builder.store(_splat(builder, bias, self.vector), total)
         start = builder.mul(first, self.width)
-        with cgutils.for_range(builder, self.width) as feature:
-            rows = builder.load(builder.gep(self.tile, [feature.index]), align=self.align)
-            step = builder.mul(feature.index, ir.Constant(_INT64, GROUP))
-            panel = builder.gep(self.panels, [builder.add(start, step)])
-            for place, total in enumerate(self.sums):
-                weight = builder.load(builder.gep(panel, [ir.Constant(_INT64, place)]))
-                spread = _splat(builder, weight, self.vector)
-                added = _multiply_add(builder, spread, rows, builder.load(total))
-                builder.store(added, total)
+        step = ir.Constant(_INT64, PART)
+        with cgutils.for_range_slice(builder, _ZERO, self.width, step, inc=True) as (part, _):
+            for total in self.sums:
+                builder.store(ir.Constant(self.vector, [0.0] * LANES), total)
+            end = builder.add(part, step)
+            is_last = builder.icmp_signed("<", self.width, end)
+            end = builder.select(is_last, self.width, end)
+            with cgutils.for_range_slice(builder, part, end, _ONE, inc=True) as (feature, _):
+                self._add_feature(start, feature)
+            for total, part_sum in zip(self.totals, self.sums, strict=True):
+                joined = builder.fadd(builder.load(total), builder.load(part_sum))
+                builder.store(joined, total)
+
+    def _add_feature(self, start: Any, feature: Any) -> None:
+        builder = self.builder
+        rows = builder.load(builder.gep(self.tile, [feature]), align=self.align)
+        step = builder.mul(feature, ir.Constant(_INT64, GROUP))
+        panel = builder.gep(self.panels, [builder.add(start, step)])
+        for place, total in enumerate(self.sums):
+            weight = builder.load(builder.gep(panel, [ir.Constant(_INT64, place)]))
+            spread = _splat(builder, weight, self.vector)
+            builder.store(_multiply_add(builder, spread, rows, builder.load(total)), total)
 
     def _compare(self, score: Any, number: Any) -> None:
         """Let a center take the lead of some rows; whoever loses may be the second."""
