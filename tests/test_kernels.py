@@ -73,7 +73,7 @@ def test_labels(name: str, kind: str, shape: tuple[int, int, int], dtype: str) -
         problem.cover(centers)
         nearest = problem.nearest_to(centers)
         _poison()
-        labels, unsure = kernel.propose(x, nearest, {})
+        labels, unsure, _ = kernel.propose(x, nearest, {})
         closed = np.ones(len(x), dtype=bool) if unsure is None else ~unsure
         assert labels.dtype == np.int32
         assert labels[closed].tolist() == wanted[closed].tolist()
@@ -101,7 +101,7 @@ def test_labels_around_the_edge_of_a_block_of_scores(dtype: str, step: int) -> N
         nearest = problem.nearest_to(centers)
         exact = numpy.distances(x, centers, nearest.scale).argmin(axis=0)
         for kernel in (numpy, reference):
-            labels, unsure = kernel.propose(x, nearest, {})
+            labels, unsure, _ = kernel.propose(x, nearest, {})
             assert labels[~unsure].tolist() == exact[~unsure].tolist()
             assert kernel.settle(x, nearest).tolist() == exact.tolist()
 

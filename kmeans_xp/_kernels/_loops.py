@@ -85,21 +85,23 @@ def _keep(
 
 @_compiled
 def _fill(tile: Any, half: Any, part: Any, x: Any, rows: Any, start: Any, frame: Any) -> Any:
-    """Bring the next rows into a tile, features first, shifted and scaled."""
+    """Bring the next rows into a tile, features first, shifted and scaled; half square norms."""
     shift, scale, _ = frame
+    work = tile.dtype.type
     count = min(LANES, rows.shape[0] - start)
-    for lane in range(LANES):
-        row = rows[start + min(lane, count - 1)]
-        for f in range(x.shape[1]):
-            tile[f, lane] = tile.dtype.type((x[row, f] - shift[f]) * scale)
     half[:] = 0
     for first in range(0, x.shape[1], PART):
+        end = min(first + PART, x.shape[1])
+        for lane in range(LANES):
+            row = rows[start + min(lane, count - 1)]
+            for f in range(first, end):
+                tile[f, lane] = work((x[row, f] - shift[f]) * scale)
         part[:] = 0
-        for f in range(first, min(first + PART, x.shape[1])):
+        for f in range(first, end):
             for lane in range(LANES):
                 part[lane] += tile[f, lane] * tile[f, lane]
         for lane in range(LANES):
-            half[lane] += part[lane] * half.dtype.type(0.5)
+            half[lane] += part[lane] * work(0.5)
     return count
 
 
