@@ -8,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,6 +39,25 @@ def hardware() -> dict[str, Any]:
         "memory GiB": round(int(memory[1]) / 2**20, 1) if memory else None,
         "load before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
+
+
+def busy(seconds: float = 0.2) -> float | None:
+    """Processors that are busy while this process sleeps; None where Linux's count is missing."""
+    before = _idle_ticks()
+    time.sleep(seconds)
+    after = _idle_ticks()
+    if before is None or after is None:
+        return None
+    (idle, every), (idle_after, every_after) = before, after
+    share = 1 - (idle_after - idle) / max(every_after - every, 1)
+    return round(share * (os.cpu_count() or 1), 2)
+
+
+def _idle_ticks() -> tuple[int, int] | None:
+    """Ticks of all processors without work, and all ticks."""
+    fields = _text(_PROC / "stat").partition("\n")[0].split()[1:9]
+    ticks = [int(field) for field in fields]
+    return (ticks[3] + ticks[4], sum(ticks)) if len(ticks) == 8 else None
 
 
 def write(report: dict[str, Any], path: pathlib.Path | None) -> None:
