@@ -23,11 +23,13 @@ def summarise(cells: dict[str, Record], mode: str) -> Record:
         for name, cell in cells.items()
         if "times ours" in cell.get("modes", {}).get(mode, {}).get("results", {}).get(OURS, {})
     }
-    to_sklearn, to_best, exact, ahead = [], [], [], []
+    to_sklearn, per_iteration, to_best, exact, ahead = [], [], [], [], []
     for name, results in rows.items():
         measured = {peer: r for peer, r in results.items() if "times ours" in r and peer != OURS}
         if best := best_sklearn(results):
             to_sklearn.append(results[best]["times ours"])
+            counts = results[OURS]["iterations"] / results[best]["iterations"]
+            per_iteration.append(results[best]["times ours"] * counts)
         if fastest := _fastest(measured, measured):
             to_best.append(measured[fastest]["times ours"])
         for peer, record in measured.items():
@@ -38,7 +40,9 @@ def summarise(cells: dict[str, Record], mode: str) -> Record:
                 ahead.append({"cell": name, "peer": peer, "times ours": round(ratio, 3)})
     return {
         "cells": len(rows),
+        "cells without a time of ours": sorted(set(cells) - set(rows)),
         "best of scikit-learn / ours, geometric mean": _mean(to_sklearn),
+        "the same by iteration, geometric mean": _mean(per_iteration),
         "best peer / ours, geometric mean": _mean(to_best),
         "least ratio against an exact peer": _least(exact),
         f"a peer is ahead (ratio below {_ALIKE})": ahead,
@@ -70,13 +74,19 @@ def text(summary: Record) -> str:
     lines = []
     for key, value in summary.items():
         if isinstance(value, list):
-            lines.append(f"  {key}: {'none' if not value else ''}")
-            lines += [f"    {r['cell']}: {r['peer']} {r['times ours']:.2f}" for r in value]
+            lines.append(f"  {key}:{'' if value else ' none'}")
+            lines += [f"    {_entry(item)}" for item in value]
         elif isinstance(value, dict):
             lines.append(f"  {key}: {value['ratio']:.2f} ({value['peer']}, {value['cell']})")
         else:
             lines.append(f"  {key}: {value if isinstance(value, int | None) else f'{value:.2f}'}")
     return "\n".join(lines)
+
+
+def _entry(item: Any) -> str:
+    if isinstance(item, str):
+        return item
+    return f"{item['cell']}: {item['peer']} {item['times ours']:.2f}"
 
 
 def _fastest(results: dict[str, Record], names: Any) -> str | None:

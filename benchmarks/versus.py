@@ -47,8 +47,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--limit-seconds": {
         "type": float,
-        "default": 30.0,
-        "help": "end a fit that takes longer, and record that (default 30)",
+        "default": 60.0,
+        "help": "end a fit that takes longer, and record that (default 60)",
     },
     "--threads": {"type": int, "help": "threads of every library (default: its own choice)"},
     "--no-scaling": {"action": "store_true", "help": "leave out the curves over n and k"},
