@@ -20,9 +20,10 @@ from typing import Any
 from _data import blobs
 from _report import header, write
 
+from kmeans_xp._assign import relabel
 from kmeans_xp._backend import context_of, thread_count
 from kmeans_xp._kernels import Plan, Shape, select
-from kmeans_xp._passes import relabel, sweep
+from kmeans_xp._passes import sweep
 from kmeans_xp._problem import training_problem
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from . import _exact as exact
+from ._assign import assign
 from ._backend import to_host
 from ._draws import Lottery, distinct_rows, weighted_rows
-from ._assign import assign
 from ._passes import cluster_sums
 from ._plusplus import Closest, plusplus
 from ._problem import Training, as_centers

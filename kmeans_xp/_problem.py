@@ -10,7 +10,7 @@ import numpy as np
 
 from ._backend import Context, dtype_name, thread_count, to_host
 from ._exact import exponent_above, to_device
-from ._kernels import Plan, Shape, load, select
+from ._kernels import METER, Plan, Shape, load, select
 from ._primitives import FLOAT32_REACH, Nearest, Scale
 from ._pruning import Pruner
 from ._sources import MemorySource
@@ -172,11 +172,14 @@ def _open(
     x: Array, weight: Array | None, context: Context, n_clusters: int, plan: Plan | None
 ) -> tuple[Plan, MemorySource]:
     if plan is None:
+        shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x))
+        threads = thread_count()
         plan = select(
-            Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x)),
+            shape,
             backend=context.backend,
-            threads=thread_count(),
+            threads=threads,
             float32_products=context.float32_products_are_exact,
+            compiled=context.backend == "numpy" and METER.wants(shape, threads),
         )
     source = MemorySource(
         x,

@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ._assign import relabel
 from ._backend import to_host
 from ._empty import repair
 from ._exact import carry
-from ._assign import relabel
 from ._passes import host_counts, inertia, sweep, used_clusters
 from ._primitives import Scale, halving_sum, squared_distances
 from ._problem import Training

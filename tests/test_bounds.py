@@ -133,7 +133,7 @@ def test_well_separated_rows_are_settled_by_the_first_product() -> None:
         rows = x.astype(dtype)
         problem = problem_of(make_backend("numpy"), rows, k=20, first=dtype)
         nearest = problem.nearest_to(centers.astype(dtype))
-        _, unsure = problem.kernel.propose(rows, nearest, {})
+        _, unsure, _ = problem.kernel.propose(rows, nearest, {})
         assert int(unsure.sum()) <= 5
 
 

@@ -116,6 +116,7 @@ def test_rows_that_overflow_a_product_are_left_open(name: str, dtype: str) -> No
     rung = p.Rung(
         weights=np.asarray([[-big, -big], [-big, -big]], dtype=dtype),
         bias=np.asarray([np.inf, np.inf], dtype=dtype),
+        twinned=None,
         shift=None,
         origin=None,
         scale=1.0,
@@ -126,7 +127,7 @@ def test_rows_that_overflow_a_product_are_left_open(name: str, dtype: str) -> No
     centers = np.asarray([[3.0, 3.0], [1.0, 1.0]], dtype=dtype)
     nearest = p.Nearest(centers, None, p.Scale(), 10.0, dtype, {"float32": rung, "float64": rung})
     with np.errstate(over="ignore", invalid="ignore"):
-        _, unsure = kernel.propose(x, nearest, {})
+        _, unsure, _ = kernel.propose(x, nearest, {})
         settled = kernel.settle(x, nearest)
     assert unsure.tolist() == [True, True]
     assert settled.tolist() == [1, 0]

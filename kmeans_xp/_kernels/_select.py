@@ -11,7 +11,8 @@ from .._backend import Context
 from .._primitives import MAX_FEATURES
 from .._typing import Kernel
 
-_CACHE_VALUES = 1 << 20
+_BLOCK_VALUES = 1 << 20
+_PIECE_VALUES = 1 << 18
 _BLOCK_BYTES = 1 << 25
 _EXACT_WORK = 10_000
 _THREAD_WORK = 4_000_000
@@ -39,24 +40,32 @@ class Plan:
     prunes: bool = False
 
 
-def select(shape: Shape, *, backend: str, threads: int, float32_products: bool = True) -> Plan:
-    """Choose the plan for a fit or a predict."""
+def select(
+    shape: Shape,
+    *,
+    backend: str,
+    threads: int,
+    float32_products: bool = True,
+    compiled: bool = False,
+) -> Plan:
+    """Choose the plan for a fit or a predict; ``compiled``: loops are at hand, or worth having."""
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
     kernel = "numpy" if backend == "numpy" else "reference"
     if n * k * d <= _EXACT_WORK:
         first = "exact"
-    elif shape.dtype == "float32" and float32_products and d <= MAX_FEATURES["float32"]:
+    elif float32_products and d <= MAX_FEATURES["float32"]:
         first = "float32"
     else:
         first = "float64"
     prunes = k > 1 and first != "exact"
     if kernel == "numpy":
-        rows = _between(_CACHE_VALUES // d, 256, 1 << 16)
-        rows = _between(-(-n // (4 * threads)), 1024, rows)
+        if compiled and first != "exact":
+            kernel = "numba"
+        # some blocks for each thread, none so large that its picked rows fill the memory
+        rows = _between(-(-n // (4 * threads)), 1024, _BLOCK_VALUES // d)
+        pieces = _between(_PIECE_VALUES // d, 256, 4096)
         busy = n * k * d >= _THREAD_WORK and n >= 2 * rows
-        return Plan(
-            kernel, first, rows, _between((1 << 18) // d, 256, 4096), threads if busy else 1, prunes
-        )
+        return Plan(kernel, first, rows, pieces, threads if busy else 1, prunes)
     rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
     return Plan(kernel, first, rows, rows, 1, prunes)
 

@@ -126,7 +126,7 @@ class _Tile:
         builder.store(builder.select(leads, score, best), self.best)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def score_tile(
     typing_context: Any,
     tile: Any,
