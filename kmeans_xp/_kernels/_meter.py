@@ -21,6 +21,7 @@ from ._select import Shape
 _SECONDS_A_UNIT = 5e-11  # of a sweep without compiled loops, on one thread
 _PER_SCORE = 24  # what a score costs beside its product, in features
 _SWEEPS = 30
+_READY_SECONDS = 0.05  # numba is loaded anyway, its code is read from disk
 _LOAD_SECONDS = 0.6
 _COMPILE_SECONDS = 12.0
 
@@ -36,19 +37,21 @@ class Meter:
     def wants(self, shape: Shape, threads: int) -> bool:
         """Whether a fit of this shape should use compiled loops."""
         wish = os.environ.get("KMEANS_XP_NUMBA", "")
-        if wish == "0" or not has_numba():
-            return False
+        if wish in ("0", "1"):
+            return wish == "1" and has_numba()
         with self._lock:
             self._spent += estimate(shape, threads)
-            if wish != "1" and shape.dtype not in self._bought and self._spent < self._price():
+            if shape.dtype not in self._bought and not self._pays():
                 return False
             self._bought.add(shape.dtype)
             return True
 
-    def _price(self) -> float:
-        if self._bought or is_compiled():
-            return 0.0 if "numba" in sys.modules else _LOAD_SECONDS
-        return _COMPILE_SECONDS
+    def _pays(self) -> bool:
+        """Ask the cheap questions first: most processes stay small."""
+        loading = _READY_SECONDS if self._bought or "numba" in sys.modules else _LOAD_SECONDS
+        if self._spent < loading or not has_numba():
+            return False
+        return self._spent >= _COMPILE_SECONDS or bool(self._bought) or is_compiled()
 
 
 def estimate(shape: Shape, threads: int) -> float:
