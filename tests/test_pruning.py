@@ -14,7 +14,9 @@ from conftest import Backend, make_backend
 from engine import opened, plan_of, problem_of, solve
 
 from kmeans_xp import _bounds
+from kmeans_xp._empty import repair
 from kmeans_xp._kernels import load
+from kmeans_xp._passes import sweep
 from kmeans_xp._primitives import squared_distances
 from kmeans_xp._pruning import Pruner
 from kmeans_xp._solver import Rules
@@ -100,6 +102,22 @@ def test_a_relocated_row_is_looked_at_anew(kernel: str) -> None:
     for rule in ("farthest", "random"):
         rules = Rules(None, 0.0, rule)
         _same(make_backend("numpy"), x, start, 10, rules, first="float64", kernel=kernel)
+
+
+def test_a_relocated_row_keeps_no_bounds() -> None:
+    """They speak of the cluster that it left."""
+    numpy = make_backend("numpy")
+    x = np.random.default_rng(4).normal(size=(1000, 3))
+    start = np.concatenate([x[:3], [[1e3, 1e3, 1e3]]])
+    with opened(numpy):
+        problem = problem_of(numpy, x, k=4, first="float64", block_rows=100)
+        problem.cover(start)
+        nearest = problem.nearest_to(start)
+        stats = sweep(problem, nearest, 4)
+        assert all("bounds" in block.state for block in problem.source.blocks)
+        assert repair(problem, nearest, stats.totals, "farthest", (0, 1)).moved == 1
+    [block] = [block for block in problem.source.blocks if "bounds" not in block.state]
+    assert (block.state["labels"] == 3).sum() == 1
 
 
 def _drifting(x: Any, centers: Any) -> Iterator[Any]:
