@@ -121,6 +121,26 @@ def test_a_run_goes_on_until_random_observations_fill_every_cluster() -> None:
         assert result.inertia == 0.0
 
 
+@pytest.mark.parametrize("light", [2.0**-30, 2.0**-60, 1e-290, 1e-310])
+def test_rows_of_hardly_any_weight_end_a_run_too(xp: Backend, light: float) -> None:
+    """The heavy rows are their clusters' means: only light ones gain by the empty cluster."""
+    x = np.asarray([[0.0], [64.0], [65.0], [66.0]])
+    weight = np.asarray([1.0, 2.0**30, light, light])
+    for seed in range(4):
+        model = KMeans(
+            4,
+            init=xp.array([[0.0], [64.2], [500.0], [600.0]]),
+            n_init=1,
+            random_state=seed,
+            max_iter=None,
+            tol=0,
+            empty_cluster="random",
+            callback=lambda record, centers: record.iteration >= 100,
+        ).fit(xp.array(x), sample_weight=xp.array(weight))
+        assert model.status_ == Status.CONVERGED.value
+        assert sorted(xp.host(model.cluster_centers_)[:, 0].tolist()) == [0.0, 64.0, 65.0, 66.0]
+
+
 def test_empty_clusters_can_be_an_error(xp: Backend) -> None:
     x, start = _with_empties()
     model = KMeans(5, init=xp.array(start), n_init=1, empty_cluster="error")

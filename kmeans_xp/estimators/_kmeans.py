@@ -75,7 +75,8 @@ of shape (n_clusters, n_features), default="k-means++"
         GPU if there is one.  Results come back in X's library and on X's device.
     empty_cluster : {"farthest", "random", "error"}, default="farthest"
         What happens to a cluster without rows: it takes over the row farthest from its
-        center, its center becomes a random row, or `EmptyClusterError` is raised.
+        center, its center becomes a random row (drawn by weight among those off their own
+        center), or `EmptyClusterError` is raised.
     callback : callable or None, default=None
         Called after each iteration with an `Iteration` (number, changed rows, shift, inertia)
         and the new centers, in X's library, dtype and device; a true result stops the run.
