@@ -11,9 +11,13 @@ import numpy as np
 
 from . import _exact as exact
 from ._backend import to_host
+from ._passes import gains
+from ._primitives import Nearest
 from ._problem import Training
 from ._random import Purpose, below
 from ._typing import Array, Block
+
+_MOST_BITS = 1000
 
 
 class Lottery:
@@ -27,7 +31,11 @@ class Lottery:
     def __init__(self, problem: Training, mass: Callable[[Block], Array], largest: float) -> None:
         xp = problem.context.xp
         self._problem, self._mass = problem, mass
-        self._up = math.ldexp(1.0, exact.LIMB_BITS - exact.exponent_above(largest))
+        mantissa, exponent = math.frexp(largest)
+        bits = exact.LIMB_BITS - (exponent - 1 if mantissa == 0.5 else exponent)
+        # in two steps: 2**1114 is no number
+        self._up = math.ldexp(1.0, min(bits, _MOST_BITS))
+        self._more = math.ldexp(1.0, max(bits - _MOST_BITS, 0))
 
         def total(block: Block) -> int:
             return int(exact.exact_sums(self.whole(mass(block)), xp=xp))
@@ -37,7 +45,8 @@ class Lottery:
 
     def whole(self, mass: Array) -> Array:
         """The numbers as integers (in float64)."""
-        return self._problem.context.xp.round(mass * self._up)
+        scaled = mass * self._up
+        return self._problem.context.xp.round(scaled if self._more == 1.0 else scaled * self._more)
 
     def rows(self, keys: Sequence[tuple[int, ...]]) -> list[int]:
         """One row for each key; the total must be positive."""
@@ -85,6 +94,27 @@ def weighted_rows(problem: Training, keys: Sequence[tuple[int, ...]]) -> list[in
         return _row_weight(problem, block)
 
     return Lottery(problem, mass, _largest(problem, mass)).rows(keys)
+
+
+def gaining_rows(problem: Training, nearest: Nearest, keys: Sequence[tuple[int, ...]]) -> list[int]:
+    """Rows drawn by weight among those that gain by a center of their own; none if none does.
+
+    The numbers are quantised to the heaviest of these rows: one is found however light.
+    """
+    xp = problem.context.xp
+
+    def task(block: Block) -> float:
+        weight = _row_weight(problem, block)
+        _, gaining = gains(problem, nearest, block)
+        block.state["gaining"] = xp.where(gaining, weight, xp.zeros_like(weight))
+        return float(xp.max(block.state["gaining"]))
+
+    largest = max(problem.source.map(task))
+    found: list[int] = []
+    if largest > 0.0:
+        found = Lottery(problem, lambda block: block.state["gaining"], largest).rows(keys)
+    problem.source.forget("gaining")
+    return found
 
 
 def distinct_rows(

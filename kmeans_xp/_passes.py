@@ -225,21 +225,26 @@ class Far:
     label: int
 
 
-def farthest(problem: Training, nearest: Nearest, count: int, /) -> list[Far]:
-    """Find the ``count`` weighted rows that gain most by a center of their own.
+def gains(problem: Training, nearest: Nearest, block: Block, /) -> tuple[Array, Array]:
+    """Distances of rows to their centers, and which weighted rows gain by one of their own.
 
-    A row is left out when a cluster of its own would bring it no nearer: its center then
+    A row does not when a cluster of its own would bring it no nearer: its center then
     stands where its own would, so that moving it could go on for ever.
     """
     xp = problem.context.xp
+    distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
+    alone = as_centers(problem.ledger.alone(block.x, block.weight), problem)
+    nearer = squared_distances(block.x, alone, nearest.scale, xp=xp) < distances
+    return distances, nearer if block.weight is None else nearer & (block.weight > 0.0)
+
+
+def farthest(problem: Training, nearest: Nearest, count: int, /) -> list[Far]:
+    """Find the ``count`` weighted rows that gain most by a center of their own."""
+    xp = problem.context.xp
 
     def task(block: Block) -> list[Far]:
-        distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
-        alone = as_centers(problem.ledger.alone(block.x, block.weight), problem)
-        gains = squared_distances(block.x, alone, nearest.scale, xp=xp) < distances
-        if block.weight is not None:
-            gains = gains & (block.weight > 0.0)
-        distances = xp.where(gains, distances, xp.full_like(distances, -1.0))
+        distances, gaining = gains(problem, nearest, block)
+        distances = xp.where(gaining, distances, xp.full_like(distances, -1.0))
         order = xp.argsort(-distances, stable=True)[: min(count, block.n_rows)]
         chosen = [to_host(xp.take(part, order)) for part in (distances, block.state["labels"])]
         rows = to_host(order) + block.start
