@@ -233,9 +233,14 @@ def gains(problem: Training, nearest: Nearest, block: Block, /) -> tuple[Array, 
     """
     xp = problem.context.xp
     distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
-    alone = as_centers(problem.ledger.alone(block.x, block.weight), problem)
-    nearer = squared_distances(block.x, alone, nearest.scale, xp=xp) < distances
-    return distances, nearer if block.weight is None else nearer & (block.weight > 0.0)
+    if block.weight is None:
+        # the mean of one row is that row
+        return distances, distances > 0.0
+    left = []
+    for x, weight in block.pieces(problem.source.piece_rows):
+        alone = as_centers(problem.ledger.alone(x, weight), problem)
+        left.append(squared_distances(x, alone, nearest.scale, xp=xp))
+    return distances, (xp.concat(left) < distances) & (block.weight > 0.0)
 
 
 def farthest(problem: Training, nearest: Nearest, count: int, /) -> list[Far]:
