@@ -28,7 +28,7 @@ EXACT_ROWS = 4096
 
 ONE_LIMB = 2.0**LIMB_BITS
 _MIN_EXPONENT = -960
-_MOST_LIMBS_AT_ONCE = 20  # 2**800 times 2**40 is still a float64
+MOST_LIMBS_AT_ONCE = 20  # 2**800 times 2**40 is still a float64
 _SPLIT = 134217729.0  # 2**27 + 1: Veltkamp's constant for 53 bits
 
 
@@ -48,8 +48,8 @@ def limbs_needed(values: Array, up: Array, least: int, /, *, xp: Namespace) -> i
     rest = values * up
     if least > 1:
         # a power of two: nothing is lost, and limbs that others needed anyway are passed over
-        rest = rest * ONE_LIMB ** (min(least, _MOST_LIMBS_AT_ONCE) - 1)
-    limbs = min(least, _MOST_LIMBS_AT_ONCE)
+        rest = rest * ONE_LIMB ** (min(least, MOST_LIMBS_AT_ONCE) - 1)
+    limbs = min(least, MOST_LIMBS_AT_ONCE)
     rest = rest - xp.trunc(rest)
     while bool(xp.any(rest != 0.0)):
         rest = rest * ONE_LIMB

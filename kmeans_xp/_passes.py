@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from . import _exact as exact
 from ._assign import FEW, batches, relabel
 from ._backend import to_host
+from ._ledger import Stats
 from ._primitives import Nearest, squared_distances
 from ._problem import Problem, Training, as_centers
-from ._stats import Stats, weigh
+from ._stats import weigh
 from ._typing import Array, Block, Namespace
 
 _INERTIA_LIMBS = 2

@@ -11,10 +11,11 @@ import numpy as np
 from ._backend import Context, dtype_name, thread_count, to_host
 from ._exact import exponent_above, to_device
 from ._kernels import METER, Plan, Shape, load, select
+from ._ledger import Ledger
 from ._primitives import FLOAT32_REACH, Nearest, Scale
 from ._pruning import Pruner
 from ._sources import MemorySource
-from ._stats import Extent, Ledger, Summary, summarise, survey
+from ._stats import Extent, Summary, summarise, survey
 from ._typing import Array, Kernel
 
 _HIGH_OPEN_SHARE = 0.25
@@ -124,12 +125,14 @@ def training_problem(
     """Take the statistics pass over rows in memory and set up what a fit needs."""
     weight, exponent = _unit_weights(weight, context)
     plan, source = _open(x, weight, context, n_clusters, plan)
-    dtype = dtype_name(x)
+    dtype, kernel = dtype_name(x), load(plan, context)
     with source.working():
-        summary = summarise(source, dtype, weighted=weight is not None, variance=variance)
+        summary = summarise(
+            source, kernel.surveyor, dtype, weighted=weight is not None, variance=variance
+        )
     return Training(
         source,
-        load(plan, context),
+        kernel,
         context,
         plan,
         summary.extent,
@@ -153,9 +156,10 @@ def query_problem(
     """Set up questions about known centers: predict and score."""
     weight, exponent = _unit_weights(weight, context)
     plan, source = _open(x, weight, context, n_clusters, plan)
+    kernel = load(plan, context)
     with source.working():
-        extent = survey(source, np.asarray(middle, dtype=np.float64))
-    return Problem(source, load(plan, context), context, plan, extent, plan.first, exponent)
+        extent = survey(source, np.asarray(middle, dtype=np.float64), kernel.surveyor)
+    return Problem(source, kernel, context, plan, extent, plan.first, exponent)
 
 
 def _unit_weights(weight: Array | None, context: Context) -> tuple[Array | None, int]:

@@ -75,6 +75,11 @@ class Kernel(Protocol):
         """
         ...
 
+    @property
+    def surveyor(self) -> Any:
+        """The `_stats.Surveyor` for the kernel's rows."""
+        ...
+
     def prepare(self, nearest: Any, /) -> None:
         """Make the centers ready, once for all blocks."""
         ...

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
+from cases import CASES, K
 from conftest import Backend, make_backend
 from engine import opened, plan_of, problem_of
 
+from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
 from kmeans_xp._kernels import Shape, load, select
+from kmeans_xp._stats import NonFiniteError
 
 SHAPES = [
     (1, 1, 1),
@@ -239,3 +242,61 @@ def test_select_keeps_blocks_and_threads_within_bounds() -> None:
             one = select(Shape(n, d, k, dtype), backend=backend, threads=1)
             # threads may share the work out, and change nothing that decides a number
             assert (one.kernel, one.first) == (plan.kernel, plan.first)
+
+
+@pytest.mark.parametrize("case", [*CASES, "one value far below the others", "not finite"])
+@pytest.mark.parametrize("kernel", ["reference", "numba"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_statistics_pass(case: str, kernel: str, weighted: bool) -> None:
+    """A kernel may take it faster; it leaves the same numbers, bit for bit."""
+    _kernel(kernel)
+    numpy = make_backend("numpy")
+    x = CASES[case]()[0] if case in CASES else CASES["blobs"]()[0].copy()
+    weight = np.random.default_rng(0).integers(0, 3, len(x)) * 0.3 if weighted else None
+    if case == "one value far below the others":
+        x[1000, 2] = 1e-150
+    if case == "not finite":
+        x[700, 1] = np.inf
+        with opened(numpy), pytest.raises(NonFiniteError):
+            problem_of(numpy, x, weight, k=K, first="float64", kernel=kernel)
+        return
+    with opened(numpy):
+        found, wanted = (
+            problem_of(
+                numpy, x, weight, k=K, first="float64", block_rows=rows, kernel=name, variance=True
+            ).summary
+            for name, rows in ((kernel, 170), ("numpy", 4096))
+        )
+    assert str(found) == str(wanted)
+    assert (found.grid, found.weight_grid) == (wanted.grid, wanted.weight_grid)
+    assert found.variance == wanted.variance
+    for name in ("low", "high", "middle"):
+        assert getattr(found.extent, name).tolist() == getattr(wanted.extent, name).tolist()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_compiled_sums(case: str, weighted: bool) -> None:
+    """All rows, then those that moved, against columns of integers summed by label."""
+    kernel, numpy = _kernel("numba"), make_backend("numpy")
+    x = CASES[case]()[0]
+    random = np.random.default_rng(1)
+    before, after = random.integers(0, K, size=(2, len(x))).astype(np.int32)
+    weight = random.integers(0, 3, len(x)) * 0.3 if weighted else None
+    with opened(numpy):
+        problem = problem_of(numpy, x, weight, k=K, first="float64")
+        block = problem.source.blocks[0]
+        columns = problem.ledger.columns(block.x, block.weight).astype(np.int64)
+        for old in (None, before):
+            sums = exact.Accumulator(np)
+            carrying = kernel.add_changes(
+                block.x, block.weight, old, after, problem.ledger, K, sums
+            )
+            wanted = np.zeros((K, problem.ledger.n_columns), dtype=np.int64)
+            np.add.at(wanted, after, columns)
+            moved = np.ones(len(x), bool) if old is None else old != after
+            if old is not None:
+                np.subtract.at(wanted, old, columns)
+            heavy = moved if weight is None else moved & (weight > 0)
+            assert carrying == np.count_nonzero(heavy)
+            assert sums.total().tolist() == exact.widen(wanted, xp=np).tolist()

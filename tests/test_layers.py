@@ -21,12 +21,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "words": ("_typing", "exceptions"),
     "mathematics": ("_exact", "_random", "_primitives", "_bounds", "_pruning"),
     "where arrays live": ("_cuda", "_backend"),
-    "statistics": ("_stats",),
+    "statistics": ("_stats", "_ledger"),
     "kernels": (
         "_kernels._reference",
         "_kernels._numpy",
         "_kernels._tile",
         "_kernels._loops",
+        "_kernels._survey",
         "_kernels._numba",
         "_kernels._select",
         "_kernels._meter",
@@ -66,7 +67,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 ORDER = list(itertools.chain.from_iterable(ROOMS.values()))
 ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules}
-COMPILED = ("_kernels._tile", "_kernels._loops")
+COMPILED = ("_kernels._tile", "_kernels._loops", "_kernels._survey")
 OPTIONAL = {
     "array_api_strict",
     "cupy",

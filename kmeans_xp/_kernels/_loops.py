@@ -18,7 +18,7 @@ from ._tile import GROUP, LANES, PART, score_tile
 _UP, _DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
 
 
-def _jit(function: Any, **options: Any) -> Any:
+def jit(function: Any, **options: Any) -> Any:
     """Compile when first called, and keep the result on disk where a place can be written."""
     try:
         return njit(function, nogil=True, cache=True, error_model="numpy", **options)
@@ -28,7 +28,7 @@ def _jit(function: Any, **options: Any) -> Any:
 
 def _any_order(function: Any) -> Any:
     """The same, for sums that may be taken in any order."""
-    return _jit(function, fastmath={"reassoc", "contract"})
+    return jit(function, fastmath={"reassoc", "contract"})
 
 
 @_any_order
@@ -47,7 +47,7 @@ def _own_score(x: Any, row: Any, shift: Any, scale: Any, weights: Any, label: An
     return product, square * work(0.5)
 
 
-@_jit
+@jit
 def list_doubtful(frame: Any, centers: Any, tables: Any, x: Any, state: Any, rows: Any) -> Any:
     """List the rows whose label is not proven: by slack, by both sides, by the own center.
 
@@ -85,7 +85,7 @@ def list_doubtful(frame: Any, centers: Any, tables: Any, x: Any, state: Any, row
     return count
 
 
-@_jit
+@jit
 def _keep(
     row: Any, label: Any, near: Any, far: Any, tables: Any, slack: Any, upper: Any, lower: Any
 ) -> None:
@@ -94,7 +94,7 @@ def _keep(
     lower[row] = (far + tables[2, 0, label]) * _LESS
 
 
-@_jit
+@jit
 def _fill(tile: Any, half: Any, part: Any, x: Any, rows: Any, start: Any, frame: Any) -> Any:
     """Bring the next rows into a tile, features first, shifted and scaled; half square norms."""
     shift, scale, _ = frame
@@ -116,7 +116,7 @@ def _fill(tile: Any, half: Any, part: Any, x: Any, rows: Any, start: Any, frame:
     return count
 
 
-@_jit
+@jit
 def score_rows(frame: Any, centers: Any, tables: Any, x: Any, rows: Any, state: Any) -> Any:
     """Label the listed rows, leave their bounds, and mark those that stay open."""
     _, _, error = frame
@@ -151,7 +151,7 @@ def score_rows(frame: Any, centers: Any, tables: Any, x: Any, rows: Any, state: 
     return left
 
 
-@_jit
+@jit
 def _add_row(out: Any, sign: Any, x: Any, row: Any, weight: Any, scales: Any) -> Any:
     """Add (or take away) a row's integers, cut as `_exact.quantise` cuts them."""
     up, limbs, weight_up, weight_limbs = scales
@@ -177,7 +177,7 @@ def _add_row(out: Any, sign: Any, x: Any, row: Any, weight: Any, scales: Any) ->
     out[last + weight_limbs] += sign * np.int64(weight[row] > 0.0)
 
 
-@_jit
+@jit
 def add_rows(x: Any, weight: Any, before: Any, after: Any, scales: Any, out: Any) -> Any:
     """Add rows to the sums (k, columns) of their clusters; those that moved leave their old.
 
@@ -198,7 +198,7 @@ def add_rows(x: Any, weight: Any, before: Any, after: Any, scales: Any, out: Any
     return moved, carrying
 
 
-@_jit
+@jit
 def own_distances(x: Any, centers: Any, labels: Any, before: Any, after: Any, out: Any) -> None:
     """Canonical squared distance of each row to its center: `_primitives`, bit for bit."""
     squares = np.empty(x.shape[1])

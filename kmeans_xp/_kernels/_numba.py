@@ -13,6 +13,7 @@ from .._bounds import Bounds, Drift, Proposal
 from .._typing import Array
 from . import _loops
 from ._numpy import NumpyKernel
+from ._survey import CompiledSurveyor
 from ._tile import GROUP, PART
 
 _NO_TABLES = np.zeros((3, 2, 0), dtype=np.float32)
@@ -42,6 +43,7 @@ class NumbaKernel(NumpyKernel):
 
     def __init__(self) -> None:
         super().__init__()
+        self.surveyor = CompiledSurveyor(self._xp)
         self._lock = threading.Lock()
 
     def prepare(self, nearest: p.Nearest, /) -> None:

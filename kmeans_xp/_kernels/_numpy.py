@@ -13,6 +13,7 @@ from .. import _primitives as p
 from .._backend import numpy_context
 from .._bounds import Drift, Proposal
 from .._exact import EXACT_ROWS
+from .._stats import Surveyor
 from .._typing import Array
 
 _SCORE_BYTES = 1 << 21
@@ -28,6 +29,7 @@ class NumpyKernel:
 
     def __init__(self) -> None:
         self._xp = numpy_context().xp
+        self.surveyor = Surveyor(self._xp)
 
     def prepare(self, nearest: p.Nearest, /) -> None:
         nearest.rung(nearest.first, xp=self._xp)

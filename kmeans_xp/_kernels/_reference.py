@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal, look, propose, unproven
+from .._stats import Surveyor
 from .._typing import Array, Namespace
 
 
@@ -16,6 +17,10 @@ class ReferenceKernel:
 
     xp: Namespace
     name: str = "reference"
+
+    @property
+    def surveyor(self) -> Surveyor:
+        return Surveyor(self.xp)
 
     def prepare(self, nearest: p.Nearest, /) -> None:
         nearest.rung(nearest.first, xp=self.xp)
