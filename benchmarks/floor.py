@@ -35,7 +35,7 @@ def peak():
     status = pathlib.Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1])
 model = {library}(n_clusters={k}, n_init=1, max_iter=10, random_state=0)
-model.fit(np.random.default_rng(0).normal(size=(200, 4)))
+model.fit(np.random.default_rng(0).normal(size=(2000 + 2 * {k}, 4)).astype("{dtype}"))
 before = peak()
 X = np.load(sys.argv[1])
 model.fit(X)
@@ -112,7 +112,7 @@ def peak_memory(n: int, d: int, k: int, dtype: str) -> dict[str, Any]:
         np.save(path, X)
         del X
         for library in ("kmeans_xp.KMeans", "sklearn.cluster.KMeans"):
-            code = _MEMORY_CHILD.format(library=library, k=k)
+            code = _MEMORY_CHILD.format(library=library, k=k, dtype=dtype)
             child = subprocess.run(
                 [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
             )

@@ -128,4 +128,4 @@ def _relocate(problem: Training, moves: list[tuple[Far, int]], n_clusters: int) 
     change = Moves(
         problem.source.take(rows), problem.source.take_weights(rows), placed[0, :], placed[1, :]
     )
-    return exact.widen(moved_sums(problem, change, n_clusters), xp=xp)
+    return exact.in_words(moved_sums(problem, change, n_clusters), problem.ledger.words, xp=xp)

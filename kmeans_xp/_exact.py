@@ -23,6 +23,7 @@ import numpy.typing as npt
 from ._typing import Array, Namespace
 
 LIMB_BITS = 40
+_ONE_WORD_ROWS = 1 << 21
 EXACT_ROWS = 4096
 """Rows of 40-bit integers whose float64 sum is exact in any order."""
 
@@ -92,7 +93,9 @@ def quantise(values: Array, up: Array, limbs: int, /, *, xp: Namespace) -> list[
 
 
 def carry(totals: Array, /, *, xp: Namespace) -> Array:
-    """Make (2, ...) int64 totals unique: the low word in [0, 2**40)."""
+    """Make (2, ...) int64 totals unique: the low word in [0, 2**40).  One word is unique."""
+    if int(totals.shape[0]) == 1:
+        return totals
     high, low = totals[:1, ...], totals[1:2, ...]
     over = low >> LIMB_BITS
     return xp.concat([high + over, low - (over << LIMB_BITS)])
@@ -105,13 +108,28 @@ def widen(sums: Array, /, *, xp: Namespace) -> Array:
     return xp.concat([high, sums - (high << LIMB_BITS)])
 
 
+def words_for(n_rows: int) -> int:
+    """Words of totals over so many rows: one holds them, and twice as many that move."""
+    return 1 if n_rows <= _ONE_WORD_ROWS else 2
+
+
+def in_words(sums: Array, words: int, /, *, xp: Namespace) -> Array:
+    """Int64 sums as (words, ...) totals."""
+    return sums[None, ...] if words == 1 else widen(sums, xp=xp)
+
+
+def two_words(totals: Array, /, *, xp: Namespace) -> Array:
+    """Totals of one or two words as normalised (2, ...) totals."""
+    return widen(totals[0, ...], xp=xp) if int(totals.shape[0]) == 1 else totals
+
+
 class Accumulator:
     """A running total of int64 block sums; several threads may add to it, in any order."""
 
     _MOST_ROWS = 1 << 22  # of 40 bits each stay below 2**63
 
-    def __init__(self, xp: Namespace) -> None:
-        self._xp = xp
+    def __init__(self, xp: Namespace, words: int = 2) -> None:
+        self._xp, self._words = xp, words
         self._lock = threading.Lock()
         self._lent: list[tuple[npt.NDArray[np.int64], int]] = []
         self._pending: Array | None = None
@@ -123,7 +141,7 @@ class Accumulator:
         with self._lock:
             self._pending = sums if self._pending is None else self._pending + sums
             self._rows += rows
-            if self._rows > self._MOST_ROWS - EXACT_ROWS:
+            if self._words > 1 and self._rows > self._MOST_ROWS - EXACT_ROWS:
                 self._flush()
 
     @contextlib.contextmanager
@@ -139,7 +157,7 @@ class Accumulator:
             self._lent.append((array, used + rows))
 
     def total(self) -> Array | None:
-        """The normalised (2, ...) total; None when nothing was added."""
+        """The normalised (words, ...) total; None when nothing was added."""
         while self._lent:
             self.add(*self._lent.pop())
         if self._pending is not None:
@@ -147,7 +165,7 @@ class Accumulator:
         return self._total
 
     def _flush(self) -> None:
-        part = widen(self._pending, xp=self._xp)
+        part = in_words(self._pending, self._words, xp=self._xp)
         self._total = part if self._total is None else carry(self._total + part, xp=self._xp)
         self._pending, self._rows = None, 0
 

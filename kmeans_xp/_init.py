@@ -34,7 +34,7 @@ def random_partition(problem: Training, n_clusters: int, seed: int, /) -> Array:
     """
     xp = problem.context.xp
 
-    sums = exact.Accumulator(xp)
+    sums = exact.Accumulator(xp, problem.ledger.words)
 
     def task(block: Block) -> None:
         bits = row_bits(block.start, block.n_rows, block.x, seed, Purpose.PARTITION, xp=xp)
@@ -119,7 +119,7 @@ def _mass_of(problem: Training, candidates: Array) -> Array:
     nearest = problem.nearest_to(candidates)
     count = int(candidates.shape[0])
 
-    sums = exact.Accumulator(problem.context.xp)
+    sums = exact.Accumulator(problem.context.xp, problem.ledger.words)
 
     def task(block: Block) -> None:
         labels = assign(problem, block, nearest)

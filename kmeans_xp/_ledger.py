@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from . import _exact as exact
 from ._stats import Summary
 from ._typing import Array, Namespace
+
+_MEANS_IN_CACHE = 1 << 14
 
 
 @dataclass(frozen=True)
 class Stats:
     """Sums by cluster as exact integers; rows that changed, were left open, were scored at all.
 
-    ``totals`` is (2, k, columns) int64, see `_exact`; the columns are the limbs of the
+    ``totals`` is (words, k, columns) int64, see `_exact`; the columns are the limbs of the
     features, those of the weight if there is one, and the number of weighted rows.
     """
 
@@ -26,7 +30,8 @@ class Stats:
 class Ledger:
     """How rows become columns of integers, and totals become centers."""
 
-    def __init__(self, summary: Summary, like: Array, xp: Namespace) -> None:
+    def __init__(self, summary: Summary, like: Array, n_rows: int, xp: Namespace) -> None:
+        self.words = exact.words_for(n_rows)
         self._grid, self._weight_grid, self._xp = summary.grid, summary.weight_grid, xp
         self._up = exact.to_device(self._grid.up, like, xp=xp)
         self._like = like
@@ -66,16 +71,30 @@ class Ledger:
 
     def counts(self, totals: Array, /) -> Array:
         """Rows with a positive weight in each cluster (int64)."""
-        return (totals[0, :, -1] << exact.LIMB_BITS) + totals[1, :, -1]
+        counts = totals[..., -1]
+        if int(totals.shape[0]) == 1:
+            return counts[0, :]
+        return (counts[0, :] << exact.LIMB_BITS) + counts[1, :]
 
     def means(self, totals: Array, counts: Array, /) -> Array:
         """Float64 means (k, d) in the user's coordinates; meaningless where the count is 0."""
-        xp, d = self._xp, self.n_features
-        words = xp.astype(totals, xp.float64)
-        limbs = [words[:, :, i * d : (i + 1) * d] for i in range(self._grid.limbs)]
+        xp = self._xp
         weights = self._weights(totals, counts)
         # an empty cluster must not divide by zero
         weights = xp.where(counts > 0, weights, xp.ones_like(weights))
+        k = int(weights.shape[0])
+        # a cache on the host; elsewhere the launches count
+        at_once = _MEANS_IN_CACHE if isinstance(totals, np.ndarray) else k * self.n_features
+        step = max(1, at_once // self.n_features)
+        slices = [slice(start, min(start + step, k)) for start in range(0, k, step)]
+        means = [self._some_means(totals[:, part, :], weights[part]) for part in slices]
+        return means[0] if len(means) == 1 else xp.concat(means, axis=0)
+
+    def _some_means(self, totals: Array, weights: Array) -> Array:
+        """Of a few clusters: the temporaries are many times as large."""
+        xp, d = self._xp, self.n_features
+        words = xp.astype(exact.two_words(totals, xp=xp), xp.float64)
+        limbs = [words[:, :, i * d : (i + 1) * d] for i in range(self._grid.limbs)]
         return exact.ratio(limbs, weights[:, None]) * self._down
 
     def masses(self, totals: Array, /) -> Array:
@@ -90,7 +109,8 @@ class Ledger:
             return xp.astype(counts, xp.float64)
         at = self._grid.limbs * self.n_features
         limbs = self._weight_grid.limbs
-        words = xp.astype(totals[:, :, at : at + limbs], xp.float64)
+        totals = exact.two_words(totals[:, :, at : at + limbs], xp=xp)
+        words = xp.astype(totals, xp.float64)
         first, *rest = exact.terms([words[:, :, limb] for limb in range(limbs)])
         return sum(rest, start=first)
 

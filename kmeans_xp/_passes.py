@@ -53,7 +53,7 @@ def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
     look = relabel(problem, nearest, drift)
     problem.pruner.learn(look.scored / problem.source.n_rows)
 
-    sums = exact.Accumulator(xp)
+    sums = exact.Accumulator(xp, problem.ledger.words)
 
     def task(block: Block) -> tuple[int, Moves | None]:
         return _changes(problem, block, befores[block.number], n_clusters, sums)
@@ -65,7 +65,7 @@ def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
         sums.add(moved_sums(problem, moves, n_clusters), 2 * moves.n_rows)
     totals = sums.total()
     if totals is None:
-        shape = (2, n_clusters, problem.ledger.n_columns)
+        shape = (problem.ledger.words, n_clusters, problem.ledger.n_columns)
         totals = xp.zeros(shape, dtype=xp.int64, device=problem.context.device)
     return Stats(totals, sum(changed for changed, _ in parts), look.open, look.scored)
 

@@ -139,7 +139,7 @@ def training_problem(
         plan.first,
         exponent,
         summary=summary,
-        ledger=Ledger(summary, x, context.xp),
+        ledger=Ledger(summary, x, source.n_rows, context.xp),
         dtype=dtype,
     )
 

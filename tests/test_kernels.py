@@ -288,7 +288,7 @@ def test_compiled_sums(case: str, weighted: bool) -> None:
         block = problem.source.blocks[0]
         columns = problem.ledger.columns(block.x, block.weight).astype(np.int64)
         for old in (None, before):
-            sums = exact.Accumulator(np)
+            sums = exact.Accumulator(np, 2)
             carrying = kernel.add_changes(
                 block.x, block.weight, old, after, problem.ledger, K, sums
             )
