@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -109,26 +111,26 @@ def _changes(
 def cluster_sums(problem: Training, block: Block, labels: Array, n_clusters: int, /) -> Array:
     """Exact sums (k, columns) of a block's rows by label."""
     weight = block.weight
-    parts = [
+    parts = (
         problem.kernel.group_sums(
             problem.ledger.columns(block.x[part, :], None if weight is None else weight[part]),
             labels[part],
             n_clusters,
         )
         for part in _pieces(problem, block.n_rows)
-    ]
-    return sum(parts[1:], start=parts[0])
+    )
+    return functools.reduce(operator.add, parts)
 
 
 def moved_sums(problem: Training, moves: Moves, n_clusters: int, /) -> Array:
     """Exact change of the sums: each row added to its new cluster, taken from its old."""
     if moves.n_rows <= problem.source.piece_rows:
         return _moved_sums(problem, moves, n_clusters)
-    parts = [
+    parts = (
         _moved_sums(problem, moves.piece(part), n_clusters)
         for part in _pieces(problem, moves.n_rows)
-    ]
-    return sum(parts[1:], start=parts[0])
+    )
+    return functools.reduce(operator.add, parts)
 
 
 def _moved_sums(problem: Training, moves: Moves, n_clusters: int) -> Array:

@@ -49,6 +49,8 @@ _TINY = {"float32": 2.0**-126, "float64": 2.0**-1022}
 FLOAT32_REACH = (2.0**-40, 2.0**40)
 """Magnitudes whose squares float32 holds with room to spare; others start in float64."""
 
+_AT_ONCE = 1 << 18  # values of centers that are widened together
+
 MAX_FEATURES = {"float32": 30_000, "float64": 1 << 40}
 """Features up to which the bound of a rung is proven (theta stays below 0.0025)."""
 
@@ -157,20 +159,21 @@ def _build_rung(nearest: Nearest, dtype: str, depth: int, /, *, xp: Namespace) -
     digits = max(1, features).bit_length() + 4
     theta = 1.05 * (depth + 16 + 2 * digits) * unit
     factor = nearest.scale.factor
-    centers = widened(nearest.centers, xp=xp)
-    shift = twinned = None
-    if nearest.shift is not None:
-        shift = xp.astype(nearest.shift, work)
-        centers = centers - xp.astype(shift, xp.float64)
-    centers = centers * -factor
-    squares = xp.sum(centers * centers, axis=1)
+    twinned, k = None, int(nearest.centers.shape[0])
+    shift = None if nearest.shift is None else xp.astype(nearest.shift, work)
+    step = max(1, _AT_ONCE // features)
+    parts = [
+        _negated(nearest.centers[start : min(start + step, k), :], shift, factor, work, xp=xp)
+        for start in range(0, k, step)
+    ]
+    weights, squares = (xp.concat(part) for part in zip(*parts, strict=True))
     bias = (0.5 - theta) * squares
-    if int(centers.shape[0]) > 1:
+    if k > 1:
         repeats, twinned = _repeats(nearest.centers, xp=xp)
         bias = xp.where(repeats, xp.full_like(bias, float("inf")), bias)
     reach = nearest.reach * factor * math.sqrt(features)
     return Rung(
-        weights=xp.astype(centers, work),
+        weights=weights,
         bias=xp.astype(bias, work),
         twinned=twinned,
         shift=shift,
@@ -182,17 +185,28 @@ def _build_rung(nearest: Nearest, dtype: str, depth: int, /, *, xp: Namespace) -
     )
 
 
+def _negated(
+    centers: Array, shift: Array | None, factor: float, work: Any, /, *, xp: Namespace
+) -> tuple[Array, Array]:
+    """-c' in the precision of the product, and |c'|^2 in float64."""
+    moved = widened(centers, xp=xp)
+    if shift is not None:
+        moved = moved - xp.astype(shift, xp.float64)
+    moved = moved * -factor
+    return xp.astype(moved, work), xp.sum(moved * moved, axis=1)
+
+
 def _repeats(centers: Array, /, *, xp: Namespace) -> tuple[Array, Array]:
     """Mark centers that repeat an earlier one bit for bit, and those that have any twin.
 
-    A repeat can never be the label.  Equal centers meet after sorting by any key of their
-    values.  Should two different centers share a key, a repeat may go unmarked, which costs
-    time and nothing else: both are scored.
+    A repeat can never be the label.  Equal centers meet after sorting by a key of their
+    values.  Should two different centers share a key, or equal ones round to two, a repeat may
+    go unmarked, which costs time and nothing else: both are scored, and leave a row open.
     """
     count, features = centers.shape
     device = array_api_compat.device(centers)
-    weights = xp.arange(1, features + 1, dtype=xp.float64, device=device)
-    key = halving_sum(widened(centers, xp=xp) / xp.sqrt(weights + 1.0), xp=xp)
+    weights = xp.arange(1, features + 1, dtype=centers.dtype, device=device)
+    key = xp.matmul(centers, 1.0 / xp.sqrt(weights + 1.0))
     order = xp.argsort(key, stable=True)
     ordered = xp.take(centers, order, axis=0)
     same = xp.all(ordered[1:, :] == ordered[: count - 1, :], axis=1)

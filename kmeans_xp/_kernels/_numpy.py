@@ -20,6 +20,8 @@ _SCORE_BYTES = 1 << 21
 _CROSS_VALUES = 1 << 16
 _DENSE_MARKS = 1 << 13
 _FEW_MARKS = 8
+_COLUMN_VALUES = 1 << 18
+_SUM_VALUES = 1 << 17
 
 
 class NumpyKernel:
@@ -131,15 +133,30 @@ class NumpyKernel:
     def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
         return _lower_bounds(x, rung), _half_norms(x, rung, notes)
 
-    def add_changes(self, *_: Any) -> int | None:
-        return None
+    def add_changes(
+        self,
+        x: Array,
+        weight: Array | None,
+        before: Array | None,
+        after: Array,
+        ledger: Any,
+        n_clusters: int,
+        sums: Any,
+        /,
+    ) -> int | None:
+        if before is not None:
+            return None  # few rows: the common way
+        step = max(256, min(EXACT_ROWS, _COLUMN_VALUES // x.shape[1]))
+        with sums.lend((n_clusters, ledger.n_columns), x.shape[0]) as out:
+            for start in range(0, x.shape[0], step):
+                part = slice(start, start + step)
+                columns = ledger.columns(x[part], None if weight is None else weight[part])
+                _add_sums(out, columns, after[part])
+        return int(x.shape[0] if weight is None else np.count_nonzero(weight))
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
-        """At most 4096 rows at a time: exact in float64."""
         total = np.zeros((n_groups, values.shape[1]), dtype=np.int64)
-        for start in range(0, values.shape[0], EXACT_ROWS):
-            part = slice(start, start + EXACT_ROWS)
-            total += _float_sums(values[part], labels[part], n_groups).astype(np.int64)
+        _add_sums(total, values, labels)
         return total
 
     def compress(self, mask: Array, count: int, /) -> tuple[Array, Array | None]:
@@ -222,6 +239,17 @@ def _half_norms(x: npt.NDArray[np.floating], rung: p.Rung, notes: dict[str, Any]
 def _tally(n_clusters: int, work: np.dtype[np.floating]) -> tuple[int, npt.NDArray[np.floating]]:
     base = 1 << (n_clusters - 1).bit_length()
     return base, (base + np.arange(n_clusters)).astype(work)
+
+
+def _add_sums(total: Array, values: Array, labels: Array) -> None:
+    """Add rows by label: 4096 at a time are exact in float64, few columns stay in cache."""
+    columns = max(8, _SUM_VALUES // total.shape[0])
+    for start in range(0, values.shape[0], EXACT_ROWS):
+        rows = slice(start, start + EXACT_ROWS)
+        for first in range(0, values.shape[1], columns):
+            part = slice(first, first + columns)
+            found = _float_sums(values[rows, part], labels[rows], total.shape[0])
+            total[:, part] += found.astype(np.int64)
 
 
 def _float_sums(
