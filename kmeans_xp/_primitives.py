@@ -140,16 +140,24 @@ class Nearest:
 
     def rung(self, dtype: str, /, *, xp: Namespace) -> Rung:
         if dtype not in self.rungs:
-            self.rungs[dtype] = _build_rung(self, dtype, xp=xp)
+            self.rungs[dtype] = build_rung(self, dtype, xp=xp)
         return self.rungs[dtype]
 
 
-def _build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace) -> Rung:
-    work = getattr(xp, dtype)
+def errors(nearest: Nearest, dtype: str, /) -> tuple[float, float, float]:
+    """theta, e and eta of the module's doc, for products in a precision."""
     features = int(nearest.centers.shape[1])
-    unit = UNIT_ROUNDOFF[dtype]
     digits = max(1, features).bit_length() + 4
-    theta = 1.05 * (features + 16 + 2 * digits) * unit
+    theta = 1.05 * (features + 16 + 2 * digits) * UNIT_ROUNDOFF[dtype]
+    reach = nearest.reach * nearest.scale.factor * math.sqrt(features)
+    underflow = _TINY[dtype] * (4 * features + 16) * (1.0 + 2.0 * reach)
+    return theta, digits * UNIT_ROUNDOFF["float64"], underflow
+
+
+def build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace, told_apart: bool = False) -> Rung:
+    """Make the centers ready; repeated ones are looked for unless they are told apart anyway."""
+    work = getattr(xp, dtype)
+    theta, canonical, underflow = errors(nearest, dtype)
     factor = nearest.scale.factor
     centers = widened(nearest.centers, xp=xp)
     shift = None
@@ -159,10 +167,9 @@ def _build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace) -> Rung:
     centers = centers * -factor
     squares = xp.sum(centers * centers, axis=1)
     bias = (0.5 - theta) * squares
-    if int(centers.shape[0]) > 1:
+    if int(centers.shape[0]) > 1 and not told_apart:
         repeats = _repeats(nearest.centers, xp=xp)
         bias = xp.where(repeats, xp.full_like(bias, float("inf")), bias)
-    reach = nearest.reach * factor * math.sqrt(features)
     return Rung(
         weights=xp.astype(centers, work),
         bias=xp.astype(bias, work),
@@ -170,8 +177,8 @@ def _build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace) -> Rung:
         origin=nearest.shift,
         scale=factor,
         theta=theta,
-        canonical=digits * UNIT_ROUNDOFF["float64"],
-        underflow=_TINY[dtype] * (4 * features + 16) * (1.0 + 2.0 * reach),
+        canonical=canonical,
+        underflow=underflow,
     )
 
 

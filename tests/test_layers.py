@@ -19,10 +19,16 @@ PACKAGE = pathlib.Path(kmeans_xp.__file__).parent
 
 ROOMS: dict[str, tuple[str, ...]] = {
     "words": ("_typing", "exceptions"),
-    "mathematics": ("_exact", "_random", "_primitives"),
+    "mathematics": ("_exact", "_random", "_primitives", "_gains"),
     "where arrays live": ("_cuda", "_backend"),
     "statistics": ("_stats",),
-    "kernels": ("_kernels._reference", "_kernels._numpy", "_kernels._select", "_kernels"),
+    "kernels": (
+        "_kernels._reference",
+        "_kernels._numpy_gains",
+        "_kernels._numpy",
+        "_kernels._select",
+        "_kernels",
+    ),
     "sources": ("_sources",),
     "passes": ("_problem", "_passes"),
     "starts": ("_draws", "_plusplus", "_init"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .. import _gains
 from .. import _primitives as p
 from .._typing import Array, Namespace
 
@@ -32,6 +33,15 @@ class ReferenceKernel:
 
     def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
         return p.screen(x, rung, xp=self.xp)
+
+    def distances_at(self, x: Array, rows: Array, center: Array, scale: p.Scale, /) -> Array:
+        few = self.xp.take(x, rows, axis=0)
+        return p.squared_distances(few, center[None, :], scale, xp=self.xp)
+
+    def appraise(
+        self, x: Array, weight: Array | None, state: dict[str, Any], trials: _gains.Trials, /
+    ) -> _gains.Appraisal:
+        return _gains.appraise(x, weight, state, trials, xp=self.xp)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         return p.group_sums(values, labels, n_groups, xp=self.xp)

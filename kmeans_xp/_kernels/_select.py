@@ -13,6 +13,7 @@ from .._typing import Kernel
 
 _CACHE_VALUES = 1 << 18
 _BLOCK_BYTES = 1 << 25
+_MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
 _THREAD_WORK = 4_000_000
 
@@ -29,12 +30,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which kernel, from which precision, in which blocks and pieces, on how many threads."""
+    """Which kernel, from which precision, in which blocks and pieces, on how many threads.
+
+    Seeding skips most rows, so that it takes several blocks for one.
+    """
 
     kernel: str
     first: str
     block_rows: int
     piece_rows: int
+    seeding_rows: int
     threads: int
 
 
@@ -50,10 +55,12 @@ def select(shape: Shape, *, backend: str, threads: int, float32_products: bool =
         first = "float64"
     if kernel == "numpy":
         rows = _between(_CACHE_VALUES // d, 256, 1 << 14)
-        busy = n * k * d >= _THREAD_WORK and n >= 2 * rows
-        return Plan(kernel, first, rows, min(rows, 4096), threads if busy else 1)
+        threads = threads if n * k * d >= _THREAD_WORK and n >= 2 * rows else 1
+        blocks = _between(-(-n // (threads * rows)), 1, _MOST_ROWS // rows)
+        seeding_rows = blocks * rows
+        return Plan(kernel, first, rows, min(rows, 4096), seeding_rows, threads)
     rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
-    return Plan(kernel, first, rows, rows, 1)
+    return Plan(kernel, first, rows, rows, rows, 1)
 
 
 def load(plan: Plan, context: Context) -> Kernel:
