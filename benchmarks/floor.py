@@ -12,19 +12,18 @@ The set s1 is read from the folder that KMEANS_XP_DATA names, and left out witho
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import os
 import pathlib
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from _data import blobs, no_table, table
+from _report import header, write
 
 MIB = 1 << 20
 _MEMORY_CHILD = """
@@ -36,19 +35,12 @@ def peak():
     status = pathlib.Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1])
 model = {library}(n_clusters={k}, n_init=1, max_iter=10, random_state=0)
-model.fit(np.random.default_rng(0).normal(size=(200, 4)))
+model.fit(np.random.default_rng(0).normal(size=(2000 + 2 * {k}, 4)).astype("{dtype}"))
 before = peak()
 X = np.load(sys.argv[1])
 model.fit(X)
 print((peak() - before) * 1024)
 """
-
-
-def blobs(n: int, d: int, k: int, dtype: str) -> np.ndarray[Any, Any]:
-    """Gaussian blobs of unit variance around centers of standard deviation 4."""
-    rng = np.random.default_rng(0)
-    centers = rng.normal(size=(k, d)) * 4
-    return (centers[rng.integers(0, k, n)] + rng.normal(size=(n, d))).astype(dtype)
 
 
 def cases() -> dict[str, tuple[np.ndarray[Any, Any], dict[str, Any]]]:
@@ -64,10 +56,8 @@ def cases() -> dict[str, tuple[np.ndarray[Any, Any], dict[str, Any]]]:
             {"n_clusters": 32, "init": big[:32], "n_init": 1, "max_iter": 30, "tol": 0},
         ),
     }
-    folder = os.environ.get("KMEANS_XP_DATA")
-    if folder:
-        with gzip.open(pathlib.Path(folder) / "s1.data.gz", "rt") as file:
-            found["s1, k=15"] = (np.loadtxt(file), {"n_clusters": 15})
+    if no_table("s1") is None:
+        found["s1, k=15"] = (table("s1"), {"n_clusters": 15})
     return found
 
 
@@ -122,7 +112,7 @@ def peak_memory(n: int, d: int, k: int, dtype: str) -> dict[str, Any]:
         np.save(path, X)
         del X
         for library in ("kmeans_xp.KMeans", "sklearn.cluster.KMeans"):
-            code = _MEMORY_CHILD.format(library=library, k=k)
+            code = _MEMORY_CHILD.format(library=library, k=k, dtype=dtype)
             child = subprocess.run(
                 [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
             )
@@ -135,15 +125,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
-    from kmeans_xp import info
-
-    report = {
-        "command": "python " + " ".join(["benchmarks/floor.py", *sys.argv[1:]]),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "environment": info(),
-        "times": {},
-        "peak memory": {},
-    }
+    report: dict[str, Any] = {**header("floor.py"), "times": {}, "peak memory": {}}
     for name, (X, params) in cases().items():
         small = len(X) < 100_000
         report["times"][name] = compare(X, params, arguments.rounds * (4 if small else 1))
@@ -156,8 +138,7 @@ def main() -> None:
         name = "blobs {} x {}, k={}, {}".format(*shape)
         report["peak memory"][name] = peak_memory(*shape)
         print(name, report["peak memory"][name], flush=True)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    write(report, arguments.out)
 
 
 if __name__ == "__main__":

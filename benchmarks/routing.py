@@ -14,17 +14,16 @@ import dataclasses
 import json
 import pathlib
 import statistics
-import sys
 import time
-from datetime import UTC, datetime
 from typing import Any
 
-from floor import blobs
+from _data import blobs
+from _report import header, write
 
-from kmeans_xp import info
+from kmeans_xp._assign import relabel
 from kmeans_xp._backend import context_of, thread_count
 from kmeans_xp._kernels import Plan, Shape, select
-from kmeans_xp._passes import relabel, sweep
+from kmeans_xp._passes import sweep
 from kmeans_xp._problem import training_problem
 
 
@@ -86,16 +85,13 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
     report = {
-        "command": "python " + " ".join(["benchmarks/routing.py", *sys.argv[1:]]),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "environment": info(),
+        **header("routing.py"),
         "one sweep, ms, by first precision": exact_or_product(),
         "one sweep of 500k x 16 float32, k=32, ms, by rows a block": rows_a_block(),
         "first sweep with sums of the same, ms, by rows a piece": rows_a_piece(),
     }
-    print(json.dumps({key: report[key] for key in list(report)[3:]}, indent=2))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps({key: report[key] for key in list(report)[-3:]}, indent=2))
+    write(report, arguments.out)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,11 @@ class Context:
             host = np.require(host, requirements=["C", "W"])
         return self.xp.asarray(host, device=self.device)
 
+    @property
+    def has_host_memory(self) -> bool:
+        """Whether NumPy can view these arrays where they are."""
+        return self.backend in ("numpy", "torch", "jax") and self.device_name == "cpu"
+
     def move(self, array: Array) -> Array:
         """Bring an array of any library here; nothing is copied when it is here already."""
         source = context_of(array)
@@ -101,7 +106,10 @@ def context_of(array: Array) -> Context:
     if isinstance(array, np.ndarray) or not array_api_compat.is_array_api_obj(array):
         return numpy_context()
     xp = array_api_compat.array_namespace(array)
-    return Context(xp, array_api_compat.device(array), _backend_name(xp))
+    device, backend = array_api_compat.device(array), _backend_name(xp)
+    if backend == "jax" and not hasattr(device, "platform"):
+        raise _not_on_one_device(device)
+    return Context(xp, device, backend)
 
 
 @functools.cache
@@ -115,19 +123,21 @@ def resolve(array: Array, device: str | None) -> tuple[Context, Context]:
     """Return where the work happens and where results go, for data and a device word.
 
     ``None`` follows the data; ``"cpu"``, ``"cuda"``, ``"cuda:1"`` name a device;
-    ``"auto"`` takes a GPU when one is usable and says so when none is.
+    ``"auto"`` takes a GPU when one is usable and says so when none is.  Rows in host memory
+    are worked on as NumPy arrays, which see them where they are, whatever their library.
     """
     home = context_of(array)
+    here = numpy_context() if home.has_host_memory else home
     if device is None:
-        return home, home
+        return here, home
     kind, _, number = device.partition(":")
     if kind == "auto":
         if home.device_name.startswith("cuda"):
-            return home, home
+            return here, home
         problem = cuda_problem(probe_cuda())
         if problem is not None:
             logger.info("device='auto' falls back to %s: %s", home.device_name, problem)
-            return home, home
+            return here, home
         return _cuda_context(home, 0), home
     if kind == "cpu":
         return _cpu_context(home), home
@@ -146,7 +156,8 @@ def to_host(array: Array) -> npt.NDArray[Any]:
         return array
     context = context_of(array)
     if context.backend == "torch":
-        return np.asarray(array.detach().cpu().numpy())
+        # some views hold the negatives of what they show; others are handed over as they are
+        return np.asarray(array.detach().cpu().resolve_neg().numpy())
     if context.backend == "cupy":
         return np.asarray(array.get())
     if context.backend == "array_api_strict":
@@ -218,12 +229,7 @@ def _device_name(backend: str, device: Any) -> str:
 
 
 def _cpu_context(home: Context) -> Context:
-    if home.device_name == "cpu":
-        return home
-    if home.backend == "torch":
-        return Context(home.xp, sys.modules["torch"].device("cpu"), "torch")
-    if home.backend == "jax":
-        return Context(home.xp, sys.modules["jax"].devices("cpu")[0], "jax")
+    """NumPy, but for array-api-strict, which is there to work by itself."""
     if home.backend == "array_api_strict":
         return Context(home.xp, home.xp.Device("CPU_DEVICE"), home.backend)
     return numpy_context()
@@ -240,6 +246,19 @@ def _cuda_context(home: Context, index: int) -> Context:
 
     sample = cupy.empty(0)
     return Context(array_api_compat.array_namespace(sample), cupy.cuda.Device(index), "cupy")
+
+
+def _not_on_one_device(sharding: Any) -> Exception:
+    """The error for what JAX gives in place of a device."""
+    if sharding is None:
+        return TypeError(
+            "JAX is tracing this array (in jax.jit or the like), so it has no values yet. Call "
+            "kmeans_xp outside of traced functions."
+        )
+    return DeviceError(
+        f"a JAX array is spread over {len(sharding.device_set)} devices ({sharding}), but the work "
+        "happens on one. Bring it there with jax.device_put(array, jax.devices()[0])."
+    )
 
 
 def _jax_x64() -> contextlib.AbstractContextManager[Any]:

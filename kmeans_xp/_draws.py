@@ -12,13 +12,16 @@ import numpy.typing as npt
 
 from . import _exact as exact
 from ._backend import to_host
+from ._passes import gains
+from ._primitives import Nearest
 from ._problem import Training
 from ._random import Purpose, below
 from ._typing import Array, Block, Rows, slices, some
 
 _PIECES = 128
 _SEARCH = 512
-
+_ROWS_AT_ONCE = 1 << 18
+_MOST_BITS = 1000
 
 Mass = Callable[[Block, Rows], Array]
 """Nonnegative float64 numbers of some rows of a block."""
@@ -44,8 +47,10 @@ class Lottery:
         piece_rows = problem.source.piece_rows
         # long pieces are a device's, which rather searches them than sums by piece
         self._piece_rows = piece_rows if piece_rows > exact.EXACT_ROWS else min(piece_rows, _SEARCH)
-        self.exponent = exact.exponent_above(largest)
-        self._up = math.ldexp(1.0, exact.LIMB_BITS - self.exponent)
+        self._bits = _bits_for(largest)
+        # in two steps: 2**1114 is no number
+        self._up = math.ldexp(1.0, min(self._bits, _MOST_BITS))
+        self._more = math.ldexp(1.0, max(self._bits - _MOST_BITS, 0))
         # below 2**63 in a block
         self._pieces = problem.source.map(self._count, self._blocks)
 
@@ -57,11 +62,16 @@ class Lottery:
     @property
     def unit(self) -> float:
         """What one of the lottery's integers stands for."""
-        return 1.0 / self._up
+        return max(math.ldexp(1.0, -self._bits), 5e-324)
+
+    def fits(self, largest: float) -> bool:
+        """Whether numbers of which this is the largest are quantised as they are here."""
+        return _bits_for(largest) == self._bits
 
     def whole(self, mass: Array) -> Array:
         """The numbers as integers (in float64)."""
-        return self._problem.context.xp.round(mass * self._up)
+        scaled = mass * self._up
+        return self._problem.context.xp.round(scaled if self._more == 1.0 else scaled * self._more)
 
     def lower(self, block: Block, rows: Array, by: Array) -> None:
         """Take integers (float64) from the numbers of rows at these positions of a block."""
@@ -94,35 +104,46 @@ class Lottery:
     def _locate(self, tickets: list[int]) -> list[int]:
         running = [np.cumsum(pieces) for pieces in self._pieces]
         ends = list(itertools.accumulate(int(sums[-1]) for sums in running))
-        wanted: dict[int, list[tuple[int, int, int]]] = {}
+        # by block and piece: what is left of each ticket there, and whose it is
+        wanted: dict[int, dict[int, list[tuple[int, int]]]] = {}
         for i, ticket in enumerate(tickets):
             number = bisect.bisect_right(ends, ticket)
             ticket -= ends[number - 1] if number else 0
             piece = int(running[number].searchsorted(ticket, side="right"))
             ticket -= int(running[number][piece - 1]) if piece else 0
-            wanted.setdefault(number, []).append((i, piece, ticket))
+            wanted.setdefault(number, {}).setdefault(piece, []).append((ticket, i))
         found = [0] * len(tickets)
-        for number, mine in wanted.items():
-            order, pieces, rest = zip(*mine, strict=True)
-            rows = self._inside(self._blocks[number], pieces, rest)
-            for i, row in zip(order, rows, strict=True):
-                found[i] = row
+        for number, by_piece in wanted.items():
+            pieces = sorted(by_piece)
+            for part in slices(len(pieces), max(1, _ROWS_AT_ONCE // self._piece_rows)):
+                mine = {piece: by_piece[piece] for piece in pieces[part]}
+                for i, row in self._inside(self._blocks[number], mine):
+                    found[i] = row
         return found
 
-    def _inside(self, block: Block, pieces: Sequence[int], tickets: Sequence[int]) -> list[int]:
-        """The row of each ticket in its piece of a block."""
-        xp = self._problem.context.xp
-        size = min(self._piece_rows, block.n_rows)
-        first = np.asarray(pieces, dtype=np.int64)[:, None] * self._piece_rows
+    def _inside(
+        self, block: Block, tickets: dict[int, list[tuple[int, int]]]
+    ) -> list[tuple[int, int]]:
+        """The rows of tickets in some pieces of a block, each with whose ticket it was."""
+        xp, size, totals = self._problem.context.xp, self._piece_rows, self._pieces[block.number]
+        rows = np.asarray(list(tickets), dtype=np.int64)[:, None] * size + np.arange(size)
         # past the block's end its last row stands again, behind the row of any ticket
-        rows = np.minimum(first + np.arange(size), block.n_rows - 1)
-        at = exact.to_device(np.reshape(rows, (-1,)), block.x, xp=xp)
-        whole = xp.reshape(self.whole(self._mass(block, at)), (len(pieces), size))
-        running = xp.cumulative_sum(xp.astype(whole, xp.int64), axis=1)
-        wanted = exact.to_device(np.asarray(tickets, dtype=np.int64)[:, None], running, xp=xp)
-        before = to_host(xp.count_nonzero(running <= wanted, axis=1))
-        found: list[int] = (block.start + first[:, 0] + before).tolist()
-        return found
+        rows = np.minimum(np.reshape(rows, (-1,)), block.n_rows - 1)
+        whole = self.whole(self._mass(block, exact.to_device(rows, block.x, xp=xp)))
+        running = xp.cumulative_sum(xp.astype(whole, xp.int64))
+        wanted, owners, before = [], [], 0
+        for piece, mine in tickets.items():
+            wanted += [before + ticket for ticket, _ in mine]
+            owners += [i for _, i in mine]
+            before += int(totals[piece])
+        on_device = exact.to_device(np.asarray(wanted, dtype=np.int64), running, xp=xp)
+        at = to_host(xp.searchsorted(running, on_device, side="right"))
+        return list(zip(owners, (block.start + rows[at]).tolist(), strict=True))
+
+
+def _bits_for(largest: float) -> int:
+    mantissa, exponent = math.frexp(largest)
+    return exact.LIMB_BITS - (exponent - 1 if mantissa == 0.5 else exponent)
 
 
 def _row_weight(problem: Training, block: Block) -> Array:
@@ -146,6 +167,31 @@ def weighted_rows(problem: Training, keys: Sequence[tuple[int, ...]]) -> list[in
         return some(_row_weight(problem, block), rows, xp=problem.context.xp)
 
     return Lottery(problem, mass, _largest(problem, mass)).rows(keys)
+
+
+def gaining_rows(problem: Training, nearest: Nearest, keys: Sequence[tuple[int, ...]]) -> list[int]:
+    """Rows drawn by weight among those that gain by a center of their own; none if none does.
+
+    The numbers are quantised to the heaviest of these rows: one is found however light.
+    """
+    xp = problem.context.xp
+
+    def task(block: Block) -> float:
+        weight = _row_weight(problem, block)
+        _, gaining = gains(problem, nearest, block)
+        block.state["gaining"] = xp.where(gaining, weight, xp.zeros_like(weight))
+        return float(xp.max(block.state["gaining"]))
+
+    largest = max(problem.source.map(task))
+    found: list[int] = []
+    if largest > 0.0:
+
+        def mass(block: Block, rows: Rows) -> Array:
+            return some(block.state["gaining"], rows, xp=xp)
+
+        found = Lottery(problem, mass, largest).rows(keys)
+    problem.source.forget("gaining")
+    return found
 
 
 def distinct_rows(

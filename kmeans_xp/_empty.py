@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import _exact as exact
-from ._draws import weighted_rows
+from ._draws import gaining_rows
 from ._passes import Far, Moves, farthest, host_counts, moved_sums
 from ._primitives import Nearest
 from ._problem import Training, as_centers
@@ -54,14 +54,19 @@ def repair(
 
 
 def _random(problem: Training, nearest: Nearest, totals: Array, key: tuple[int, ...]) -> Repair:
-    """Each empty cluster's center becomes a random observation."""
+    """Each empty cluster's center becomes a random observation that is off its own mean.
+
+    Neither assigning nor recentering raises the inertia, and each fill lowers it, since the
+    drawn row's distance falls to zero and no other's grows.  Partitions and draws are finite
+    in number, so the fills come to an end, and the run with them as any of Lloyd's.
+    """
     xp = problem.context.xp
     centers = recenter(problem, totals, nearest.centers)
     empty = problem.ledger.counts(totals) == 0
-    if not farthest(problem, nearest, 1):
+    keys = [(*key, Purpose.EMPTY, cluster) for cluster in range(int(centers.shape[0]))]
+    drawn = gaining_rows(problem, problem.nearest_to(centers, screens=False), keys)
+    if not drawn:
         return Repair(totals, centers, 0)
-    clusters = range(int(centers.shape[0]))
-    drawn = weighted_rows(problem, [(*key, Purpose.EMPTY, cluster) for cluster in clusters])
     return Repair(
         totals,
         xp.where(empty[:, None], problem.source.take(drawn), centers),
@@ -114,6 +119,7 @@ def _relocate(problem: Training, moves: list[tuple[Far, int]], n_clusters: int) 
             change[row - block.start] = target[row]
         new = exact.to_device(change, block.x, xp=xp)
         block.state["labels"] = xp.where(new >= 0, new, block.state["labels"])
+        block.state.pop("bounds", None)
 
     problem.source.map(task)
     rows = list(target)
@@ -122,4 +128,4 @@ def _relocate(problem: Training, moves: list[tuple[Far, int]], n_clusters: int) 
     change = Moves(
         problem.source.take(rows), problem.source.take_weights(rows), placed[0, :], placed[1, :]
     )
-    return exact.widen(moved_sums(problem, change, n_clusters), xp=xp)
+    return exact.in_words(moved_sums(problem, change, n_clusters), problem.ledger.words, xp=xp)

@@ -9,10 +9,11 @@ multiply-add) adds them exactly; blocks then add up in int64.  A total is a pair
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import array_api_compat
@@ -22,12 +23,13 @@ import numpy.typing as npt
 from ._typing import Array, Namespace
 
 LIMB_BITS = 40
+_ONE_WORD_ROWS = 1 << 21
 EXACT_ROWS = 4096
 """Rows of 40-bit integers whose float64 sum is exact in any order."""
 
-_ONE_LIMB = 2.0**LIMB_BITS
+ONE_LIMB = 2.0**LIMB_BITS
 _MIN_EXPONENT = -960
-_MOST_LIMBS_AT_ONCE = 20  # 2**800 times 2**40 is still a float64
+MOST_LIMBS_AT_ONCE = 20  # 2**800 times 2**40 is still a float64
 _SPLIT = 134217729.0  # 2**27 + 1: Veltkamp's constant for 53 bits
 
 
@@ -47,11 +49,11 @@ def limbs_needed(values: Array, up: Array, least: int, /, *, xp: Namespace) -> i
     rest = values * up
     if least > 1:
         # a power of two: nothing is lost, and limbs that others needed anyway are passed over
-        rest = rest * _ONE_LIMB ** (min(least, _MOST_LIMBS_AT_ONCE) - 1)
-    limbs = min(least, _MOST_LIMBS_AT_ONCE)
+        rest = rest * ONE_LIMB ** (min(least, MOST_LIMBS_AT_ONCE) - 1)
+    limbs = min(least, MOST_LIMBS_AT_ONCE)
     rest = rest - xp.trunc(rest)
     while bool(xp.any(rest != 0.0)):
-        rest = rest * _ONE_LIMB
+        rest = rest * ONE_LIMB
         rest = rest - xp.trunc(rest)
         limbs += 1
     return max(limbs, least)
@@ -85,13 +87,15 @@ def quantise(values: Array, up: Array, limbs: int, /, *, xp: Namespace) -> list[
     for _ in range(limbs - 1):
         whole = xp.trunc(rest)
         parts.append(whole)
-        rest = (rest - whole) * _ONE_LIMB
+        rest = (rest - whole) * ONE_LIMB
     parts.append(xp.round(rest))
     return parts
 
 
 def carry(totals: Array, /, *, xp: Namespace) -> Array:
-    """Make (2, ...) int64 totals unique: the low word in [0, 2**40)."""
+    """Make (2, ...) int64 totals unique: the low word in [0, 2**40).  One word is unique."""
+    if int(totals.shape[0]) == 1:
+        return totals
     high, low = totals[:1, ...], totals[1:2, ...]
     over = low >> LIMB_BITS
     return xp.concat([high + over, low - (over << LIMB_BITS)])
@@ -104,14 +108,30 @@ def widen(sums: Array, /, *, xp: Namespace) -> Array:
     return xp.concat([high, sums - (high << LIMB_BITS)])
 
 
+def words_for(n_rows: int) -> int:
+    """Words of totals over so many rows: one holds them, and twice as many that move."""
+    return 1 if n_rows <= _ONE_WORD_ROWS else 2
+
+
+def in_words(sums: Array, words: int, /, *, xp: Namespace) -> Array:
+    """Int64 sums as (words, ...) totals."""
+    return sums[None, ...] if words == 1 else widen(sums, xp=xp)
+
+
+def two_words(totals: Array, /, *, xp: Namespace) -> Array:
+    """Totals of one or two words as normalised (2, ...) totals."""
+    return widen(totals[0, ...], xp=xp) if int(totals.shape[0]) == 1 else totals
+
+
 class Accumulator:
     """A running total of int64 block sums; several threads may add to it, in any order."""
 
     _MOST_ROWS = 1 << 22  # of 40 bits each stay below 2**63
 
-    def __init__(self, xp: Namespace) -> None:
-        self._xp = xp
+    def __init__(self, xp: Namespace, words: int = 2) -> None:
+        self._xp, self._words = xp, words
         self._lock = threading.Lock()
+        self._lent: list[tuple[npt.NDArray[np.int64], int]] = []
         self._pending: Array | None = None
         self._rows = 0
         self._total: Array | None = None
@@ -121,17 +141,31 @@ class Accumulator:
         with self._lock:
             self._pending = sums if self._pending is None else self._pending + sums
             self._rows += rows
-            if self._rows > self._MOST_ROWS - EXACT_ROWS:
+            if self._words > 1 and self._rows > self._MOST_ROWS - EXACT_ROWS:
                 self._flush()
 
+    @contextlib.contextmanager
+    def lend(self, shape: tuple[int, ...], rows: int) -> Iterator[npt.NDArray[np.int64]]:
+        """A host array to which the caller adds at most so many rows; one for each thread."""
+        with self._lock:
+            array, used = self._lent.pop() if self._lent else (np.zeros(shape, np.int64), 0)
+        yield array
+        if used + rows > self._MOST_ROWS - EXACT_ROWS:
+            self.add(array, used + rows)
+            array, used, rows = np.zeros(shape, np.int64), 0, 0
+        with self._lock:
+            self._lent.append((array, used + rows))
+
     def total(self) -> Array | None:
-        """The normalised (2, ...) total; None when nothing was added."""
+        """The normalised (words, ...) total; None when nothing was added."""
+        while self._lent:
+            self.add(*self._lent.pop())
         if self._pending is not None:
             self._flush()
         return self._total
 
     def _flush(self) -> None:
-        part = widen(self._pending, xp=self._xp)
+        part = in_words(self._pending, self._words, xp=self._xp)
         self._total = part if self._total is None else carry(self._total + part, xp=self._xp)
         self._pending, self._rows = None, 0
 
@@ -142,7 +176,7 @@ def terms(totals: Sequence[Array], /) -> list[Array]:
     The words weigh 2**40 and 1 in the first limb, 1 and 2**-40 in the second, and so on.
     """
     words = [(1 - word - at, limb[word, ...]) for at, limb in enumerate(totals) for word in (0, 1)]
-    return [word if weight == 0 else word * _ONE_LIMB**weight for weight, word in words]
+    return [word if weight == 0 else word * ONE_LIMB**weight for weight, word in words]
 
 
 def ratio(totals: Sequence[Array], weight: Array, /) -> Array:

@@ -84,7 +84,7 @@ class Appraisal:
 
 def limits(candidates: Nearest, seeds: Array, /, *, xp: Namespace) -> Array:
     """Squared distances up to which rows of each seed gain by no candidate."""
-    theta, canonical, underflow = errors(candidates, "float64")
+    theta, canonical, underflow = errors(candidates, "float64", int(seeds.shape[1]))
     tried, seeds = widened(candidates.centers, xp=xp), widened(seeds, xp=xp)
     if candidates.shift is not None:
         tried, seeds = tried - candidates.shift, seeds - candidates.shift

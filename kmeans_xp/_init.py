@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from . import _exact as exact
+from ._assign import assign
 from ._backend import to_host
 from ._draws import distinct_rows, weighted_rows
-from ._passes import assign, cluster_sums
+from ._passes import cluster_sums
 from ._plusplus import Closest, plusplus
 from ._problem import Training, as_centers
 from ._random import Purpose, mix, row_bits, row_uniform
@@ -33,7 +34,7 @@ def random_partition(problem: Training, n_clusters: int, seed: int, /) -> Array:
     """
     xp = problem.context.xp
 
-    sums = exact.Accumulator(xp)
+    sums = exact.Accumulator(xp, problem.ledger.words)
 
     def task(block: Block) -> None:
         bits = row_bits(block.start, block.n_rows, block.x, seed, Purpose.PARTITION, xp=xp)
@@ -116,7 +117,7 @@ def _mass_of(problem: Training, candidates: Array) -> Array:
     nearest = problem.nearest_to(candidates)
     count = int(candidates.shape[0])
 
-    sums = exact.Accumulator(problem.context.xp)
+    sums = exact.Accumulator(problem.context.xp, problem.ledger.words)
 
     def task(block: Block) -> None:
         labels = assign(problem, block, nearest)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from . import _exact as exact
+from ._assign import FEW, batches, relabel
 from ._backend import to_host
+from ._ledger import Stats
 from ._primitives import Nearest, squared_distances
 from ._problem import Problem, Training, as_centers
-from ._stats import Stats, weigh
+from ._stats import weigh
 from ._typing import Array, Block, Namespace
 
 _INERTIA_LIMBS = 2
-_FEW = 32
-_MOST_SCORES = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -44,112 +43,31 @@ class Moves:
         )
 
 
-@dataclass(frozen=True)
-class _Open:
-    """The few rows of a block that the first rung left open."""
-
-    block: Block
-    mask: Array
-    rows: Array
-    x: Array
-
-    @property
-    def n_rows(self) -> int:
-        return int(self.x.shape[0])
-
-
-Few = TypeVar("Few", _Open, Moves)
-
-
 def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
     """Assign every row, remember its label, and leave what changed."""
     xp, blocks = problem.context.xp, problem.source.blocks
     befores = [block.state.get("labels") for block in blocks]
-    open_rows = relabel(problem, nearest)
+    drift, is_new = problem.pruner.drift_for(nearest)
+    if is_new:
+        problem.source.forget("bounds")
+    look = relabel(problem, nearest, drift)
+    problem.pruner.learn(look.scored / problem.source.n_rows)
 
-    sums = exact.Accumulator(xp)
+    sums = exact.Accumulator(xp, problem.ledger.words)
 
     def task(block: Block) -> tuple[int, Moves | None]:
         return _changes(problem, block, befores[block.number], n_clusters, sums)
 
     parts = problem.source.map(task)
     waiting = [moves for _, moves in parts if moves is not None]
-    for batch in _batches(waiting, problem.plan.block_rows):
+    for batch in batches(waiting, problem.plan.block_rows):
         moves = _gather(batch, xp)
         sums.add(moved_sums(problem, moves, n_clusters), 2 * moves.n_rows)
     totals = sums.total()
     if totals is None:
-        shape = (2, n_clusters, problem.ledger.n_columns)
+        shape = (problem.ledger.words, n_clusters, problem.ledger.n_columns)
         totals = xp.zeros(shape, dtype=xp.int64, device=problem.context.device)
-    return Stats(totals, sum(changed for changed, _ in parts), open_rows)
-
-
-def relabel(problem: Problem, nearest: Nearest, /) -> int:
-    """Assign every row; leave how many the first rung left open.
-
-    Few open rows wait until all blocks are done, and are settled in one go.
-    """
-    kernel, xp = problem.kernel, problem.context.xp
-
-    def task(block: Block) -> tuple[int, _Open | None]:
-        labels, mask = kernel.propose(block.x, nearest, block.state)
-        count = 0 if mask is None else int(xp.count_nonzero(mask))
-        block.state["labels"] = labels
-        if count == 0:
-            return 0, None
-        rows, _ = kernel.compress(mask, count)
-        left = _Open(block, mask, rows, xp.take(block.x, rows, axis=0))
-        if count * _FEW <= block.n_rows:
-            return count, left
-        _close(problem, left, kernel.settle(left.x, nearest))
-        return count, None
-
-    parts = problem.source.map(task)
-    waiting = [left for _, left in parts if left is not None]
-    for batch in _batches(waiting, problem.plan.block_rows):
-        settled = kernel.settle(xp.concat([left.x for left in batch], axis=0), nearest)
-        start = 0
-        for left in batch:
-            _close(problem, left, settled[start : start + left.n_rows])
-            start += left.n_rows
-    return sum(count for count, _ in parts)
-
-
-def _close(problem: Problem, left: _Open, labels: Array) -> None:
-    state = left.block.state
-    state["labels"] = problem.kernel.put(state["labels"], left.mask, left.rows, labels)
-
-
-def _batches(parts: Sequence[Few], most_rows: int) -> Iterator[list[Few]]:
-    """Neighbouring parts with at most so many rows together (or one part alone)."""
-    batch: list[Few] = []
-    for part in parts:
-        if batch and sum(other.n_rows for other in batch) + part.n_rows > most_rows:
-            yield batch
-            batch = []
-        batch.append(part)
-    if batch:
-        yield batch
-
-
-def assign(problem: Problem, block: Block, nearest: Nearest, /) -> Array:
-    """Exact labels of one block, which is not asked to remember them.
-
-    The centers may be far more than the plan was made for, so rows are taken in pieces.
-    """
-    most_rows = max(256, _MOST_SCORES // int(nearest.centers.shape[0]))
-    parts = [_assign_piece(problem, x, nearest) for x, _ in block.pieces(most_rows)]
-    return parts[0] if len(parts) == 1 else problem.context.xp.concat(parts)
-
-
-def _assign_piece(problem: Problem, x: Array, nearest: Nearest) -> Array:
-    kernel, xp = problem.kernel, problem.context.xp
-    labels, mask = kernel.propose(x, nearest, {})
-    count = 0 if mask is None else int(xp.count_nonzero(mask))
-    if count == 0:
-        return labels
-    rows, _ = kernel.compress(mask, count)
-    return kernel.put(labels, mask, rows, kernel.settle(xp.take(x, rows, axis=0), nearest))
+    return Stats(totals, sum(changed for changed, _ in parts), look.open, look.scored)
 
 
 def _changes(
@@ -161,6 +79,11 @@ def _changes(
 ) -> tuple[int, Moves | None]:
     """How many rows changed; their sums are added here, unless few wait for one go."""
     xp, labels = problem.context.xp, block.state["labels"]
+    changed = problem.kernel.add_changes(
+        block.x, block.weight, before, labels, problem.ledger, n_clusters, sums
+    )
+    if changed is not None:
+        return changed, None
     if before is None:
         sums.add(cluster_sums(problem, block, labels, n_clusters), block.n_rows)
         return _carrying(block, None, xp), None
@@ -177,7 +100,7 @@ def _changes(
         xp.take(labels, rows),
         None if valid is None else xp.astype(valid, xp.float64),
     )
-    if count * _FEW <= block.n_rows:
+    if count * FEW <= block.n_rows:
         return changed, moves
     sums.add(moved_sums(problem, moves, n_clusters), 2 * moves.n_rows)
     return changed, None
@@ -303,21 +226,31 @@ class Far:
     label: int
 
 
-def farthest(problem: Training, nearest: Nearest, count: int, /) -> list[Far]:
-    """Find the ``count`` weighted rows that gain most by a center of their own.
+def gains(problem: Training, nearest: Nearest, block: Block, /) -> tuple[Array, Array]:
+    """Distances of rows to their centers, and which weighted rows gain by one of their own.
 
-    A row is left out when a cluster of its own would bring it no nearer: its center then
+    A row does not when a cluster of its own would bring it no nearer: its center then
     stands where its own would, so that moving it could go on for ever.
     """
     xp = problem.context.xp
+    distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
+    if block.weight is None:
+        # the mean of one row is that row
+        return distances, distances > 0.0
+    left = []
+    for x, weight in block.pieces(problem.source.piece_rows):
+        alone = as_centers(problem.ledger.alone(x, weight), problem)
+        left.append(squared_distances(x, alone, nearest.scale, xp=xp))
+    return distances, (xp.concat(left) < distances) & (block.weight > 0.0)
+
+
+def farthest(problem: Training, nearest: Nearest, count: int, /) -> list[Far]:
+    """Find the ``count`` weighted rows that gain most by a center of their own."""
+    xp = problem.context.xp
 
     def task(block: Block) -> list[Far]:
-        distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
-        alone = as_centers(problem.ledger.alone(block.x, block.weight), problem)
-        gains = squared_distances(block.x, alone, nearest.scale, xp=xp) < distances
-        if block.weight is not None:
-            gains = gains & (block.weight > 0.0)
-        distances = xp.where(gains, distances, xp.full_like(distances, -1.0))
+        distances, gaining = gains(problem, nearest, block)
+        distances = xp.where(gaining, distances, xp.full_like(distances, -1.0))
         order = xp.argsort(-distances, stable=True)[: min(count, block.n_rows)]
         chosen = [to_host(xp.take(part, order)) for part in (distances, block.state["labels"])]
         rows = to_host(order) + block.start

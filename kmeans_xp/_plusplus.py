@@ -19,7 +19,7 @@ from ._stats import weigh
 from ._typing import Array, Block, Rows, slices, some
 
 _SMALL_WORK = 200_000
-_BLOCKS_AT_ONCE = 4
+_PIECES_AT_ONCE = 16
 _FEW_PAIRS = 20_000
 
 
@@ -78,7 +78,7 @@ class Closest:
         self._xp = problem.context.xp
         self._kernel = problem.kernel
         self._blocks = blocks
-        self._most_rows = _BLOCKS_AT_ONCE * problem.plan.block_rows
+        self._most_rows = _PIECES_AT_ONCE * problem.source.piece_rows
         self._seeds: list[int] = []
         self._drawn: list[int] = []
         self._screens = False
@@ -121,7 +121,8 @@ class Closest:
         if not self._screens:
             return _most(source.map(self._all_gains, self._blocks))
         # equal candidates gain alike, and the first is taken
-        rung = build_rung(nearest, nearest.first, xp=self._xp, told_apart=True)
+        depth = source.n_features
+        rung = build_rung(nearest, nearest.first, depth, xp=self._xp, told_apart=True)
         trials = Trials(rung, self._limits(nearest))
 
         def task(block: Block) -> Appraisal:
@@ -153,7 +154,7 @@ class Closest:
             largest = max(task(block) for block in self._blocks)
         else:
             largest = max(self._problem.source.map(task, self._blocks))
-        if exact.exponent_above(largest) != self.lottery.exponent:
+        if not self.lottery.fits(largest):
             self.lottery = Lottery(self._problem, self.mass, largest, self._blocks)
 
     def leave_labels(self) -> None:

@@ -13,7 +13,8 @@ truncates), d the number of features, and e = (ceil(log2 d) + 4) u64.
 
 * x' and c' are correct to u a component, |c'_j|^2 and |x'|^2 to (d + 3) u.
 * A dot product of d terms errs by at most d u / (1 - d u) times the sum of magnitudes, in
-  any order, fused or not; the bias, its addition and the sum round three times more.  All
+  any order, fused or not; the bias, its addition and the sum round three times more.  (A
+  kernel that adds up in parts has fewer additions above each term; that depth stands for d.)  All
   told the computed L_j errs by at most theta' (|x'| |c'_j| + |c'_j|^2 / 2), with
   theta' = 1.02 (d + 8) u while (d + 8) u < 0.0025.
 * The canonical distance errs by e relatively, and D^2 / 2 <= |x'|^2 + |c'_j|^2.
@@ -37,6 +38,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import array_api_compat
 
@@ -119,6 +121,7 @@ class Rung:
 
     weights: Array  # (k, d), -c'
     bias: Array  # (k,), (1/2 - theta) |c'|^2; infinite for a center that repeats another
+    twinned: Array | None  # (k,), centers that another one equals; None for a single center
     shift: Array | None  # (d,); None for no shift
     origin: Array | None  # what the shift was rounded from; tells two shifts apart
     scale: float
@@ -136,31 +139,36 @@ class Nearest:
     scale: Scale
     reach: float  # largest |x - shift| of a component, for the underflow term
     first: str  # dtype name of the first product; "exact" skips products
-    rungs: dict[str, Rung] = field(default_factory=dict)
+    rungs: dict[tuple[str, int], Rung] = field(default_factory=dict)
+    notes: dict[Any, Any] = field(default_factory=dict)  # what a kernel makes of the centers
 
-    def rung(self, dtype: str, /, *, xp: Namespace) -> Rung:
-        if dtype not in self.rungs:
-            self.rungs[dtype] = build_rung(self, dtype, xp=xp)
-        return self.rungs[dtype]
+    def rung(self, dtype: str, /, *, xp: Namespace, depth: int | None = None) -> Rung:
+        """The centers for a product whose sums are so many additions deep (default: all d)."""
+        depth = int(self.centers.shape[1]) if depth is None else depth
+        if (dtype, depth) not in self.rungs:
+            self.rungs[dtype, depth] = build_rung(self, dtype, depth, xp=xp)
+        return self.rungs[dtype, depth]
 
 
-def errors(nearest: Nearest, dtype: str, /) -> tuple[float, float, float]:
+def errors(nearest: Nearest, dtype: str, depth: int, /) -> tuple[float, float, float]:
     """theta, e and eta of the module's doc, for products in a precision."""
     features = int(nearest.centers.shape[1])
     digits = max(1, features).bit_length() + 4
-    theta = 1.05 * (features + 16 + 2 * digits) * UNIT_ROUNDOFF[dtype]
+    theta = 1.05 * (depth + 16 + 2 * digits) * UNIT_ROUNDOFF[dtype]
     reach = nearest.reach * nearest.scale.factor * math.sqrt(features)
     underflow = _TINY[dtype] * (4 * features + 16) * (1.0 + 2.0 * reach)
     return theta, digits * UNIT_ROUNDOFF["float64"], underflow
 
 
-def build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace, told_apart: bool = False) -> Rung:
+def build_rung(
+    nearest: Nearest, dtype: str, depth: int, /, *, xp: Namespace, told_apart: bool = False
+) -> Rung:
     """Make the centers ready; repeated ones are looked for unless they are told apart anyway."""
     work = getattr(xp, dtype)
-    theta, canonical, underflow = errors(nearest, dtype)
+    theta, canonical, underflow = errors(nearest, dtype, depth)
     factor = nearest.scale.factor
     centers = widened(nearest.centers, xp=xp)
-    shift = None
+    shift = twinned = None
     if nearest.shift is not None:
         shift = xp.astype(nearest.shift, work)
         centers = centers - xp.astype(shift, xp.float64)
@@ -168,11 +176,12 @@ def build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace, told_apart: bo
     squares = xp.sum(centers * centers, axis=1)
     bias = (0.5 - theta) * squares
     if int(centers.shape[0]) > 1 and not told_apart:
-        repeats = _repeats(nearest.centers, xp=xp)
+        repeats, twinned = _repeats(nearest.centers, xp=xp)
         bias = xp.where(repeats, xp.full_like(bias, float("inf")), bias)
     return Rung(
         weights=xp.astype(centers, work),
         bias=xp.astype(bias, work),
+        twinned=twinned,
         shift=shift,
         origin=nearest.shift,
         scale=factor,
@@ -182,11 +191,12 @@ def build_rung(nearest: Nearest, dtype: str, /, *, xp: Namespace, told_apart: bo
     )
 
 
-def _repeats(centers: Array, /, *, xp: Namespace) -> Array:
-    """Mark centers that repeat an earlier one bit for bit: they can never be the label.
+def _repeats(centers: Array, /, *, xp: Namespace) -> tuple[Array, Array]:
+    """Mark centers that repeat an earlier one bit for bit, and those that have any twin.
 
-    Equal centers meet after sorting by any key of their values.  Should two different
-    centers share a key, a repeat may go unmarked, which costs time and nothing else.
+    A repeat can never be the label.  Equal centers meet after sorting by any key of their
+    values.  Should two different centers share a key, a repeat may go unmarked, which costs
+    time and nothing else: both are scored.
     """
     count, features = centers.shape
     device = array_api_compat.device(centers)
@@ -195,8 +205,10 @@ def _repeats(centers: Array, /, *, xp: Namespace) -> Array:
     order = xp.argsort(key, stable=True)
     ordered = xp.take(centers, order, axis=0)
     same = xp.all(ordered[1:, :] == ordered[: count - 1, :], axis=1)
-    same = xp.concat([xp.zeros(1, dtype=xp.bool, device=device), same])
-    return xp.take(same, xp.argsort(order))
+    no = xp.zeros(1, dtype=xp.bool, device=device)
+    back = xp.argsort(order)
+    as_before, as_after = xp.concat([no, same]), xp.concat([same, no])
+    return xp.take(as_before, back), xp.take(as_before | as_after, back)
 
 
 def cross_distances(x: Array, centers: Array, scale: Scale, /, *, xp: Namespace) -> Array:
@@ -211,11 +223,14 @@ def own_distances(x: Array, nearest: Nearest, labels: Array, /, *, xp: Namespace
 
 def screen(x: Array, rung: Rung, /, *, xp: Namespace) -> tuple[Array, Array]:
     """Lower bounds L (k, m) and half the squared norms |x'|^2 / 2 (m,) of the shifted rows."""
-    moved = xp.astype(x, rung.weights.dtype, copy=False)
+    # shifted in the rows' own precision where that is the higher one
+    work = rung.weights.dtype
+    moved = x if x.dtype == xp.float64 else xp.astype(x, work, copy=False)
     if rung.shift is not None:
-        moved = moved - rung.shift
+        moved = moved - xp.astype(rung.shift, moved.dtype, copy=False)
     if rung.scale != 1.0:
         moved = moved * rung.scale
+    moved = xp.astype(moved, work, copy=False)
     lower = xp.matmul(rung.weights, moved.T) + rung.bias[:, None]
     return lower, 0.5 * xp.sum(moved * moved, axis=1)
 
@@ -263,25 +278,20 @@ def exclusion_threshold(best: Array, half: Array, rung: Rung, /, *, xp: Namespac
 
 def candidates(x: Array, rung: Rung, /, *, xp: Namespace) -> Array:
     """Mark the centers (m, k) that the product cannot exclude; at least one a row."""
-    lower, half = screen(x, rung, xp=xp)
+    return not_excluded(*screen(x, rung, xp=xp), rung, xp=xp).T
+
+
+def not_excluded(lower: Array, half: Array, rung: Rung, /, *, xp: Namespace) -> Array:
+    """The same from the scores, as (k, m)."""
     best = xp.min(lower, axis=0)
     near = lower <= exclusion_threshold(best, half, rung, xp=xp)[None, :]
-    return (near | ~xp.any(near, axis=0)[None, :]).T
-
-
-def propose(x: Array, nearest: Nearest, /, *, xp: Namespace) -> tuple[Array, Array | None]:
-    """Labels by the first rung, and the rows (m,) that it leaves open (None for no row)."""
-    if nearest.first == "exact":
-        distances = cross_distances(x, nearest.centers, nearest.scale, xp=xp)
-        return xp.astype(xp.argmin(distances, axis=0), xp.int32), None
-    near = candidates(x, nearest.rung(nearest.first, xp=xp), xp=xp)
-    return _first_true(near, xp=xp), xp.count_nonzero(near, axis=1) > 1
+    return near | ~xp.any(near, axis=0)[None, :]
 
 
 def settle(x: Array, nearest: Nearest, /, *, xp: Namespace) -> Array:
     """Labels of rows that the first rung left open: a float64 product, then the last rung."""
     near = candidates(x, nearest.rung("float64", xp=xp), xp=xp)
-    labels = _first_true(near, xp=xp)
+    labels = first_true(near, xp=xp)
     unsure = xp.count_nonzero(near, axis=1) > 1
     count = int(xp.count_nonzero(unsure))
     if count == 0:
@@ -296,9 +306,9 @@ def resolve(x: Array, near: Array, nearest: Nearest, /, *, xp: Namespace) -> Arr
     device = array_api_compat.device(x)
     columns = xp.arange(int(near.shape[1]), dtype=xp.int32, device=device)[None, :]
     best = xp.full((x.shape[0],), float("inf"), dtype=xp.float64, device=device)
-    labels = _first_true(near, xp=xp)
+    labels = first_true(near, xp=xp)
     for _ in range(int(xp.max(xp.count_nonzero(near, axis=1)))):
-        rank = _first_true(near, xp=xp)
+        rank = first_true(near, xp=xp)
         center = xp.take(nearest.centers, rank, axis=0)
         distance = squared_distances(x, center, nearest.scale, xp=xp)
         closer = xp.any(near, axis=1) & (distance < best)
@@ -308,7 +318,7 @@ def resolve(x: Array, near: Array, nearest: Nearest, /, *, xp: Namespace) -> Arr
     return labels
 
 
-def _first_true(mask: Array, /, *, xp: Namespace) -> Array:
+def first_true(mask: Array, /, *, xp: Namespace) -> Array:
     return xp.astype(xp.argmax(xp.astype(mask, xp.int8), axis=1), xp.int32)
 
 

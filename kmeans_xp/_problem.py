@@ -10,10 +10,12 @@ import numpy as np
 
 from ._backend import Context, dtype_name, thread_count, to_host
 from ._exact import exponent_above, to_device
-from ._kernels import Plan, Shape, load, select
+from ._kernels import METER, Plan, Shape, load, select
+from ._ledger import Ledger
 from ._primitives import FLOAT32_REACH, Nearest, Scale
+from ._pruning import Pruner
 from ._sources import MemorySource
-from ._stats import Extent, Ledger, Summary, summarise, survey
+from ._stats import Extent, Summary, summarise, survey
 from ._typing import Array, Kernel
 
 _HIGH_OPEN_SHARE = 0.25
@@ -75,7 +77,7 @@ class Problem:
         nearest = Nearest(centers, frame.shift, scale, frame.reach, first)
         if screens and first != "exact":
             # built here, not by the first of several threads
-            nearest.rung(first, xp=self.context.xp)
+            self.kernel.prepare(nearest)
         return nearest
 
     def label_scale(self, centers: Array, /) -> Scale:
@@ -86,9 +88,10 @@ class Problem:
         points = to_host(centers).astype(np.float64)
         return Extent(points.min(axis=0), points.max(axis=0), points[0, :]).scale()
 
-    def learn(self, open_rows: int) -> None:
-        """Start at the next precision when the first one leaves many rows open."""
-        if self.first == "float32" and open_rows > _HIGH_OPEN_SHARE * self.source.n_rows:
+    def learn(self, open_rows: int, scored: int) -> None:
+        """Start at the next precision when the first one leaves many of its rows open."""
+        few = scored < _HIGH_OPEN_SHARE * self.source.n_rows
+        if self.first == "float32" and not few and open_rows > _HIGH_OPEN_SHARE * scored:
             self.first = "float64"
 
 
@@ -99,6 +102,11 @@ class Training(Problem):
     summary: Summary = field(kw_only=True)
     ledger: Ledger = field(kw_only=True)
     dtype: str = field(kw_only=True)
+    pruner: Pruner = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.pruner = Pruner(self.plan.prunes, self.context.xp)
 
     def over(self, x: Array, weight: Array, n_clusters: int, /) -> Training:
         """The same question about other rows on the same device."""
@@ -117,19 +125,21 @@ def training_problem(
     """Take the statistics pass over rows in memory and set up what a fit needs."""
     weight, exponent = _unit_weights(weight, context)
     plan, source = _open(x, weight, context, n_clusters, plan)
-    dtype = dtype_name(x)
+    dtype, kernel = dtype_name(x), load(plan, context)
     with source.working():
-        summary = summarise(source, dtype, weighted=weight is not None, variance=variance)
+        summary = summarise(
+            source, kernel.surveyor, dtype, weighted=weight is not None, variance=variance
+        )
     return Training(
         source,
-        load(plan, context),
+        kernel,
         context,
         plan,
         summary.extent,
         plan.first,
         exponent,
         summary=summary,
-        ledger=Ledger(summary, x, context.xp),
+        ledger=Ledger(summary, x, source.n_rows, context.xp),
         dtype=dtype,
     )
 
@@ -146,9 +156,10 @@ def query_problem(
     """Set up questions about known centers: predict and score."""
     weight, exponent = _unit_weights(weight, context)
     plan, source = _open(x, weight, context, n_clusters, plan)
+    kernel = load(plan, context)
     with source.working():
-        extent = survey(source, np.asarray(middle, dtype=np.float64))
-    return Problem(source, load(plan, context), context, plan, extent, plan.first, exponent)
+        extent = survey(source, np.asarray(middle, dtype=np.float64), kernel.surveyor)
+    return Problem(source, kernel, context, plan, extent, plan.first, exponent)
 
 
 def _unit_weights(weight: Array | None, context: Context) -> tuple[Array | None, int]:
@@ -165,11 +176,14 @@ def _open(
     x: Array, weight: Array | None, context: Context, n_clusters: int, plan: Plan | None
 ) -> tuple[Plan, MemorySource]:
     if plan is None:
+        shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x))
+        threads = thread_count()
         plan = select(
-            Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x)),
+            shape,
             backend=context.backend,
-            threads=thread_count(),
+            threads=threads,
             float32_products=context.float32_products_are_exact,
+            compiled=context.backend == "numpy" and METER.wants(shape, threads),
         )
     source = MemorySource(
         x,

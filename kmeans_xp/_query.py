@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ._assign import relabel
 from ._backend import Context, dtype_name
-from ._passes import inertia, relabel
+from ._passes import inertia
 from ._primitives import distances_by_product
 from ._problem import Problem, query_problem
 from ._stats import NonFiniteError

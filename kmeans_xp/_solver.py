@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ._assign import relabel
 from ._backend import to_host
 from ._empty import repair
 from ._exact import carry
-from ._passes import host_counts, inertia, relabel, sweep, used_clusters
+from ._passes import host_counts, inertia, sweep, used_clusters
 from ._primitives import Scale, halving_sum, squared_distances
 from ._problem import Training
-from ._typing import Array, Namespace
+from ._typing import Array
 
 
 class Status(enum.Enum):
@@ -93,7 +94,8 @@ def lloyd(problem: Training, centers: Array, rules: Rules, seed: int, /) -> Resu
 
     Source: S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory, 1982.
     """
-    problem.source.forget("labels", "closest", "trial")
+    problem.source.forget("labels", "closest", "trial", "bounds")
+    problem.pruner.begin()
     problem.cover(centers)
     state = _State(centers, None)
     try:
@@ -116,12 +118,14 @@ def _step(problem: Training, state: _State, rules: Rules, seed: int, number: int
     tolerance = rules.tol * problem.summary.variance_in(problem.frame.scale)
     nearest = problem.nearest_to(state.centers)
     stats = sweep(problem, nearest, int(state.centers.shape[0]))
-    problem.learn(stats.open_rows)
+    problem.learn(stats.open_rows, stats.scored)
     totals = stats.totals if state.totals is None else carry(state.totals + stats.totals, xp=xp)
     value = inertia(problem, nearest) if rules.observe is not None else None
     fixed = repair(problem, nearest, totals, rules.empty_cluster, (seed, number))
     changed = stats.changed + fixed.moved
-    moved = squared_shift(state.centers, fixed.centers, nearest.scale, xp=xp)
+    moves = squared_distances(state.centers, fixed.centers, nearest.scale, xp=xp)
+    problem.pruner.moved(moves)
+    moved = float(to_host(halving_sum(moves, xp=xp)))
     record = Iteration(number, changed, _unscaled_root(moved, nearest.scale), value)
     return _State(
         fixed.centers,
@@ -170,11 +174,6 @@ def _distinct(problem: Training, state: _State) -> int:
     if state.status is Status.CONVERGED and all(host_counts(problem, state.totals)):
         return n_clusters
     return used_clusters(problem, n_clusters)
-
-
-def squared_shift(before: Array, after: Array, scale: Scale, /, *, xp: Namespace) -> float:
-    """Summed squared movement of the centers, in units of the scale squared."""
-    return float(to_host(halving_sum(squared_distances(before, after, scale, xp=xp), xp=xp)))
 
 
 def _unscaled_root(squared: float, scale: Scale) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -77,7 +77,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Range:
+class Ranges:
     """First pass: ranges over all rows, and over what carries weight."""
 
     low: Host
@@ -88,8 +88,13 @@ class _Range:
     largest_weight: float
     n_positive: int
 
-    def __add__(self, other: _Range) -> _Range:
-        return _Range(
+    @classmethod
+    def unweighted(cls, low: Host, high: Host, n_rows: int) -> Ranges:
+        """All rows count alike."""
+        return cls(low, high, low, high, np.maximum(np.abs(low), np.abs(high)), 1.0, n_rows)
+
+    def __add__(self, other: Ranges) -> Ranges:
+        return Ranges(
             np.minimum(self.low, other.low),
             np.maximum(self.high, other.high),
             np.minimum(self.weighted_low, other.weighted_low),
@@ -100,50 +105,33 @@ class _Range:
         )
 
 
-def _range(rows: Array, weight: Array | None, /, *, xp: Namespace) -> _Range:
-    x = by_feature(rows)
-    low, high = _host(xp.min(x, axis=1)), _host(xp.max(x, axis=1))
-    if weight is None:
-        largest = np.maximum(np.abs(low), np.abs(high))
-        return _Range(low, high, low, high, largest, 1.0, int(rows.shape[0]))
-    positive = weight > 0.0
-    infinite = xp.full_like(x, float("inf"))
-    return _Range(
-        low,
-        high,
-        _host(xp.min(xp.where(positive, x, infinite), axis=1)),
-        _host(xp.max(xp.where(positive, x, -infinite), axis=1)),
-        _host(xp.max(xp.abs(weigh(x, weight, xp=xp)), axis=1)),
-        float(xp.max(weight)),
-        int(xp.count_nonzero(positive)),
-    )
-
-
 class NonFiniteError(ValueError):
     """Raised by `summarise`; the caller knows what the array is called."""
 
 
-def survey(source: Source, middle: Host) -> Extent:
+def survey(source: Source, middle: Host, surveyor: Surveyor) -> Extent:
     """Take only the ranges of the rows; raise `NonFiniteError` for NaN or infinity."""
-    ranges = _finite_ranges(source)
+    ranges = _finite_ranges(source, surveyor)
     if ranges.n_positive == 0:
         return Extent(ranges.low, ranges.high, middle)
     return Extent(ranges.weighted_low, ranges.weighted_high, middle)
 
 
-def _finite_ranges(source: Source) -> _Range:
-    ranges = _total(source, lambda x, weight: _range(x, weight, xp=source.xp))
+def _finite_ranges(source: Source, surveyor: Surveyor) -> Ranges:
+    ranges = _total(source, surveyor, surveyor.ranges)
     if not (np.isfinite(ranges.low).all() and np.isfinite(ranges.high).all()):
         raise NonFiniteError
     return ranges
 
 
-def summarise(source: Source, dtype: str, *, weighted: bool, variance: bool = False) -> Summary:
+def summarise(
+    source: Source, surveyor: Surveyor, dtype: str, *, weighted: bool, variance: bool = False
+) -> Summary:
     """Take the statistics pass: ranges, then means, then (if asked) the variance."""
-    ranges = _finite_ranges(source)
+    ranges = _finite_ranges(source, surveyor)
     grid = _grid(ranges.largest)
     weight_grid = _grid(np.asarray([ranges.largest_weight])) if weighted else None
-    means = _means(source, grid, weight_grid)
+    means = _means(source, surveyor, grid, weight_grid)
     extent = Extent(
         ranges.weighted_low,
         ranges.weighted_high,
@@ -153,7 +141,7 @@ def summarise(source: Source, dtype: str, *, weighted: bool, variance: bool = Fa
     scale = extent.scale()
     return Summary(
         extent,
-        _variance(source, means, ranges, scale) if variance else 0.0,
+        _variance(source, surveyor, means, ranges, scale) if variance else 0.0,
         scale,
         ranges.n_positive,
         replace(grid, limbs=means.limbs),
@@ -161,11 +149,12 @@ def summarise(source: Source, dtype: str, *, weighted: bool, variance: bool = Fa
     )
 
 
-def _total(source: Source, piece: Callable[[Array, Array | None], T]) -> T:
+def _total(source: Source, surveyor: Surveyor, piece: Callable[[Array, Array | None], T]) -> T:
     """Add up what every piece of rows leaves."""
+    most_rows = surveyor.most_rows or source.piece_rows
 
     def task(block: Block) -> T:
-        return _sum(piece(x, weight) for x, weight in block.pieces(source.piece_rows))
+        return _sum(piece(x, weight) for x, weight in block.pieces(most_rows))
 
     return _sum(source.map(task))
 
@@ -187,39 +176,33 @@ class _Means:
 
 
 @dataclass(frozen=True)
-class _Sums:
+class Sums:
     """Python integers of columns, and the limbs that blocks asked for."""
 
     sums: npt.NDArray[np.object_]
     limbs: int
     weight_limbs: int
 
-    def __add__(self, other: _Sums) -> _Sums:
-        return _Sums(
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
             self.sums + other.sums,
             max(self.limbs, other.limbs),
             max(self.weight_limbs, other.weight_limbs),
         )
 
 
-def _means(source: Source, grid: exact.Grid, weight_grid: exact.Grid | None) -> _Means:
-    xp = source.xp
-    hint = [1, 1]  # where to begin: other threads may write here, so no result comes from it
+def _means(
+    source: Source, surveyor: Surveyor, grid: exact.Grid, weight_grid: exact.Grid | None
+) -> _Means:
+    # where to begin: other threads may write here, so no result comes from it
+    hint = [1, 1]
 
-    def piece(x: Array, weight: Array | None) -> _Sums:
-        up = exact.to_device(grid.up[:, None], x, xp=xp)
-        values = weigh(by_feature(x), weight, xp=xp)
-        limbs, weight_limbs = exact.limbs_needed(values, up, hint[0], xp=xp), 1
-        parts = exact.quantise(values, up, 1, xp=xp)
-        if weight_grid is not None and weight is not None:
-            up = exact.to_device(weight_grid.up, x, xp=xp)
-            weight_limbs = exact.limbs_needed(weight, up, hint[1], xp=xp)
-            parts += exact.quantise(weight[None, :], up, _WEIGHT_LIMBS, xp=xp)
-        sums = xp.concat([exact.exact_sums(part, xp=xp) for part in parts])
-        hint[:] = limbs, weight_limbs
-        return _Sums(to_host(sums).astype(object), limbs, weight_limbs)
+    def piece(x: Array, weight: Array | None) -> Sums:
+        found = surveyor.sums(x, weight, grid, weight_grid, hint)
+        hint[:] = found.limbs, found.weight_limbs
+        return found
 
-    total = _total(source, piece)
+    total = _total(source, surveyor, piece)
     d = source.n_features
     weight = float(source.n_rows)
     if weight_grid is not None:
@@ -230,14 +213,78 @@ def _means(source: Source, grid: exact.Grid, weight_grid: exact.Grid | None) -> 
     return _Means(mean, weight, total.limbs, total.weight_limbs)
 
 
-def _variance(source: Source, means: _Means, ranges: _Range, scale: Scale) -> float:
+def _variance(
+    source: Source, surveyor: Surveyor, means: _Means, ranges: Ranges, scale: Scale
+) -> float:
     """Weighted variance averaged over the features, in units of the scale squared."""
-    xp, mean, factor = source.xp, means.mean, scale.factor
+    mean, factor = means.mean, scale.factor
     low, high = ranges.weighted_low, ranges.weighted_high
     widest = np.maximum(np.abs(high - mean), np.abs(mean - low)) * factor
     grid = _grid(widest * widest * ranges.largest_weight)
 
     def piece(x: Array, weight: Array | None) -> npt.NDArray[np.object_]:
+        return surveyor.squares(x, weight, mean, factor, grid)
+
+    sums = _total(source, surveyor, piece).astype(np.float64) * grid.down
+    return math.fsum((sums / means.weight).tolist()) / len(sums)
+
+
+class Surveyor:
+    """The arithmetic of the statistics pass on some rows; a kernel may do it faster."""
+
+    most_rows: int | None = None  # at a time; None: what the source's pieces hold
+
+    def __init__(self, xp: Namespace) -> None:
+        self.xp = xp
+
+    def ranges(self, rows: Array, weight: Array | None, /) -> Ranges:
+        """Smallest and largest values; not finite where a value is not."""
+        xp, x = self.xp, by_feature(rows)
+        low, high = _host(xp.min(x, axis=1)), _host(xp.max(x, axis=1))
+        if weight is None:
+            return Ranges.unweighted(low, high, int(rows.shape[0]))
+        positive = weight > 0.0
+        infinite = xp.full_like(x, float("inf"))
+        return Ranges(
+            low,
+            high,
+            _host(xp.min(xp.where(positive, x, infinite), axis=1)),
+            _host(xp.max(xp.where(positive, x, -infinite), axis=1)),
+            _host(xp.max(xp.abs(weigh(x, weight, xp=xp)), axis=1)),
+            float(xp.max(weight)),
+            int(xp.count_nonzero(positive)),
+        )
+
+    def sums(
+        self,
+        x: Array,
+        weight: Array | None,
+        grid: exact.Grid,
+        weight_grid: exact.Grid | None,
+        hint: Sequence[int],
+        /,
+    ) -> Sums:
+        """Sums of the weighted values on their grid, and the limbs that would lose nothing.
+
+        ``hint`` says from how many limbs to look.
+        """
+        xp = self.xp
+        up = exact.to_device(grid.up[:, None], x, xp=xp)
+        values = weigh(by_feature(x), weight, xp=xp)
+        limbs, weight_limbs = exact.limbs_needed(values, up, hint[0], xp=xp), 1
+        parts = exact.quantise(values, up, 1, xp=xp)
+        if weight_grid is not None and weight is not None:
+            up = exact.to_device(weight_grid.up, x, xp=xp)
+            weight_limbs = exact.limbs_needed(weight, up, hint[1], xp=xp)
+            parts += exact.quantise(weight[None, :], up, _WEIGHT_LIMBS, xp=xp)
+        sums = xp.concat([exact.exact_sums(part, xp=xp) for part in parts])
+        return Sums(to_host(sums).astype(object), limbs, weight_limbs)
+
+    def squares(
+        self, x: Array, weight: Array | None, mean: Host, factor: float, grid: exact.Grid, /
+    ) -> npt.NDArray[np.object_]:
+        """Weighted squared distances from the mean, by feature, summed on their grid."""
+        xp = self.xp
         middle = exact.to_device(mean[:, None], x, xp=xp)
         difference = xp.astype(by_feature(x), xp.float64, copy=False) - middle
         if factor != 1.0:
@@ -246,9 +293,6 @@ def _variance(source: Source, means: _Means, ranges: _Range, scale: Scale) -> fl
         up = exact.to_device(grid.up[:, None], x, xp=xp)
         (whole,) = exact.quantise(squares, up, 1, xp=xp)
         return to_host(exact.exact_sums(whole, xp=xp)).astype(object)
-
-    sums = _total(source, piece).astype(np.float64) * grid.down
-    return math.fsum((sums / means.weight).tolist()) / len(sums)
 
 
 def weigh(x: Array, weight: Array | None, /, *, xp: Namespace) -> Array:
@@ -264,87 +308,3 @@ def weigh(x: Array, weight: Array | None, /, *, xp: Namespace) -> Array:
 
 def _host(values: Array) -> Host:
     return to_host(values).astype(np.float64)
-
-
-@dataclass(frozen=True)
-class Stats:
-    """Sums by cluster as exact integers, the rows that changed, and the rows left open.
-
-    ``totals`` is (2, k, columns) int64, see `_exact`; the columns are the limbs of the
-    features, those of the weight if there is one, and the number of weighted rows.
-    """
-
-    totals: Array
-    changed: int
-    open_rows: int
-
-
-class Ledger:
-    """How rows become columns of integers, and totals become centers."""
-
-    def __init__(self, summary: Summary, like: Array, xp: Namespace) -> None:
-        self._grid, self._weight_grid, self._xp = summary.grid, summary.weight_grid, xp
-        self._up = exact.to_device(self._grid.up, like, xp=xp)
-        self._like = like
-        self.n_features = len(self._grid.exponents)
-        down = self._grid.down
-        if self._weight_grid is not None:
-            self._weight_up = exact.to_device(self._weight_grid.up, like, xp=xp)
-            down = down * float(self._weight_grid.up[0])
-        self._down = exact.to_device(down, like, xp=xp)
-
-    @property
-    def n_columns(self) -> int:
-        weights = 0 if self._weight_grid is None else self._weight_grid.limbs
-        return self._grid.limbs * self.n_features + weights + 1
-
-    def columns(self, x: Array, weight: Array | None, /) -> Array:
-        """Integer-valued float64 rows (m, columns)."""
-        xp = self._xp
-        x = xp.astype(x, xp.float64, copy=False)
-        weighted = x if weight is None else x * weight[:, None]
-        parts = exact.quantise(weighted, self._up, self._grid.limbs, xp=xp)
-        if weight is None or self._weight_grid is None:
-            one = xp.ones_like(parts[0][:, :1])
-        else:
-            limbs = self._weight_grid.limbs
-            parts += exact.quantise(weight[:, None], self._weight_up, limbs, xp=xp)
-            one = xp.astype(weight > 0.0, xp.float64)[:, None]
-        return xp.concat([*parts, one], axis=1)
-
-    def counts(self, totals: Array, /) -> Array:
-        """Rows with a positive weight in each cluster (int64)."""
-        return (totals[0, :, -1] << exact.LIMB_BITS) + totals[1, :, -1]
-
-    def means(self, totals: Array, counts: Array, /) -> Array:
-        """Float64 means (k, d) in the user's coordinates; meaningless where the count is 0."""
-        xp, d = self._xp, self.n_features
-        words = xp.astype(totals, xp.float64)
-        limbs = [words[:, :, i * d : (i + 1) * d] for i in range(self._grid.limbs)]
-        weights = self._weights(totals, counts)
-        # an empty cluster must not divide by zero
-        weights = xp.where(counts > 0, weights, xp.ones_like(weights))
-        return exact.ratio(limbs, weights[:, None]) * self._down
-
-    def masses(self, totals: Array, /) -> Array:
-        """Summed weights (k,) in their own units, float64."""
-        scale = 1.0 if self._weight_grid is None else float(self._weight_grid.down[0])
-        return self._weights(totals, self.counts(totals)) * scale
-
-    def _weights(self, totals: Array, counts: Array) -> Array:
-        """Summed weights (k,) in units of the weight grid."""
-        xp = self._xp
-        if self._weight_grid is None:
-            return xp.astype(counts, xp.float64)
-        at = self._grid.limbs * self.n_features
-        limbs = self._weight_grid.limbs
-        words = xp.astype(totals[:, :, at : at + limbs], xp.float64)
-        first, *rest = exact.terms([words[:, :, limb] for limb in range(limbs)])
-        return sum(rest, start=first)
-
-    def alone(self, x: Array, weight: Array | None, /) -> Array:
-        """The center that each row would have as the only member of a cluster."""
-        xp = self._xp
-        whole = xp.astype(self.columns(x, weight), xp.int64)
-        totals = exact.widen(whole, xp=xp)
-        return self.means(totals, self.counts(totals))

@@ -82,13 +82,31 @@ class Kernel(Protocol):
     @property
     def name(self) -> str: ...
 
-    def propose(
-        self, x: Array, nearest: Any, notes: dict[str, Any], /
-    ) -> tuple[Array, Array | None]:
-        """Labels (int32) by the first rung, and which rows it leaves open (None: no row).
+    def propose(self, x: Array, nearest: Any, notes: dict[str, Any], drift: Any = None, /) -> Any:
+        """Labels (int32) by the first rung, open rows, and bounds if there is a drift.
 
         ``notes`` is the state of the rows' block, where a kernel may keep what it finds out.
+        The result is a `_bounds.Proposal`.
         """
+        ...
+
+    @property
+    def surveyor(self) -> Any:
+        """The `_stats.Surveyor` for the kernel's rows."""
+        ...
+
+    def prepare(self, nearest: Any, /) -> None:
+        """Make the centers ready, once for all blocks."""
+        ...
+
+    def look(
+        self, x: Array, nearest: Any, drift: Any, state: dict[str, Any], /
+    ) -> tuple[int, Array | None]:
+        """Write labels (and bounds) of a block to ``state``; rows scored, rows left open."""
+        ...
+
+    def unproven(self, bounds: Any, labels: Array, drift: Any, /) -> tuple[Array, int]:
+        """Mark rows whose label does not follow from their bounds, and count them."""
         ...
 
     def settle(self, x: Array, nearest: Any, /) -> Array:
@@ -115,6 +133,23 @@ class Kernel(Protocol):
         self, x: Array, weight: Array | None, state: dict[str, Any], trials: Any, /
     ) -> Any:
         """Bounds of what candidates gain, and in ``state["trial"]`` the rows; see `_gains`."""
+        ...
+
+    def add_changes(
+        self,
+        x: Array,
+        weight: Array | None,
+        before: Array | None,
+        after: Array,
+        ledger: Any,
+        n_clusters: int,
+        sums: Any,
+        /,
+    ) -> int | None:
+        """Add rows to ``sums`` by their labels, moved rows alone if there were labels before.
+
+        Returns how many of them carry weight; None where a kernel has no such operation.
+        """
         ...
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:

@@ -126,7 +126,7 @@ STAND_INS = ("lattice", "two_groups", "far_center", "tiny32")
 
 def skip_where_slow(xp: Backend, case: str) -> None:
     """Let a few cases stand for all where they are slow or much like another backend's."""
-    if xp.id in ("jax", "strict-device1", "strict-strictest") and case not in STAND_INS:
+    if xp.id in ("strict-device1", "strict-strictest") and case not in STAND_INS:
         pytest.skip(f"on {xp.id} a few cases stand for all")
 
 

@@ -40,18 +40,21 @@ def problem_of(
     threads: int = 1,
     kernel: str | None = None,
     variance: bool = False,
+    prunes: bool = True,
 ) -> Training:
     """A problem over host rows; without ``first`` the library plans for itself."""
     context = context_of(backend.array(np.zeros(1)))
     plan = None
     if first is not None:
         kernel = kernel or ("numpy" if backend.id == "numpy" else "reference")
-        plan = plan_of(kernel, first, block_rows, threads)
+        plan = plan_of(kernel, first, block_rows, threads, prunes)
     weight = None if weight is None else backend.array(weight, np.float64)
     return training_problem(backend.array(x), weight, context, k, variance=variance, plan=plan)
 
 
-def plan_of(kernel: str, first: str, block_rows: int = 4096, threads: int = 1) -> Plan:
+def plan_of(
+    kernel: str, first: str, block_rows: int = 4096, threads: int = 1, prunes: bool = True
+) -> Plan:
     """A plan that routing would not make by itself."""
     plan = select(Shape(1, 1, 1, first), backend="numpy", threads=1)
     pieces = min(plan.piece_rows, max(block_rows // 3, 1))
@@ -64,6 +67,7 @@ def plan_of(kernel: str, first: str, block_rows: int = 4096, threads: int = 1) -
         # more than are compared at a time, where a kernel takes several blocks for one
         seeding_rows=20 * block_rows if kernel == "numpy" else block_rows,
         threads=threads,
+        prunes=prunes,
     )
 
 

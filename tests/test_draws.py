@@ -13,8 +13,9 @@ from engine import opened, problem_of
 from scipy.stats import chisquare
 
 from kmeans_xp import KMeans
-from kmeans_xp._draws import Lottery, distinct_rows, weighted_rows
+from kmeans_xp._draws import Lottery, distinct_rows, gaining_rows, weighted_rows
 from kmeans_xp._init import random_partition, seed_centers
+from kmeans_xp._passes import relabel
 from kmeans_xp._plusplus import plusplus
 from kmeans_xp._random import Purpose, below, mix, row_bits, row_uniform
 
@@ -81,6 +82,31 @@ def test_the_total_of_the_tickets_is_a_sum_of_whole_numbers(xp: Backend) -> None
             problem, lambda block, rows: block.weight[rows], weight.max() * unit / 2.0**40
         )
     assert lottery.total == sum(round(value * unit) for value in weight.tolist())
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_rows_off_their_centers_are_drawn_by_weight(weighted: bool) -> None:
+    """Never the rows on a center, here the first and the second, nor one without weight."""
+    weight = WEIGHT if weighted else None
+    problem = problem_of(make_backend("numpy"), POINTS, weight, k=2, first="exact", block_rows=4)
+    nearest = problem.nearest_to(POINTS[:2])
+    relabel(problem, nearest)
+    drawn = gaining_rows(problem, nearest, [(7, Purpose.EMPTY, i) for i in range(4000)])
+    share = np.where([0, 0, 1, 1, 1, 1], WEIGHT if weighted else 1.0, 0.0)
+    _fits(Counter(drawn), dict(enumerate((share / share.sum()).tolist())))
+    nearest = problem.nearest_to(POINTS)
+    relabel(problem, nearest)
+    assert gaining_rows(problem, nearest, [(7, Purpose.EMPTY, 0)]) == []
+
+
+@pytest.mark.parametrize("light", [1e-300, 1e-306, 1e-310, 5e-324])
+@pytest.mark.parametrize("init", ["random", "k-means++", "k-means||"])
+def test_rows_of_any_weight_can_start_a_cluster(init: str, light: float) -> None:
+    weight = np.asarray([1.0, light, 0.0, light, light, 0.0])
+    problem = problem_of(make_backend("numpy"), POINTS, weight, k=4)
+    for seed in range(5):
+        centers = seed_centers(problem, init, 4, seed)
+        assert sorted(centers[:, 0].tolist()) == [0.0, 4.0, 50.0, 60.0]
 
 
 def test_distinct_rows_are_drawn_one_after_the_other() -> None:

@@ -1,7 +1,8 @@
 """Work in one library, results in another: the way that ``device="cuda"`` takes host data.
 
 No GPU is needed: two CPU libraries, or two devices of array-api-strict, are as far apart for
-the code, and every part that runs here is the part that runs there.
+the code, and every part that runs here is the part that runs there.  Work in torch and JAX
+themselves, which their arrays on a GPU get, is forced on the host in the same way.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from kmeans_xp.estimators._run import Place
 ROUTES = [
     ("numpy", "strict-device1"),
     ("numpy", "torch"),
+    ("numpy", "jax"),
+    ("torch", "torch"),
+    ("jax", "jax"),
     ("strict", "strict-device1"),
     ("strict-device1", "numpy"),
     ("torch", "numpy"),
@@ -53,12 +57,15 @@ def test_work_elsewhere_changes_nothing_but_the_place(
         lambda self, array: moved.append((self, array.shape)) or move(self, array),
     )
 
-    model = KMeans(**options).fit(rows, sample_weight=weight)
+    seen: list[Any] = []
+    model = KMeans(**options, callback=lambda _, centers: seen.append(centers))
+    model.fit(rows, sample_weight=weight)
     assert moved.count((place.work, rows.shape)) == 1, "the rows move once"
     labels, distances = model.predict(rows), model.transform(rows)
     score = model.score(rows, sample_weight=weight)
 
-    for array in (model.labels_, model.cluster_centers_, labels, distances):
+    assert len(seen) == model.n_iter_
+    for array in (model.labels_, model.cluster_centers_, labels, distances, *seen):
         assert context_of(array) == place.home
     assert model.backend_ == place.work.backend
     assert near.host(model.cluster_centers_).tobytes() == plain.cluster_centers_.tobytes()

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
+from cases import CASES, K
 from conftest import Backend, make_backend
 from engine import opened, plan_of, problem_of
 
+from kmeans_xp import _exact as exact
 from kmeans_xp import _gains
 from kmeans_xp import _primitives as p
 from kmeans_xp._kernels import Shape, load, select
+from kmeans_xp._stats import NonFiniteError
 
 SHAPES = [
     (1, 1, 1),
@@ -29,10 +32,13 @@ SHAPES = [
     (256, 70, 4),
     (257, 70, 4),
 ]
+KERNELS = ("numpy", "reference", "numba")
 KINDS = ("fresh", "repeated rows", "repeated centers", "far centers")
 
 
 def _kernel(name: str) -> Any:
+    if name == "numba":
+        pytest.importorskip("numba", reason="numba is not installed")
     numpy = make_backend("numpy")
     with opened(numpy) as context:
         return load(plan_of(name, "float64"), context)
@@ -60,7 +66,7 @@ def _poison() -> None:
     del junk
 
 
-@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -74,7 +80,7 @@ def test_labels(name: str, kind: str, shape: tuple[int, int, int], dtype: str) -
         problem.cover(centers)
         nearest = problem.nearest_to(centers)
         _poison()
-        labels, unsure = kernel.propose(x, nearest, {})
+        labels, unsure, _ = kernel.propose(x, nearest, {})
         closed = np.ones(len(x), dtype=bool) if unsure is None else ~unsure
         assert labels.dtype == np.int32
         assert labels[closed].tolist() == wanted[closed].tolist()
@@ -102,12 +108,12 @@ def test_labels_around_the_edge_of_a_block_of_scores(dtype: str, step: int) -> N
         nearest = problem.nearest_to(centers)
         exact = numpy.distances(x, centers, nearest.scale).argmin(axis=0)
         for kernel in (numpy, reference):
-            labels, unsure = kernel.propose(x, nearest, {})
+            labels, unsure, _ = kernel.propose(x, nearest, {})
             assert labels[~unsure].tolist() == exact[~unsure].tolist()
             assert kernel.settle(x, nearest).tolist() == exact.tolist()
 
 
-@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rows_that_overflow_a_product_are_left_open(name: str, dtype: str) -> None:
     """No score is a number for such a row; it must be judged by the last rung, not dropped."""
@@ -117,6 +123,7 @@ def test_rows_that_overflow_a_product_are_left_open(name: str, dtype: str) -> No
     rung = p.Rung(
         weights=np.asarray([[-big, -big], [-big, -big]], dtype=dtype),
         bias=np.asarray([np.inf, np.inf], dtype=dtype),
+        twinned=None,
         shift=None,
         origin=None,
         scale=1.0,
@@ -125,15 +132,16 @@ def test_rows_that_overflow_a_product_are_left_open(name: str, dtype: str) -> No
         underflow=0.0,
     )
     centers = np.asarray([[3.0, 3.0], [1.0, 1.0]], dtype=dtype)
-    nearest = p.Nearest(centers, None, p.Scale(), 10.0, dtype, {"float32": rung, "float64": rung})
+    rungs = {("float32", 2): rung, ("float64", 2): rung}
+    nearest = p.Nearest(centers, None, p.Scale(), 10.0, dtype, rungs)
     with np.errstate(over="ignore", invalid="ignore"):
-        _, unsure = kernel.propose(x, nearest, {})
+        _, unsure, _ = kernel.propose(x, nearest, {})
         settled = kernel.settle(x, nearest)
     assert unsure.tolist() == [True, True]
     assert settled.tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("rows", [1, 2, 63, 4095, 4096, 4097, 20_001])
 @pytest.mark.parametrize(("groups", "columns"), [(1, 1), (3, 1), (3, 4), (200, 5)])
 def test_group_sums(name: str, rows: int, groups: int, columns: int) -> None:
@@ -153,7 +161,7 @@ def test_group_sums(name: str, rows: int, groups: int, columns: int) -> None:
     assert found.tolist() == wanted.tolist()
 
 
-@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 257, 4097])
 def test_compress_and_put(name: str, n: int) -> None:
     kernel = _kernel(name)
@@ -170,7 +178,7 @@ def test_compress_and_put(name: str, n: int) -> None:
         assert found.tolist() == wanted.tolist()
 
 
-@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (65, 3, 5), (257, 70, 4)], ids=str)
 def test_screens(name: str, dtype: str, shape: tuple[int, int, int]) -> None:
@@ -227,7 +235,7 @@ def test_appraisals_hold_the_gains(
     problem = problem_of(make_backend("numpy"), x, weight, k=shape[2], first=dtype)
     nearest = problem.nearest_to(candidates)
     state = _seeded(kernel, x, seeds, nearest.scale)
-    rung = p.build_rung(nearest, dtype, xp=np, told_apart=True)
+    rung = p.build_rung(nearest, dtype, shape[1], xp=np, told_apart=True)
     limits = _gains.limits(nearest, seeds, xp=np)
     between = kernel.distances(seeds, candidates, nearest.scale).min(axis=0)
     assert (limits <= between / 4).all()
@@ -265,6 +273,7 @@ def test_rows_that_overflow_a_product_may_gain() -> None:
     rung = p.Rung(
         weights=np.asarray([[-1e30, 1e30]], dtype=np.float32),
         bias=np.asarray([np.inf], dtype=np.float32),
+        twinned=None,
         shift=None,
         origin=None,
         scale=1.0,
@@ -295,7 +304,8 @@ TABLE = [
     ((100, 4, 3, "float32"), "numpy", True, "numpy", "exact"),
     ((100, 4, 3, "float32"), "torch", True, "reference", "exact"),
     ((100_000, 4, 3, "float32"), "numpy", True, "numpy", "float32"),
-    ((100_000, 4, 3, "float64"), "numpy", True, "numpy", "float64"),
+    ((100_000, 4, 3, "float64"), "numpy", True, "numpy", "float32"),
+    ((100_000, 4, 3, "float64"), "torch", False, "reference", "float64"),
     ((100_000, 4, 3, "float32"), "torch", True, "reference", "float32"),
     ((100_000, 4, 3, "float32"), "torch", False, "reference", "float64"),
     ((100_000, 4, 3, "float32"), "jax", True, "reference", "float32"),
@@ -325,3 +335,61 @@ def test_select_keeps_blocks_and_threads_within_bounds() -> None:
             one = select(Shape(n, d, k, dtype), backend=backend, threads=1)
             # threads may share the work out, and change nothing that decides a number
             assert (one.kernel, one.first) == (plan.kernel, plan.first)
+
+
+@pytest.mark.parametrize("case", [*CASES, "one value far below the others", "not finite"])
+@pytest.mark.parametrize("kernel", ["reference", "numba"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_statistics_pass(case: str, kernel: str, weighted: bool) -> None:
+    """A kernel may take it faster; it leaves the same numbers, bit for bit."""
+    _kernel(kernel)
+    numpy = make_backend("numpy")
+    x = CASES[case]()[0] if case in CASES else CASES["blobs"]()[0].copy()
+    weight = np.random.default_rng(0).integers(0, 3, len(x)) * 0.3 if weighted else None
+    if case == "one value far below the others":
+        x[1000, 2] = 1e-150
+    if case == "not finite":
+        x[700, 1] = np.inf
+        with opened(numpy), pytest.raises(NonFiniteError):
+            problem_of(numpy, x, weight, k=K, first="float64", kernel=kernel)
+        return
+    with opened(numpy):
+        found, wanted = (
+            problem_of(
+                numpy, x, weight, k=K, first="float64", block_rows=rows, kernel=name, variance=True
+            ).summary
+            for name, rows in ((kernel, 170), ("numpy", 4096))
+        )
+    assert str(found) == str(wanted)
+    assert (found.grid, found.weight_grid) == (wanted.grid, wanted.weight_grid)
+    assert found.variance == wanted.variance
+    for name in ("low", "high", "middle"):
+        assert getattr(found.extent, name).tolist() == getattr(wanted.extent, name).tolist()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_compiled_sums(case: str, weighted: bool) -> None:
+    """All rows, then those that moved, against columns of integers summed by label."""
+    kernel, numpy = _kernel("numba"), make_backend("numpy")
+    x = CASES[case]()[0]
+    random = np.random.default_rng(1)
+    before, after = random.integers(0, K, size=(2, len(x))).astype(np.int32)
+    weight = random.integers(0, 3, len(x)) * 0.3 if weighted else None
+    with opened(numpy):
+        problem = problem_of(numpy, x, weight, k=K, first="float64")
+        block = problem.source.blocks[0]
+        columns = problem.ledger.columns(block.x, block.weight).astype(np.int64)
+        for old in (None, before):
+            sums = exact.Accumulator(np, 2)
+            carrying = kernel.add_changes(
+                block.x, block.weight, old, after, problem.ledger, K, sums
+            )
+            wanted = np.zeros((K, problem.ledger.n_columns), dtype=np.int64)
+            np.add.at(wanted, after, columns)
+            moved = np.ones(len(x), bool) if old is None else old != after
+            if old is not None:
+                np.subtract.at(wanted, old, columns)
+            heavy = moved if weight is None else moved & (weight > 0)
+            assert carrying == np.count_nonzero(heavy)
+            assert sums.total().tolist() == exact.widen(wanted, xp=np).tolist()

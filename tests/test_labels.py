@@ -12,7 +12,7 @@ from conftest import Backend
 from engine import opened, problem_of
 
 from kmeans_xp import KMeans
-from kmeans_xp._passes import relabel
+from kmeans_xp._assign import relabel
 
 RUNGS = [
     (case, first)
@@ -39,8 +39,6 @@ def test_labels_are_the_nearest_centers(xp: Backend, case: str) -> None:
     x, start = CASES[case]()
     model = _fitted(xp, x, start)
     _check(xp, x, model.cluster_centers_, model.labels_)
-    if xp.id == "jax":
-        return
     fresh = np.roll(x, 1, axis=1)[: N // 2]
     _check(xp, fresh, model.cluster_centers_, model.predict(xp.array(fresh)))
 
@@ -105,8 +103,6 @@ def test_a_far_row_changes_no_other_label(n: int) -> None:
 @pytest.mark.parametrize("gap", [1e-3, 1e-6, 1e-9])
 def test_transform_is_right_close_to_a_center(xp: Backend, gap: float) -> None:
     """There the terms of |x|^2 - 2 x.c + |c|^2 cancel, and nothing of a product is left."""
-    if xp.id == "jax":
-        pytest.skip("JAX compiles another number of rows")
     start = np.random.default_rng(0).normal(size=(5, 4))
     x = np.concatenate([start + gap * 2.0**-i * np.eye(5, 4) for i in range(3)])
     model = _fitted(xp, x, start)
@@ -118,7 +114,7 @@ def test_transform_is_right_close_to_a_center(xp: Backend, gap: float) -> None:
 @pytest.mark.parametrize("d", [1, 2, 3, 7, 8, 9, 63, 64, 65, 300])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_labels_for_few_and_many_features(xp: Backend, d: int, dtype: str) -> None:
-    if xp.id == "jax":
+    if xp.id == "jax" and d not in (1, 65):
         pytest.skip("JAX compiles each width slowly")
     x, start = wide(d, d, dtype)
     with opened(xp):
@@ -147,7 +143,7 @@ def test_equal_centers_are_scored_once_and_the_lowest_index_wins(xp: Backend) ->
     with opened(xp):
         problem = problem_of(xp, x, k=len(start), first="float64")
         centers = xp.array(start)
-        open_rows = relabel(problem, problem.nearest_to(centers))
+        open_rows = relabel(problem, problem.nearest_to(centers)).open
         found = xp.host(problem.source.collect("labels"))
     assert set(found.tolist()) == {0, 1, 2}
     # were repeats not set aside, every row would be left open

@@ -69,8 +69,6 @@ def test_results_live_where_the_rows_do(xp: Backend, dtype: str) -> None:
 
 @pytest.mark.parametrize("other", ["numpy", "strict", "torch"])
 def test_weights_and_centers_of_another_library_follow_the_rows(xp: Backend, other: str) -> None:
-    if xp.id == "jax" and other != "torch":
-        pytest.skip("JAX compiles slowly: one library stands for all")
     guest = make_backend(other)
     x, start = CASES["blobs32"]()
     weight = np.random.default_rng(0).integers(0, 3, size=len(x)).astype(float)
@@ -95,8 +93,6 @@ def test_centers_of_another_dtype_are_read_in_the_rows_dtype(xp: Backend) -> Non
 
 @pytest.mark.parametrize("init", STARTS)
 def test_the_global_generator_is_left_alone(xp: Backend, init: str) -> None:
-    if xp.id == "jax" and init == "k-means||":
-        pytest.skip("JAX compiles this start for twenty seconds")
     x, _ = CASES["blobs32"]()
     np.random.seed(123)  # noqa: NPY002 - the state of this one is what is watched
     before = np.random.get_state()  # noqa: NPY002

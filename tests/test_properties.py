@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.exceptions import ConvergenceWarning
 
 from kmeans_xp import KMeans
-from kmeans_xp._passes import relabel
+from kmeans_xp._assign import relabel
 
 STARTS = ("k-means++", "random", "random-partition", "k-means||")
 BRIEF = settings(max_examples=60, deadline=None, derandomize=True, database=None)

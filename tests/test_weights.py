@@ -25,8 +25,6 @@ def _same(backend: Backend, one: Any, two: Any) -> None:
 
 @pytest.mark.parametrize("case", ["blobs", "shifted32", "lattice"])
 def test_whole_weights_are_repeated_rows(xp: Backend, case: str) -> None:
-    if xp.id == "jax":
-        pytest.skip("repeated rows are another shape to compile; libraries agree elsewhere")
     x, start = CASES[case]()
     weight = np.random.default_rng(1).integers(1, 5, size=N)
     options = {"n_clusters": 5, "init": xp.array(start), "n_init": 1, "tol": 0, "max_iter": 12}
@@ -43,8 +41,6 @@ def test_whole_weights_are_repeated_rows(xp: Backend, case: str) -> None:
 @pytest.mark.parametrize("tol", [0, 1e-2])
 @pytest.mark.parametrize("outlier", [0.5, 1e3, 1e30])
 def test_rows_of_weight_zero_change_nothing(xp: Backend, outlier: float, tol: float) -> None:
-    if xp.id == "jax" and (outlier, tol) != (1e30, 1e-2):
-        pytest.skip("JAX compiles slowly: one case stands for all")
     x, start = CASES["blobs"]()
     random = np.random.default_rng(2)
     weight = random.exponential(size=N)
@@ -104,8 +100,6 @@ def test_rows_of_weight_zero_take_over_no_empty_cluster(rule: str) -> None:
 
 @pytest.mark.parametrize("init", STARTS)
 def test_ones_are_no_weights(xp: Backend, init: str) -> None:
-    if xp.id == "jax" and init == "k-means||":
-        pytest.skip("JAX compiles this start for twenty seconds")
     x, _ = CASES["blobs32"]()
     options = {"n_clusters": 5, "init": init, "n_init": 2, "random_state": 3}
     one = KMeans(**options).fit(xp.array(x))

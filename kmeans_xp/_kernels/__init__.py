@@ -1,5 +1,6 @@
 """The seam: which kernel runs, how wide its blocks are, and with which precision it starts."""
 
+from ._meter import METER
 from ._select import Plan, Shape, load, select
 
-__all__ = ["Plan", "Shape", "load", "select"]
+__all__ = ["METER", "Plan", "Shape", "load", "select"]

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import _bounds as b
 from .. import _primitives as p
 from .._backend import numpy_context
+from .._bounds import Drift, Proposal
 from .._exact import EXACT_ROWS
 from .._gains import Appraisal, Trials
+from .._stats import Surveyor
 from .._typing import Array
 from . import _numpy_gains
 
@@ -28,16 +31,39 @@ class NumpyKernel:
 
     def __init__(self) -> None:
         self._xp = numpy_context().xp
+        self.surveyor = Surveyor(self._xp)
+
+    def prepare(self, nearest: p.Nearest, /) -> None:
+        nearest.rung(nearest.first, xp=self._xp)
 
     def propose(
-        self, x: Array, nearest: p.Nearest, notes: dict[str, Any], /
-    ) -> tuple[Array, Array | None]:
+        self, x: Array, nearest: p.Nearest, notes: dict[str, Any], drift: Drift | None = None, /
+    ) -> Proposal:
         if nearest.first == "exact":
             distances = self.distances(x, nearest.centers, nearest.scale)
-            return distances.argmin(axis=0).astype(np.int32), None
+            return Proposal(distances.argmin(axis=0).astype(np.int32), None, None)
         rung = nearest.rung(nearest.first, xp=self._xp)
-        labels, unsure, _ = self._certify(x, rung, _half_norms(x, rung, notes))
-        return labels, unsure
+        half = _half_norms(x, rung, notes)
+        if drift is None:
+            labels, unsure, _ = self._certify(x, rung, half)
+            return Proposal(labels, unsure, None)
+        edges = np.empty((2, x.shape[0]), dtype=half.dtype)
+        labels, unsure, _ = self._certify(x, rung, half, edges=edges)
+        never = unsure
+        if rung.twinned is not None and rung.twinned.any():
+            never = unsure | rung.twinned.take(labels)
+        bounds = b.kept(edges[0], edges[1], half, labels, never, rung, drift, xp=np)
+        return Proposal(labels, unsure, bounds)
+
+    def look(
+        self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
+    ) -> tuple[int, Array | None]:
+        return b.look(self, x, nearest, drift, state)
+
+    def unproven(self, bounds: b.Bounds, labels: Array, drift: Drift, /) -> tuple[Array, int]:
+        doubt = bounds.slack > drift.tables[0, 1].take(labels)
+        np.logical_not(doubt, out=doubt)
+        return doubt, int(np.count_nonzero(doubt))
 
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
         rung = nearest.rung("float64", xp=self._xp)
@@ -58,16 +84,26 @@ class NumpyKernel:
         return labels
 
     def _certify(
-        self, x: Array, rung: p.Rung, half: Array, *, keep: bool = False
+        self,
+        x: Array,
+        rung: p.Rung,
+        half: Array,
+        *,
+        keep: bool = False,
+        edges: Array | None = None,
     ) -> tuple[Array, Array, Array]:
-        """Labels, the rows still open, and (to keep) the centers that are left to those."""
+        """Labels, the rows still open, and (to keep) the centers that are left to those.
+
+        ``edges`` (2, m) gets the best score and the next of the rows that are not open.
+        """
         labels = np.empty(x.shape[0], dtype=np.int32)
         unsure = np.empty(x.shape[0], dtype=np.bool_)
         marks = [np.empty((0, rung.bias.size), dtype=np.bool_)]
         step = max(64, _SCORE_BYTES // (rung.weights.itemsize * rung.bias.size))
         for start in range(0, x.shape[0], step):
             part = slice(start, start + step)
-            near = _certify_part(x[part], rung, half[part], labels[part], unsure[part])
+            scores = None if edges is None else edges[:, part]
+            near = _certify_part(x[part], rung, half[part], labels[part], unsure[part], scores)
             if keep:
                 marks.append(near[:, unsure[part]].T)
         return labels, unsure, np.concatenate(marks)
@@ -111,6 +147,9 @@ class NumpyKernel:
     def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
         return _lower_bounds(x, rung), _half_norms(x, rung, notes)
 
+    def add_changes(self, *_: Any) -> int | None:
+        return None
+
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         """At most 4096 rows at a time: exact in float64."""
         total = np.zeros((n_groups, values.shape[1]), dtype=np.int64)
@@ -152,6 +191,7 @@ def _certify_part(
     half: npt.NDArray[np.floating],
     labels: npt.NDArray[np.int32],
     unsure: npt.NDArray[np.bool_],
+    edges: npt.NDArray[np.floating] | None,
 ) -> Array:
     """Write labels and open rows; return the centers (k, m) that cannot be excluded.
 
@@ -161,6 +201,10 @@ def _certify_part(
     lower = _lower_bounds(x, rung)
     best = lower.min(axis=0)
     near = lower <= p.exclusion_threshold(best, half, rung, xp=np)
+    if edges is not None:
+        edges[0] = best
+        np.copyto(lower, np.inf, where=near)
+        lower.min(axis=0, out=edges[1])
     np.copyto(lower, near)
     base, tally = _tally(lower.shape[0], lower.dtype)
     sums = tally @ lower
@@ -168,6 +212,8 @@ def _certify_part(
     np.minimum(sums, base, out=sums)
     np.copyto(labels, sums, casting="unsafe")
     np.greater_equal(np.abs(sums), base, out=unsure)
+    # any label will do until they are settled
+    np.copyto(labels, 0, where=unsure)
     if sums.min() < 0:
         # an overflow left a row no center: the next rung looks at every one
         near[:, sums < 0] = True

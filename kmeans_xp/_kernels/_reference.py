@@ -7,6 +7,8 @@ from typing import Any
 
 from .. import _gains
 from .. import _primitives as p
+from .._bounds import Bounds, Drift, Proposal, look, propose, unproven
+from .._stats import Surveyor
 from .._typing import Array, Namespace
 
 
@@ -17,10 +19,26 @@ class ReferenceKernel:
     xp: Namespace
     name: str = "reference"
 
+    @property
+    def surveyor(self) -> Surveyor:
+        return Surveyor(self.xp)
+
+    def prepare(self, nearest: p.Nearest, /) -> None:
+        nearest.rung(nearest.first, xp=self.xp)
+
     def propose(
-        self, x: Array, nearest: p.Nearest, notes: dict[str, Any], /
-    ) -> tuple[Array, Array | None]:
-        return p.propose(x, nearest, xp=self.xp)
+        self, x: Array, nearest: p.Nearest, notes: dict[str, Any], drift: Drift | None = None, /
+    ) -> Proposal:
+        return propose(x, nearest, drift, xp=self.xp)
+
+    def look(
+        self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
+    ) -> tuple[int, Array | None]:
+        return look(self, x, nearest, drift, state)
+
+    def unproven(self, bounds: Bounds, labels: Array, drift: Drift, /) -> tuple[Array, int]:
+        doubt = unproven(bounds, labels, drift, xp=self.xp)
+        return doubt, int(self.xp.count_nonzero(doubt))
 
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
         return p.settle(x, nearest, xp=self.xp)
@@ -42,6 +60,9 @@ class ReferenceKernel:
         self, x: Array, weight: Array | None, state: dict[str, Any], trials: _gains.Trials, /
     ) -> _gains.Appraisal:
         return _gains.appraise(x, weight, state, trials, xp=self.xp)
+
+    def add_changes(self, *_: Any) -> int | None:
+        return None
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         return p.group_sums(values, labels, n_groups, xp=self.xp)

@@ -11,7 +11,8 @@ from .._backend import Context
 from .._primitives import MAX_FEATURES
 from .._typing import Kernel
 
-_CACHE_VALUES = 1 << 18
+_BLOCK_VALUES = 1 << 20
+_PIECE_VALUES = 1 << 18
 _BLOCK_BYTES = 1 << 25
 _MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
@@ -41,30 +42,46 @@ class Plan:
     piece_rows: int
     seeding_rows: int
     threads: int
+    prunes: bool = False
 
 
-def select(shape: Shape, *, backend: str, threads: int, float32_products: bool = True) -> Plan:
-    """Choose the plan for a fit or a predict."""
+def select(
+    shape: Shape,
+    *,
+    backend: str,
+    threads: int,
+    float32_products: bool = True,
+    compiled: bool = False,
+) -> Plan:
+    """Choose the plan for a fit or a predict; ``compiled``: loops are at hand, or worth having."""
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
     kernel = "numpy" if backend == "numpy" else "reference"
     if n * k * d <= _EXACT_WORK:
         first = "exact"
-    elif shape.dtype == "float32" and float32_products and d <= MAX_FEATURES["float32"]:
+    elif float32_products and d <= MAX_FEATURES["float32"]:
         first = "float32"
     else:
         first = "float64"
+    prunes = k > 1 and first != "exact"
     if kernel == "numpy":
-        rows = _between(_CACHE_VALUES // d, 256, 1 << 14)
+        if compiled and first != "exact":
+            kernel = "numba"
+        # some blocks for each thread, none so large that its picked rows fill the memory
+        rows = _between(-(-n // (4 * threads)), 1024, _BLOCK_VALUES // d)
+        pieces = _between(_PIECE_VALUES // d, 256, 4096)
         threads = threads if n * k * d >= _THREAD_WORK and n >= 2 * rows else 1
-        blocks = _between(-(-n // (threads * rows)), 1, _MOST_ROWS // rows)
-        seeding_rows = blocks * rows
-        return Plan(kernel, first, rows, min(rows, 4096), seeding_rows, threads)
+        at_once = _between(-(-n // (threads * rows)), 1, max(1, _MOST_ROWS // rows))
+        return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes)
     rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
-    return Plan(kernel, first, rows, rows, rows, 1)
+    return Plan(kernel, first, rows, rows, rows, 1, prunes)
 
 
 def load(plan: Plan, context: Context) -> Kernel:
     """Import and build the kernel that a plan names."""
+    if plan.kernel == "numba":
+        from ._numba import NumbaKernel
+
+        return NumbaKernel()
     if plan.kernel == "numpy":
         from ._numpy import NumpyKernel
 

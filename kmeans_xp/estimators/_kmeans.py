@@ -70,15 +70,16 @@ of shape (n_clusters, n_features), default="k-means++"
         For compatibility.  Both give the same exact answer; the bounds that skip work are
         chosen by the library.
     device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
-        Where the work happens.  None: where X is.  A named device that cannot be used is an
-        error; "auto" takes a GPU if there is one.  Results come back in X's library and on
-        X's device.
+        Where the work happens.  None: where X is; arrays in host memory are worked on in
+        NumPy, without a copy.  A named device that cannot be used is an error; "auto" takes a
+        GPU if there is one.  Results come back in X's library and on X's device.
     empty_cluster : {"farthest", "random", "error"}, default="farthest"
         What happens to a cluster without rows: it takes over the row farthest from its
-        center, its center becomes a random row, or `EmptyClusterError` is raised.
+        center, its center becomes a random row (drawn by weight among those off their own
+        center), or `EmptyClusterError` is raised.
     callback : callable or None, default=None
         Called after each iteration with an `Iteration` (number, changed rows, shift, inertia)
-        and the new centers; a true result stops the run.
+        and the new centers, in X's library, dtype and device; a true result stops the run.
 
     Attributes
     ----------
@@ -97,7 +98,7 @@ of shape (n_clusters, n_features), default="k-means++"
     device_ : str
         Where the work happened: "cpu", "cuda:0", ...
     backend_ : str
-        The array library that did it.
+        The array library that did it: "numpy" for X of torch or JAX in host memory.
     kernel_ : str
         The kernel that did it.
     n_features_in_ : int

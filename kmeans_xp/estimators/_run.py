@@ -91,8 +91,8 @@ def run_fit(
         variance=model.tol > 0,
     )
     seed = draw_seed(random_state)
-    starts = _starts(problem, model, given, start, seed, random_state)
-    rules = Rules(model.max_iter, float(model.tol), model.empty_cluster, _observer(model))
+    starts = _starts(problem, model, given, start, seed, random_state, place)
+    rules = Rules(model.max_iter, float(model.tol), model.empty_cluster, _observer(model, place))
     announce = _announcer(problem, rules) if model.verbose else None
     result = best_of(problem, starts, runs, rules, seed, announce=announce)
     return Outcome(result, problem.plan.kernel, tuple(problem.extent.middle.tolist()))
@@ -185,6 +185,7 @@ def _starts(
     start: Array | None,
     seed: int,
     random_state: np.random.RandomState,
+    place: Place,
 ) -> Callable[[int], Array]:
     """Return the function that makes the centers of each run."""
     init, n_clusters = model.init, model.n_clusters
@@ -194,20 +195,24 @@ def _starts(
         return lambda run: seed_centers(problem, init, n_clusters, mix(seed, Purpose.RUN, run))
 
     def called(run: int) -> Array:
-        centers = check_centers(init(x, n_clusters, random_state=random_state), n_clusters)
+        with place.home.scope():
+            centers = check_centers(init(x, n_clusters, random_state=random_state), n_clusters)
         return place_centers(centers, problem.context, problem.dtype, problem.source.n_features)
 
     return called
 
 
-def _observer(model: Any) -> Observer | None:
+def _observer(model: Any, place: Place) -> Observer | None:
     if model.callback is None and not model.verbose:
         return None
 
     def observe(record: Iteration, centers: Array) -> bool:
         if model.verbose:
             print(f"Iteration {record.iteration}, inertia {record.inertia}.")
-        return bool(model.callback is not None and model.callback(record, centers))
+        if model.callback is None:
+            return False
+        with place.home.scope():
+            return bool(model.callback(record, place.send_home(centers)))
 
     return observe
 

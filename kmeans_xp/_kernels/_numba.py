@@ -1,0 +1,184 @@
+"""The NumPy kernel with compiled inner loops: no matrix of scores, and bounds that tighten."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _primitives as p
+from .._bounds import Bounds, Drift, Proposal
+from .._typing import Array
+from . import _loops
+from ._numpy import NumpyKernel
+from ._survey import CompiledSurveyor
+from ._tile import GROUP, PART
+
+_NO_TABLES = np.zeros((3, 2, 0), dtype=np.float32)
+_NOTHING, _NO_LABELS = np.empty(0), np.empty(0, dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """The centers of a sweep as the loops want them."""
+
+    frame: tuple[Any, ...]  # shift, scale, error terms
+    panels: Array  # (groups, d, GROUP)
+    bias: Array  # (groups * GROUP,), infinite for padding
+    weights: Array  # (k, d)
+    twinned: Array  # (k,)
+
+    def score(self, tables: Array, x: Array, rows: Array, state: tuple[Array, ...]) -> int:
+        """Label the listed rows; how many of them stay open."""
+        centers = self.panels, self.bias, self.twinned
+        return int(_loops.score_rows(self.frame, centers, tables, x, rows, state))
+
+
+class NumbaKernel(NumpyKernel):
+    """Scores a tile of rows at a time; see `_loops` and `_tile`."""
+
+    name = "numba"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.surveyor = CompiledSurveyor(self._xp)
+        self._lock = threading.Lock()
+
+    def prepare(self, nearest: p.Nearest, /) -> None:
+        pass  # when the dtype of the rows is known
+
+    def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
+        """By float64 tiles; what these leave open goes on to the last rung."""
+        n_rows = int(x.shape[0])
+        labels, is_open = np.empty(n_rows, np.int32), np.zeros(n_rows, np.bool_)
+        none = np.empty(0, np.float32)
+        ready = self._ready(nearest, "float64", x)
+        rows = np.arange(n_rows, dtype=np.int32)
+        if ready.score(_NO_TABLES, x, rows, (labels, none, none, none, is_open)):
+            labels[is_open] = super().settle(x[is_open], nearest)
+        return labels
+
+    def propose(
+        self, x: Array, nearest: p.Nearest, notes: dict[str, Any], drift: Drift | None = None, /
+    ) -> Proposal:
+        if nearest.first == "exact":
+            return super().propose(x, nearest, notes, drift)
+        state: dict[str, Any] = {}
+        _, is_open = self.look(x, nearest, drift, state)
+        return Proposal(state["labels"], is_open, state.get("bounds"))
+
+    def look(
+        self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
+    ) -> tuple[int, Array | None]:
+        if nearest.first == "exact":
+            return super().look(x, nearest, drift, state)
+        ready = self._ready(nearest, nearest.first, x)
+        bounds = state.pop("bounds", None)
+        n_rows = int(x.shape[0])
+        if drift is None or bounds is None:
+            labels, rows = np.empty(n_rows, np.int32), np.arange(n_rows, dtype=np.int32)
+            dtype = np.float32 if drift is None else drift.tables.dtype
+            kept = tuple(np.empty(0 if drift is None else n_rows, dtype) for _ in range(3))
+        else:
+            labels, kept = state["labels"].copy(), tuple(vars(bounds).values())
+            rows = np.empty(n_rows, np.int32)
+            centers = ready.weights, ready.bias, self._apart(nearest, x, ready)
+            count = _loops.list_doubtful(
+                ready.frame, centers, drift.tables, x, (labels, *kept), rows
+            )
+            rows = rows[:count]
+        tables = _NO_TABLES if drift is None else drift.tables
+        is_open = np.zeros(n_rows, dtype=np.bool_)
+        left = ready.score(tables, x, rows, (labels, *kept, is_open))
+        state["labels"] = labels
+        if drift is not None:
+            state["bounds"] = Bounds(*kept)
+        return rows.size, is_open if left else None
+
+    def add_changes(
+        self,
+        x: Array,
+        weight: Array | None,
+        before: Array | None,
+        after: Array,
+        ledger: Any,
+        n_clusters: int,
+        sums: Any,
+        /,
+    ) -> int | None:
+        with sums.lend((n_clusters, ledger.n_columns), 2 * x.shape[0]) as out:
+            _, carrying = _loops.add_rows(
+                x,
+                _NOTHING if weight is None else weight,
+                _NO_LABELS if before is None else before,
+                after,
+                ledger.scales,
+                out,
+            )
+        return int(carrying)
+
+    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array, /) -> Array:
+        out = np.empty(x.shape[0])
+        scale = nearest.scale
+        _loops.own_distances(x, nearest.centers, labels, scale.before, scale.after, out)
+        return out
+
+    def _ready(self, nearest: p.Nearest, work: str, x: Array) -> _Ready:
+        key = "numba", work, x.dtype
+        with self._lock:
+            if key not in nearest.notes:
+                depth = min(x.shape[1], PART + -(-x.shape[1] // PART))
+                rung = nearest.rung(work, xp=self._xp, depth=depth)
+                nearest.notes[key] = _prepare(rung, nearest.reach, x.dtype)
+            ready: _Ready = nearest.notes[key]
+            return ready
+
+    def _apart(self, nearest: p.Nearest, x: Array, ready: _Ready) -> Array:
+        """Each center is at least so far from every other (k,)."""
+        key = "numba apart", x.dtype
+        with self._lock:
+            if key not in nearest.notes:
+                nearest.notes[key] = _distances_apart(nearest.centers.astype(x.dtype), ready)
+            apart: Array = nearest.notes[key]
+            return apart
+
+
+def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
+    work = rung.weights.dtype
+    wide = np.result_type(dtype, work)
+    k, d = rung.weights.shape
+    shift = np.zeros(d, wide) if rung.shift is None else rung.shift.astype(wide)
+    # beyond this half norm a score may overflow; rows without weight may lie there
+    largest = min(float(d) * (reach * rung.scale) ** 2, float(np.finfo(work).max) / 64)
+    error = np.asarray(
+        [
+            14.5 * rung.theta + 4.0 * rung.canonical,
+            12.5 * rung.theta,
+            2.0 * rung.underflow,
+            largest,
+        ]
+    )
+    groups = -(-k // GROUP)
+    padded = np.zeros((groups * GROUP, d), dtype=work)
+    padded[:k] = rung.weights
+    bias = np.full(groups * GROUP, np.inf, dtype=work)
+    bias[:k] = rung.bias
+    twinned = np.zeros(k, np.bool_) if rung.twinned is None else rung.twinned
+    return _Ready(
+        (shift, wide.type(rung.scale), error),
+        np.ascontiguousarray(padded.reshape(groups, GROUP, d).transpose(0, 2, 1)),
+        bias,
+        rung.weights,
+        twinned,
+    )
+
+
+def _distances_apart(centers: Array, ready: _Ready) -> Array:
+    """The centers scored as rows: what is beyond their own is every other one."""
+    k = centers.shape[0]
+    lower, spare = np.empty(k), np.empty(k)
+    state = np.empty(k, np.int32), spare, spare, lower, np.zeros(k, np.bool_)
+    ready.score(np.zeros((3, 2, k)), centers, np.arange(k, dtype=np.int32), state)
+    return lower

@@ -1,0 +1,122 @@
+"""How rows become columns of integers, and totals of those become centers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import _exact as exact
+from ._stats import Summary
+from ._typing import Array, Namespace
+
+_MEANS_IN_CACHE = 1 << 14
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Sums by cluster as exact integers; rows that changed, were left open, were scored at all.
+
+    ``totals`` is (words, k, columns) int64, see `_exact`; the columns are the limbs of the
+    features, those of the weight if there is one, and the number of weighted rows.
+    """
+
+    totals: Array
+    changed: int
+    open_rows: int
+    scored: int
+
+
+class Ledger:
+    """How rows become columns of integers, and totals become centers."""
+
+    def __init__(self, summary: Summary, like: Array, n_rows: int, xp: Namespace) -> None:
+        self.words = exact.words_for(n_rows)
+        self._grid, self._weight_grid, self._xp = summary.grid, summary.weight_grid, xp
+        self._up = exact.to_device(self._grid.up, like, xp=xp)
+        self._like = like
+        self.n_features = len(self._grid.exponents)
+        down = self._grid.down
+        if self._weight_grid is not None:
+            self._weight_up = exact.to_device(self._weight_grid.up, like, xp=xp)
+            down = down * float(self._weight_grid.up[0])
+        self._down = exact.to_device(down, like, xp=xp)
+
+    @property
+    def n_columns(self) -> int:
+        weights = 0 if self._weight_grid is None else self._weight_grid.limbs
+        return self._grid.limbs * self.n_features + weights + 1
+
+    @property
+    def scales(self) -> tuple[Array, int, float, int]:
+        """Factors and limbs of the features, and of the weight: what `columns` works with."""
+        weights = self._weight_grid
+        if weights is None:
+            return self._up, self._grid.limbs, 1.0, 0
+        return self._up, self._grid.limbs, float(weights.up[0]), weights.limbs
+
+    def columns(self, x: Array, weight: Array | None, /) -> Array:
+        """Integer-valued float64 rows (m, columns)."""
+        xp = self._xp
+        x = xp.astype(x, xp.float64, copy=False)
+        weighted = x if weight is None else x * weight[:, None]
+        parts = exact.quantise(weighted, self._up, self._grid.limbs, xp=xp)
+        if weight is None or self._weight_grid is None:
+            one = xp.ones_like(parts[0][:, :1])
+        else:
+            limbs = self._weight_grid.limbs
+            parts += exact.quantise(weight[:, None], self._weight_up, limbs, xp=xp)
+            one = xp.astype(weight > 0.0, xp.float64)[:, None]
+        return xp.concat([*parts, one], axis=1)
+
+    def counts(self, totals: Array, /) -> Array:
+        """Rows with a positive weight in each cluster (int64)."""
+        counts = totals[..., -1]
+        if int(totals.shape[0]) == 1:
+            return counts[0, :]
+        return (counts[0, :] << exact.LIMB_BITS) + counts[1, :]
+
+    def means(self, totals: Array, counts: Array, /) -> Array:
+        """Float64 means (k, d) in the user's coordinates; meaningless where the count is 0."""
+        xp = self._xp
+        weights = self._weights(totals, counts)
+        # an empty cluster must not divide by zero
+        weights = xp.where(counts > 0, weights, xp.ones_like(weights))
+        k = int(weights.shape[0])
+        # a cache on the host; elsewhere the launches count
+        at_once = _MEANS_IN_CACHE if isinstance(totals, np.ndarray) else k * self.n_features
+        step = max(1, at_once // self.n_features)
+        slices = [slice(start, min(start + step, k)) for start in range(0, k, step)]
+        means = [self._some_means(totals[:, part, :], weights[part]) for part in slices]
+        return means[0] if len(means) == 1 else xp.concat(means, axis=0)
+
+    def _some_means(self, totals: Array, weights: Array) -> Array:
+        """Of a few clusters: the temporaries are many times as large."""
+        xp, d = self._xp, self.n_features
+        words = xp.astype(exact.two_words(totals, xp=xp), xp.float64)
+        limbs = [words[:, :, i * d : (i + 1) * d] for i in range(self._grid.limbs)]
+        return exact.ratio(limbs, weights[:, None]) * self._down
+
+    def masses(self, totals: Array, /) -> Array:
+        """Summed weights (k,) in their own units, float64."""
+        scale = 1.0 if self._weight_grid is None else float(self._weight_grid.down[0])
+        return self._weights(totals, self.counts(totals)) * scale
+
+    def _weights(self, totals: Array, counts: Array) -> Array:
+        """Summed weights (k,) in units of the weight grid."""
+        xp = self._xp
+        if self._weight_grid is None:
+            return xp.astype(counts, xp.float64)
+        at = self._grid.limbs * self.n_features
+        limbs = self._weight_grid.limbs
+        totals = exact.two_words(totals[:, :, at : at + limbs], xp=xp)
+        words = xp.astype(totals, xp.float64)
+        first, *rest = exact.terms([words[:, :, limb] for limb in range(limbs)])
+        return sum(rest, start=first)
+
+    def alone(self, x: Array, weight: Array | None, /) -> Array:
+        """The center that each row would have as the only member of a cluster."""
+        xp = self._xp
+        whole = xp.astype(self.columns(x, weight), xp.int64)
+        totals = exact.widen(whole, xp=xp)
+        return self.means(totals, self.counts(totals))

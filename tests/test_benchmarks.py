@@ -1,0 +1,63 @@
+"""The benchmarks' script starts, and the grid is what its names say.  Nothing is timed."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+FOLDER = pathlib.Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def data(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("_data")
+
+
+def test_the_list_names_every_cell_and_library(data: Any) -> None:
+    command = [sys.executable, str(FOLDER / "versus.py"), "--list"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert all(cell.name in shown for cell in data.GRID)
+    for name in ("kmeans_xp", "sklearn lloyd", "sklearn elkan", "sklearnex", "faiss"):
+        assert f"\n{name}: " in shown
+
+
+def test_names_of_cells_are_distinct(data: Any) -> None:
+    assert len({cell.name for cell in data.GRID}) == len(data.GRID)
+
+
+def test_small_cells_are_what_they_say(data: Any) -> None:
+    for cell in data.GRID:
+        if cell.missing or cell.n * cell.d > 500_000:
+            continue
+        X = cell.build()
+        assert X.shape == (cell.n, cell.d)
+        assert X.dtype == cell.dtype
+        start = data.start_rows(X, cell.k, cell.start)
+        assert len(np.unique(X[start], axis=0)) == cell.k
+
+
+def test_generators_and_starts_are_reproducible(data: Any) -> None:
+    for make in (data.blobs, data.uniform, data.spectrum, data.colours, data.student):
+        X = make(500, 5, 4, "float32")
+        np.testing.assert_array_equal(X, make(500, 5, 4, "float32"))
+        for how in ("rows", "k-means++"):
+            np.testing.assert_array_equal(
+                data.start_rows(X, 4, how), data.start_rows(X, 4, how), err_msg=make.__name__
+            )
+
+
+@pytest.mark.usefixtures("data")
+def test_the_yardstick_counts_labels_that_are_not_nearest() -> None:
+    quality = importlib.import_module("_quality")
+    X = np.array([[0.0, 0.0], [1.0, 0.0], [4.0, 0.0], [2.5, 0.0]])
+    centers = np.array([[1.0, 0.0], [4.0, 0.0]])
+    labels = np.array([0, 1, 1, 1])  # the second is wrong, the last is as near to both
+    assert quality.differing(X, labels, centers) == (0.25, 4)
+    assert quality.inertia(X, labels, centers) == 1 + 9 + 0 + 2.25
