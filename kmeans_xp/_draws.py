@@ -16,12 +16,13 @@ from ._passes import gains
 from ._primitives import Nearest
 from ._problem import Training
 from ._random import Purpose, below
-from ._typing import Array, Block, Rows, slices, some
+from ._typing import Array, Block, Namespace, Rows, slices, some
 
 _PIECES = 128
 _SEARCH = 512
 _ROWS_AT_ONCE = 1 << 18
 _MOST_BITS = 1000
+_FEW_ROWS = 1 << 13
 
 Mass = Callable[[Block, Rows], Array]
 """Nonnegative float64 numbers of some rows of a block."""
@@ -30,9 +31,8 @@ Mass = Callable[[Block, Rows], Array]
 class Lottery:
     """Rows drawn in proportion to a nonnegative number each, in exact integers.
 
-    The numbers are quantised to 40 bits of the largest; an integer below their sum is
-    located by the totals of blocks and of pieces in them, then inside one piece.  Blocks of
-    other sizes, or on other devices, give the same rows.
+    The numbers are quantised to 40 bits of the largest; an integer below their sum finds a row.
+    Blocks of other sizes, or on other devices, give the same rows.
     """
 
     def __init__(
@@ -42,58 +42,97 @@ class Lottery:
         largest: float,
         blocks: Sequence[Block] | None = None,
     ) -> None:
-        self._problem, self._mass = problem, mass
-        self._blocks = problem.source.blocks if blocks is None else blocks
-        piece_rows = problem.source.piece_rows
-        # long pieces are a device's, which rather searches them than sums by piece
-        self._piece_rows = piece_rows if piece_rows > exact.EXACT_ROWS else min(piece_rows, _SEARCH)
+        self._xp = problem.context.xp
         self._bits = _bits_for(largest)
         # in two steps: 2**1114 is no number
         self._up = math.ldexp(1.0, min(self._bits, _MOST_BITS))
         self._more = math.ldexp(1.0, max(self._bits - _MOST_BITS, 0))
-        # below 2**63 in a block
-        self._pieces = problem.source.map(self._count, self._blocks)
+        blocks = problem.source.blocks if blocks is None else blocks
+
+        def whole(block: Block, rows: Rows) -> Array:
+            return self.whole(mass(block, rows))
+
+        self._tickets: _Running | _Pieces
+        if len(blocks) == 1 and blocks[0].n_rows <= _FEW_ROWS:
+            self._tickets = _Running(blocks[0], whole, self._xp)
+        else:
+            self._tickets = _Pieces(problem, blocks, whole)
 
     @property
     def total(self) -> int:
         """The sum of all numbers, in the lottery's integers."""
-        return sum(int(pieces.sum()) for pieces in self._pieces)
+        return self._tickets.total
 
     @property
     def unit(self) -> float:
         """What one of the lottery's integers stands for."""
         return max(math.ldexp(1.0, -self._bits), 5e-324)
 
-    def fits(self, largest: float) -> bool:
-        """Whether numbers of which this is the largest are quantised as they are here."""
-        return _bits_for(largest) == self._bits
-
     def whole(self, mass: Array) -> Array:
         """The numbers as integers (in float64)."""
         scaled = mass * self._up
-        return self._problem.context.xp.round(scaled if self._more == 1.0 else scaled * self._more)
-
-    def lower(self, block: Block, rows: Array, by: Array) -> None:
-        """Take integers (float64) from the numbers of rows at these positions of a block."""
-        xp, pieces = self._problem.context.xp, self._pieces[block.number]
-        if len(pieces) == 1:
-            pieces[0] -= int(exact.exact_sums(by, xp=xp))
-            return
-        labels = xp.astype(rows // self._piece_rows, xp.int32)
-        change = self._problem.kernel.group_sums(by[:, None], labels, len(pieces))
-        pieces -= to_host(change)[:, 0]
+        return self._xp.round(scaled if self._more == 1.0 else scaled * self._more)
 
     def rows(self, keys: Sequence[tuple[int, ...]]) -> list[int]:
         """One row for each key; the total must be positive."""
         total = self.total
-        return self._locate([below(total, *key) for key in keys])
+        return self._tickets.locate([below(total, *key) for key in keys])
+
+    def lower(self, block: Block, rows: Array, by: Array) -> None:
+        """Take integers (float64) from the numbers of rows at these positions of a block."""
+        if isinstance(self._tickets, _Pieces):
+            self._tickets.lower(block, rows, by)
+
+    def stands(self, largest: float) -> bool:
+        """Whether what was lowered is the lottery of numbers of which this is the largest."""
+        return isinstance(self._tickets, _Pieces) and _bits_for(largest) == self._bits
+
+
+class _Running:
+    """Few rows: one running sum, and one search for all tickets."""
+
+    def __init__(self, block: Block, whole: Mass, xp: Namespace) -> None:
+        integers = xp.astype(whole(block, slice(0, block.n_rows)), xp.int64)
+        self._running = xp.cumulative_sum(integers)
+        self._xp = xp
+        self.total = int(self._running[-1])
+
+    def locate(self, tickets: list[int]) -> list[int]:
+        found: list[int] = _positions(self._running, tickets, xp=self._xp).tolist()
+        return found
+
+
+class _Pieces:
+    """Tickets located by the totals of blocks and of pieces in them, then inside one piece."""
+
+    def __init__(self, problem: Training, blocks: Sequence[Block], whole: Mass) -> None:
+        self._problem, self._blocks, self._whole = problem, blocks, whole
+        size = problem.source.piece_rows
+        # long pieces are a device's, which rather searches them than sums by piece
+        self._size = size if size > exact.EXACT_ROWS else min(size, _SEARCH)
+        # below 2**63 in a block
+        self._totals = problem.source.map(self._count, blocks)
+
+    @property
+    def total(self) -> int:
+        return sum(int(totals.sum()) for totals in self._totals)
+
+    def lower(self, block: Block, rows: Array, by: Array) -> None:
+        """As `Lottery.lower`."""
+        xp, totals = self._problem.context.xp, self._totals[block.number]
+        if len(totals) == 1:
+            totals[0] -= int(exact.exact_sums(by, xp=xp))
+            return
+        labels = xp.astype(rows // self._size, xp.int32)
+        change = self._problem.kernel.group_sums(by[:, None], labels, len(totals))
+        totals -= to_host(change)[:, 0]
 
     def _count(self, block: Block) -> npt.NDArray[np.int64]:
         """Exact sums of a block's pieces."""
-        xp, size = self._problem.context.xp, self._piece_rows
+        xp, size = self._problem.context.xp, self._size
         sums = []
         for part in slices(block.n_rows, _PIECES * size):
-            whole = self.whole(self._mass(block, part))
+            whole = self._whole(block, part)
             even = int(whole.shape[0]) // size * size
             if even:
                 sums.append(exact.exact_sums(xp.reshape(whole[:even], (-1, size)), xp=xp))
@@ -101,8 +140,8 @@ class Lottery:
                 sums.append(exact.exact_sums(whole[None, even:], xp=xp))
         return np.concatenate([to_host(part) for part in sums])
 
-    def _locate(self, tickets: list[int]) -> list[int]:
-        running = [np.cumsum(pieces) for pieces in self._pieces]
+    def locate(self, tickets: list[int]) -> list[int]:
+        running = [np.cumsum(totals) for totals in self._totals]
         ends = list(itertools.accumulate(int(sums[-1]) for sums in running))
         # by block and piece: what is left of each ticket there, and whose it is
         wanted: dict[int, dict[int, list[tuple[int, int]]]] = {}
@@ -115,7 +154,7 @@ class Lottery:
         found = [0] * len(tickets)
         for number, by_piece in wanted.items():
             pieces = sorted(by_piece)
-            for part in slices(len(pieces), max(1, _ROWS_AT_ONCE // self._piece_rows)):
+            for part in slices(len(pieces), max(1, _ROWS_AT_ONCE // self._size)):
                 mine = {piece: by_piece[piece] for piece in pieces[part]}
                 for i, row in self._inside(self._blocks[number], mine):
                     found[i] = row
@@ -125,20 +164,27 @@ class Lottery:
         self, block: Block, tickets: dict[int, list[tuple[int, int]]]
     ) -> list[tuple[int, int]]:
         """The rows of tickets in some pieces of a block, each with whose ticket it was."""
-        xp, size, totals = self._problem.context.xp, self._piece_rows, self._pieces[block.number]
+        xp, size = self._problem.context.xp, self._size
         rows = np.asarray(list(tickets), dtype=np.int64)[:, None] * size + np.arange(size)
         # past the block's end its last row stands again, behind the row of any ticket
         rows = np.minimum(np.reshape(rows, (-1,)), block.n_rows - 1)
-        whole = self.whole(self._mass(block, exact.to_device(rows, block.x, xp=xp)))
+        whole = self._whole(block, exact.to_device(rows, block.x, xp=xp))
         running = xp.cumulative_sum(xp.astype(whole, xp.int64))
         wanted, owners, before = [], [], 0
         for piece, mine in tickets.items():
             wanted += [before + ticket for ticket, _ in mine]
             owners += [i for _, i in mine]
-            before += int(totals[piece])
-        on_device = exact.to_device(np.asarray(wanted, dtype=np.int64), running, xp=xp)
-        at = to_host(xp.searchsorted(running, on_device, side="right"))
-        return list(zip(owners, (block.start + rows[at]).tolist(), strict=True))
+            before += int(self._totals[block.number][piece])
+        found = block.start + rows[_positions(running, wanted, xp=xp)]
+        return list(zip(owners, found.tolist(), strict=True))
+
+
+def _positions(
+    running: Array, tickets: Sequence[int], /, *, xp: Namespace
+) -> npt.NDArray[np.int64]:
+    """Where tickets fall among running sums."""
+    wanted = exact.to_device(np.asarray(tickets, dtype=np.int64), running, xp=xp)
+    return to_host(xp.searchsorted(running, wanted, side="right"))
 
 
 def _bits_for(largest: float) -> int:

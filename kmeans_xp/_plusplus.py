@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import _exact as exact
@@ -118,24 +118,27 @@ class Closest:
         self._drawn = drawn
         nearest = self._problem.nearest_to(source.take(drawn), screens=False)
         self._candidates = nearest
-        if not self._screens:
-            return _most(source.map(self._all_gains, self._blocks))
-        # equal candidates gain alike, and the first is taken
-        depth = source.n_features
-        rung = build_rung(nearest, nearest.first, depth, xp=self._xp, told_apart=True)
-        trials = Trials(rung, self._limits(nearest))
-
-        def task(block: Block) -> Appraisal:
-            found: Appraisal = self._kernel.appraise(block.x, block.weight, block.state, trials)
-            return found
-
-        total = functools.reduce(operator.add, source.map(task, self._blocks))
+        if self._screens:
+            # equal candidates gain alike, and the first is taken
+            depth = source.n_features
+            rung = build_rung(nearest, nearest.first, depth, xp=self._xp, told_apart=True)
+            trials = Trials(rung, self._limits(nearest))
+            total = self._sum(
+                lambda block: self._kernel.appraise(block.x, block.weight, block.state, trials)
+            )
+        else:
+            total = self._sum(self._appraise_all)
         self._pairs = total.pairs
         leaders = total.leaders(self.lottery.unit)
         if len(leaders) == 1:
             return leaders[0]
-        gains = source.map(lambda block: self._marked_gains(block, leaders), self._blocks)
-        return leaders[_most(gains)]
+        exactly = self._marked_gains if self._screens else self._all_gains
+        parts = source.map(lambda block: exactly(block, leaders), self._blocks)
+        gains = [sum(trial) for trial in zip(*parts, strict=True)]
+        return leaders[gains.index(max(gains))]
+
+    def _sum(self, task: Callable[[Block], Appraisal]) -> Appraisal:
+        return functools.reduce(operator.add, self._problem.source.map(task, self._blocks))
 
     def accept(self, best: int) -> None:
         """Make the candidate a seed."""
@@ -154,7 +157,7 @@ class Closest:
             largest = max(task(block) for block in self._blocks)
         else:
             largest = max(self._problem.source.map(task, self._blocks))
-        if not self.lottery.fits(largest):
+        if not self.lottery.stands(largest):
             self.lottery = Lottery(self._problem, self.mass, largest, self._blocks)
 
     def leave_labels(self) -> None:
@@ -176,14 +179,25 @@ class Closest:
         seeds = self._seeds + self._seeds[:1] * (count - len(self._seeds))
         return limits(nearest, self._problem.source.take(seeds), xp=self._xp)
 
-    def _all_gains(self, block: Block) -> list[int]:
-        """Minus the sums that the candidates leave, from all distances at once."""
+    def _appraise_all(self, block: Block) -> Appraisal:
+        """Bounds of the candidates' gains, and all their distances in the state."""
         xp, nearest = self._xp, self._candidates
         distances = self._kernel.distances(block.x, nearest.centers, nearest.scale)
         block.state["trial"] = distances
         left = weigh(xp.minimum(distances, block.state["closest"][None, :]), block.weight, xp=xp)
-        sums = exact.exact_sums(self.lottery.whole(left), xp=xp)
-        return [-int(value) for value in to_host(sums)]
+        sums = to_host(xp.sum(left, axis=1)).tolist()
+        slack = 1.01 * (block.n_rows + 4) * 2.0**-53 * max(sums)
+        return Appraisal([slack - value for value in sums], 2.0 * slack, block.n_rows)
+
+    def _all_gains(self, block: Block, trials: list[int]) -> list[int]:
+        """Minus the sums that candidates leave, in the lottery's integers."""
+        xp, closest = self._xp, block.state["closest"]
+        gains = []
+        for trial in trials:
+            left = xp.minimum(block.state["trial"][trial, :], closest)
+            whole = self.lottery.whole(weigh(left, block.weight, xp=xp))
+            gains.append(-int(exact.exact_sums(whole, xp=xp)))
+        return gains
 
     def _take_over(self, block: Block, best: int) -> None:
         """Write the accepted candidate's distances where they are smaller."""
@@ -244,9 +258,3 @@ class Closest:
         gained = whole(weigh(before, weight, xp=xp)) - whole(weigh(after, weight, xp=xp))
         gained = xp.where(better, gained, xp.zeros_like(gained))
         return _Compared(mask, rows, better, before, after, gained)
-
-
-def _most(parts: Sequence[list[int]]) -> int:
-    """Index of the largest sum; the first among equals."""
-    totals = [sum(trial) for trial in zip(*parts, strict=True)]
-    return totals.index(max(totals))

@@ -64,10 +64,10 @@ def test_each_ticket_belongs_to_one_row(block_rows: int) -> None:
             tickets += [begin, end - 1]
             owners += [row, row]
         begin = end
-    assert lottery._locate(tickets) == owners
+    assert lottery._tickets.locate(tickets) == owners
     problem = problem_of(numpy, POINTS[[1, 0]], WEIGHT[[1, 0]], k=1, **plan)
     lottery = Lottery(problem, lambda block, rows: block.weight[rows], 0.75)
-    assert lottery._locate([0]) == [1]
+    assert lottery._tickets.locate([0]) == [1]
 
 
 def test_the_total_of_the_tickets_is_a_sum_of_whole_numbers(xp: Backend) -> None:

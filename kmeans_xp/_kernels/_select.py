@@ -67,9 +67,10 @@ def select(
         if compiled and first != "exact":
             kernel = "numba"
         # some blocks for each thread, none so large that its picked rows fill the memory
-        rows = _between(-(-n // (4 * threads)), 1024, _BLOCK_VALUES // d)
+        threads = threads if n * k * d >= _THREAD_WORK else 1
+        rows = _between(n if threads == 1 else -(-n // (4 * threads)), 1024, _BLOCK_VALUES // d)
         pieces = _between(_PIECE_VALUES // d, 256, 4096)
-        threads = threads if n * k * d >= _THREAD_WORK and n >= 2 * rows else 1
+        threads = threads if n >= 2 * rows else 1
         at_once = _between(-(-n // (threads * rows)), 1, max(1, _MOST_ROWS // rows))
         return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes)
     rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
