@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from . import _exact as exact
 from ._backend import to_host
@@ -15,62 +16,180 @@ from ._passes import gains
 from ._primitives import Nearest
 from ._problem import Training
 from ._random import Purpose, below
-from ._typing import Array, Block
+from ._typing import Array, Block, Namespace, Rows, slices, some
 
+_PIECES = 128
+_SEARCH = 512
+_ROWS_AT_ONCE = 1 << 18
 _MOST_BITS = 1000
+_FEW_ROWS = 1 << 13
+
+Mass = Callable[[Block, Rows], Array]
+"""Nonnegative float64 numbers of some rows of a block."""
 
 
 class Lottery:
     """Rows drawn in proportion to a nonnegative number each, in exact integers.
 
-    The numbers are quantised to 40 bits of the largest; an integer below their sum is
-    located by the blocks' totals, then inside one block.  Blocks of other sizes, or on
-    other devices, give the same rows.
+    The numbers are quantised to 40 bits of the largest; an integer below their sum finds a row.
+    Blocks of other sizes, or on other devices, give the same rows.
     """
 
-    def __init__(self, problem: Training, mass: Callable[[Block], Array], largest: float) -> None:
-        xp = problem.context.xp
-        self._problem, self._mass = problem, mass
-        mantissa, exponent = math.frexp(largest)
-        bits = exact.LIMB_BITS - (exponent - 1 if mantissa == 0.5 else exponent)
+    def __init__(
+        self,
+        problem: Training,
+        mass: Mass,
+        largest: float,
+        blocks: Sequence[Block] | None = None,
+    ) -> None:
+        self._xp = problem.context.xp
+        self._bits = _bits_for(largest)
         # in two steps: 2**1114 is no number
-        self._up = math.ldexp(1.0, min(bits, _MOST_BITS))
-        self._more = math.ldexp(1.0, max(bits - _MOST_BITS, 0))
+        self._up = math.ldexp(1.0, min(self._bits, _MOST_BITS))
+        self._more = math.ldexp(1.0, max(self._bits - _MOST_BITS, 0))
+        blocks = problem.source.blocks if blocks is None else blocks
 
-        def total(block: Block) -> int:
-            return int(exact.exact_sums(self.whole(mass(block)), xp=xp))
+        def whole(block: Block, rows: Rows) -> Array:
+            return self.whole(mass(block, rows))
 
-        self._totals = list(itertools.accumulate(problem.source.map(total)))
-        self.total = self._totals[-1]
+        self._tickets: _Running | _Pieces
+        if len(blocks) == 1 and blocks[0].n_rows <= _FEW_ROWS:
+            self._tickets = _Running(blocks[0], whole, self._xp)
+        else:
+            self._tickets = _Pieces(problem, blocks, whole)
+
+    @property
+    def total(self) -> int:
+        """The sum of all numbers, in the lottery's integers."""
+        return self._tickets.total
+
+    @property
+    def unit(self) -> float:
+        """What one of the lottery's integers stands for."""
+        return max(math.ldexp(1.0, -self._bits), 5e-324)
 
     def whole(self, mass: Array) -> Array:
         """The numbers as integers (in float64)."""
         scaled = mass * self._up
-        return self._problem.context.xp.round(scaled if self._more == 1.0 else scaled * self._more)
+        return self._xp.round(scaled if self._more == 1.0 else scaled * self._more)
 
     def rows(self, keys: Sequence[tuple[int, ...]]) -> list[int]:
         """One row for each key; the total must be positive."""
-        return [row for row, _ in self._locate([below(self.total, *key) for key in keys])]
+        total = self.total
+        return self._tickets.locate([below(total, *key) for key in keys])
 
-    def _locate(self, tickets: list[int]) -> list[tuple[int, int]]:
-        blocks = [bisect.bisect_right(self._totals, ticket) for ticket in tickets]
-        found: dict[int, tuple[int, int]] = {}
-        for number in sorted(set(blocks)):
-            mine = [i for i, block in enumerate(blocks) if block == number]
-            before = self._totals[number - 1] if number else 0
-            rows = self._inside(number, [tickets[i] - before for i in mine])
-            found.update((i, (row, number)) for i, row in zip(mine, rows, strict=True))
-        return [found[i] for i in range(len(tickets))]
+    def lower(self, block: Block, rows: Array, by: Array) -> None:
+        """Take integers (float64) from the numbers of rows at these positions of a block."""
+        if isinstance(self._tickets, _Pieces):
+            self._tickets.lower(block, rows, by)
 
-    def _inside(self, number: int, tickets: list[int]) -> list[int]:
-        xp = self._problem.context.xp
-        block = self._problem.source.blocks[number]
-        running = xp.cumulative_sum(xp.astype(self.whole(self._mass(block)), xp.int64))
-        wanted = exact.to_device(np.asarray(tickets, dtype=np.int64), running, xp=xp)
-        return [
-            block.start + int(row)
-            for row in to_host(xp.searchsorted(running, wanted, side="right"))
-        ]
+    def stands(self, largest: float) -> bool:
+        """Whether what was lowered is the lottery of numbers of which this is the largest."""
+        return isinstance(self._tickets, _Pieces) and _bits_for(largest) == self._bits
+
+
+class _Running:
+    """Few rows: one running sum, and one search for all tickets."""
+
+    def __init__(self, block: Block, whole: Mass, xp: Namespace) -> None:
+        integers = xp.astype(whole(block, slice(0, block.n_rows)), xp.int64)
+        self._running = xp.cumulative_sum(integers)
+        self._xp = xp
+        self.total = int(self._running[-1])
+
+    def locate(self, tickets: list[int]) -> list[int]:
+        found: list[int] = _positions(self._running, tickets, xp=self._xp).tolist()
+        return found
+
+
+class _Pieces:
+    """Tickets located by the totals of blocks and of pieces in them, then inside one piece."""
+
+    def __init__(self, problem: Training, blocks: Sequence[Block], whole: Mass) -> None:
+        self._problem, self._blocks, self._whole = problem, blocks, whole
+        size = problem.source.piece_rows
+        # long pieces are a device's, which rather searches them than sums by piece
+        self._size = size if size > exact.EXACT_ROWS else min(size, _SEARCH)
+        # below 2**63 in a block
+        self._totals = problem.source.map(self._count, blocks)
+
+    @property
+    def total(self) -> int:
+        return sum(int(totals.sum()) for totals in self._totals)
+
+    def lower(self, block: Block, rows: Array, by: Array) -> None:
+        """As `Lottery.lower`."""
+        xp, totals = self._problem.context.xp, self._totals[block.number]
+        if len(totals) == 1:
+            totals[0] -= int(exact.exact_sums(by, xp=xp))
+            return
+        labels = xp.astype(rows // self._size, xp.int32)
+        change = self._problem.kernel.group_sums(by[:, None], labels, len(totals))
+        totals -= to_host(change)[:, 0]
+
+    def _count(self, block: Block) -> npt.NDArray[np.int64]:
+        """Exact sums of a block's pieces."""
+        xp, size = self._problem.context.xp, self._size
+        sums = []
+        for part in slices(block.n_rows, _PIECES * size):
+            whole = self._whole(block, part)
+            even = int(whole.shape[0]) // size * size
+            if even:
+                sums.append(exact.exact_sums(xp.reshape(whole[:even], (-1, size)), xp=xp))
+            if even < int(whole.shape[0]):
+                sums.append(exact.exact_sums(whole[None, even:], xp=xp))
+        return np.concatenate([to_host(part) for part in sums])
+
+    def locate(self, tickets: list[int]) -> list[int]:
+        running = [np.cumsum(totals) for totals in self._totals]
+        ends = list(itertools.accumulate(int(sums[-1]) for sums in running))
+        # by block and piece: what is left of each ticket there, and whose it is
+        wanted: dict[int, dict[int, list[tuple[int, int]]]] = {}
+        for i, ticket in enumerate(tickets):
+            number = bisect.bisect_right(ends, ticket)
+            ticket -= ends[number - 1] if number else 0
+            piece = int(running[number].searchsorted(ticket, side="right"))
+            ticket -= int(running[number][piece - 1]) if piece else 0
+            wanted.setdefault(number, {}).setdefault(piece, []).append((ticket, i))
+        found = [0] * len(tickets)
+        for number, by_piece in wanted.items():
+            pieces = sorted(by_piece)
+            for part in slices(len(pieces), max(1, _ROWS_AT_ONCE // self._size)):
+                mine = {piece: by_piece[piece] for piece in pieces[part]}
+                for i, row in self._inside(self._blocks[number], mine):
+                    found[i] = row
+        return found
+
+    def _inside(
+        self, block: Block, tickets: dict[int, list[tuple[int, int]]]
+    ) -> list[tuple[int, int]]:
+        """The rows of tickets in some pieces of a block, each with whose ticket it was."""
+        xp, size = self._problem.context.xp, self._size
+        rows = np.asarray(list(tickets), dtype=np.int64)[:, None] * size + np.arange(size)
+        # past the block's end its last row stands again, behind the row of any ticket
+        rows = np.minimum(np.reshape(rows, (-1,)), block.n_rows - 1)
+        whole = self._whole(block, exact.to_device(rows, block.x, xp=xp))
+        running = xp.cumulative_sum(xp.astype(whole, xp.int64))
+        wanted, owners, before = [], [], 0
+        for piece, mine in tickets.items():
+            wanted += [before + ticket for ticket, _ in mine]
+            owners += [i for _, i in mine]
+            before += int(self._totals[block.number][piece])
+        found = block.start + rows[_positions(running, wanted, xp=xp)]
+        return list(zip(owners, found.tolist(), strict=True))
+
+
+def _positions(
+    running: Array, tickets: Sequence[int], /, *, xp: Namespace
+) -> npt.NDArray[np.int64]:
+    """Where tickets fall among running sums."""
+    wanted = exact.to_device(np.asarray(tickets, dtype=np.int64), running, xp=xp)
+    return to_host(xp.searchsorted(running, wanted, side="right"))
+
+
+def _bits_for(largest: float) -> int:
+    mantissa, exponent = math.frexp(largest)
+    return exact.LIMB_BITS - (exponent - 1 if mantissa == 0.5 else exponent)
 
 
 def _row_weight(problem: Training, block: Block) -> Array:
@@ -80,9 +199,9 @@ def _row_weight(problem: Training, block: Block) -> Array:
     return xp.ones(block.n_rows, dtype=xp.float64, device=problem.context.device)
 
 
-def _largest(problem: Training, mass: Callable[[Block], Array]) -> float:
+def _largest(problem: Training, mass: Mass) -> float:
     xp = problem.context.xp
-    return max(problem.source.map(lambda block: float(xp.max(mass(block)))))
+    return max(problem.source.map(lambda block: float(xp.max(mass(block, slice(0, block.n_rows))))))
 
 
 def weighted_rows(problem: Training, keys: Sequence[tuple[int, ...]]) -> list[int]:
@@ -90,8 +209,8 @@ def weighted_rows(problem: Training, keys: Sequence[tuple[int, ...]]) -> list[in
     if problem.summary.weight_grid is None:
         return [below(problem.source.n_rows, *key) for key in keys]
 
-    def mass(block: Block) -> Array:
-        return _row_weight(problem, block)
+    def mass(block: Block, rows: Rows) -> Array:
+        return some(_row_weight(problem, block), rows, xp=problem.context.xp)
 
     return Lottery(problem, mass, _largest(problem, mass)).rows(keys)
 
@@ -112,7 +231,11 @@ def gaining_rows(problem: Training, nearest: Nearest, keys: Sequence[tuple[int, 
     largest = max(problem.source.map(task))
     found: list[int] = []
     if largest > 0.0:
-        found = Lottery(problem, lambda block: block.state["gaining"], largest).rows(keys)
+
+        def mass(block: Block, rows: Rows) -> Array:
+            return some(block.state["gaining"], rows, xp=xp)
+
+        found = Lottery(problem, mass, largest).rows(keys)
     problem.source.forget("gaining")
     return found
 
@@ -125,14 +248,15 @@ def distinct_rows(
     chosen: list[int] = list(taken or [])
     first = len(chosen)
 
-    def mass(block: Block) -> Array:
+    def mass(block: Block, rows: Rows) -> Array:
         weight = _row_weight(problem, block)
         inside = [row - block.start for row in chosen if 0 <= row - block.start < block.n_rows]
-        if not inside:
-            return weight
-        used = np.zeros(block.n_rows, dtype=np.bool_)
-        used[inside] = True
-        return xp.where(exact.to_device(used, weight, xp=xp), xp.zeros_like(weight), weight)
+        if inside:
+            used = np.zeros(block.n_rows, dtype=np.bool_)
+            used[inside] = True
+            used = exact.to_device(used, weight, xp=xp)
+            weight = xp.where(used, xp.zeros_like(weight), weight)
+        return some(weight, rows, xp=xp)
 
     for attempt in itertools.count():
         missing = count + first - len(chosen)

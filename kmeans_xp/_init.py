@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import _exact as exact
 from ._assign import assign
 from ._backend import to_host
-from ._draws import Lottery, distinct_rows, weighted_rows
+from ._draws import distinct_rows, weighted_rows
 from ._passes import cluster_sums
 from ._plusplus import Closest, plusplus
 from ._problem import Training, as_centers
@@ -59,15 +59,15 @@ def parallel(problem: Training, n_clusters: int, seed: int, /) -> Array:
     taken are weighted by the rows nearest to them, and k-means++ picks the centers.
     """
     rows = weighted_rows(problem, [(seed, Purpose.SEEDING, 0, 0)])
-    closest = Closest(problem)
-    largest = closest.begin(rows[0])
+    closest = Closest(problem, problem.source.blocks)
+    closest.begin(rows[0])
     for step in range(PARALLEL_ROUNDS):
-        if largest == 0.0:
+        if closest.lottery.total == 0:
             break
-        taken = _oversample(problem, closest, n_clusters, largest, seed, step)
+        taken = _oversample(problem, closest, n_clusters, seed, step)
         if taken:
             rows += taken
-            largest = _update_many(problem, closest, problem.source.take(taken))
+            _update_many(problem, closest, problem.source.take(taken))
     rows = list(dict.fromkeys(rows))
     if len(rows) < n_clusters:
         rows += distinct_rows(problem, n_clusters - len(rows), seed, rows)
@@ -79,19 +79,17 @@ def parallel(problem: Training, n_clusters: int, seed: int, /) -> Array:
 
 
 def _oversample(
-    problem: Training, closest: Closest, n_clusters: int, largest: float, seed: int, step: int
+    problem: Training, closest: Closest, n_clusters: int, seed: int, step: int
 ) -> list[int]:
     """Rows of one round, each taken or not by its own key."""
     xp = problem.context.xp
-    lottery = Lottery(problem, closest.potential, largest)
-    if lottery.total == 0:
-        return []
+    lottery = closest.lottery
     share = OVERSAMPLING * n_clusters / lottery.total
 
     def task(block: Block) -> list[int]:
         key = (seed, Purpose.OVERSAMPLE, step)
         uniform = row_uniform(block.start, block.n_rows, block.x, *key, xp=xp)
-        taken = uniform < lottery.whole(closest.potential(block)) * share
+        taken = uniform < lottery.whole(closest.mass(block, slice(0, block.n_rows))) * share
         count = int(xp.count_nonzero(taken))
         rows, _ = problem.kernel.compress(taken, count)
         return [block.start + int(row) for row in to_host(rows)[:count]] if count else []
@@ -99,19 +97,19 @@ def _oversample(
     return [row for rows in problem.source.map(task) for row in rows]
 
 
-def _update_many(problem: Training, closest: Closest, centers: Array) -> float:
+def _update_many(problem: Training, closest: Closest, centers: Array) -> None:
     """Let several new centers improve the closest distances at once."""
     xp = problem.context.xp
     nearest = problem.nearest_to(centers)
 
-    def task(block: Block) -> float:
+    def task(block: Block) -> None:
         labels = assign(problem, block, nearest)
         distances = problem.kernel.own_distances(block.x, nearest, labels)
         before = block.state["closest"]
         block.state["closest"] = xp.where(distances < before, distances, before)
-        return float(xp.max(closest.potential(block)))
 
-    return max(problem.source.map(task))
+    problem.source.map(task)
+    closest.draw_anew()
 
 
 def _mass_of(problem: Training, candidates: Array) -> Array:

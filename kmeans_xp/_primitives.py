@@ -148,30 +148,39 @@ class Nearest:
         """The centers for a product whose sums are so many additions deep (default: all d)."""
         depth = int(self.centers.shape[1]) if depth is None else depth
         if (dtype, depth) not in self.rungs:
-            self.rungs[dtype, depth] = _build_rung(self, dtype, depth, xp=xp)
+            self.rungs[dtype, depth] = build_rung(self, dtype, depth, xp=xp)
         return self.rungs[dtype, depth]
 
 
-def _build_rung(nearest: Nearest, dtype: str, depth: int, /, *, xp: Namespace) -> Rung:
-    work = getattr(xp, dtype)
+def errors(nearest: Nearest, dtype: str, depth: int, /) -> tuple[float, float, float]:
+    """theta, e and eta of the module's doc, for products in a precision."""
     features = int(nearest.centers.shape[1])
-    unit = UNIT_ROUNDOFF[dtype]
     digits = max(1, features).bit_length() + 4
-    theta = 1.05 * (depth + 16 + 2 * digits) * unit
+    theta = 1.05 * (depth + 16 + 2 * digits) * UNIT_ROUNDOFF[dtype]
+    reach = nearest.reach * nearest.scale.factor * math.sqrt(features)
+    underflow = _TINY[dtype] * (4 * features + 16) * (1.0 + 2.0 * reach)
+    return theta, digits * UNIT_ROUNDOFF["float64"], underflow
+
+
+def build_rung(
+    nearest: Nearest, dtype: str, depth: int, /, *, xp: Namespace, told_apart: bool = False
+) -> Rung:
+    """Make the centers ready; repeated ones are looked for unless they are told apart anyway."""
+    work = getattr(xp, dtype)
+    theta, canonical, underflow = errors(nearest, dtype, depth)
     factor = nearest.scale.factor
     twinned, k = None, int(nearest.centers.shape[0])
     shift = None if nearest.shift is None else xp.astype(nearest.shift, work)
-    step = max(1, _AT_ONCE // features)
+    step = max(1, _AT_ONCE // int(nearest.centers.shape[1]))
     parts = [
         _negated(nearest.centers[start : min(start + step, k), :], shift, factor, work, xp=xp)
         for start in range(0, k, step)
     ]
     weights, squares = (xp.concat(part) for part in zip(*parts, strict=True))
     bias = (0.5 - theta) * squares
-    if k > 1:
+    if k > 1 and not told_apart:
         repeats, twinned = _repeats(nearest.centers, xp=xp)
         bias = xp.where(repeats, xp.full_like(bias, float("inf")), bias)
-    reach = nearest.reach * factor * math.sqrt(features)
     return Rung(
         weights=weights,
         bias=xp.astype(bias, work),
@@ -180,8 +189,8 @@ def _build_rung(nearest: Nearest, dtype: str, depth: int, /, *, xp: Namespace) -
         origin=nearest.shift,
         scale=factor,
         theta=theta,
-        canonical=digits * UNIT_ROUNDOFF["float64"],
-        underflow=_TINY[dtype] * (4 * features + 16) * (1.0 + 2.0 * reach),
+        canonical=canonical,
+        underflow=underflow,
     )
 
 

@@ -37,9 +37,10 @@ def mix(*words: int) -> int:
 
 
 def _finalise(bits: int) -> int:
-    for shift, factor in _MIX:
-        bits = ((bits ^ (bits >> shift)) * factor) & _WORD
-    return bits
+    # the loop of `row_bits` written out: each draw takes six of these
+    bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & _WORD
+    return bits ^ (bits >> 31)
 
 
 def below(bound: int, *key: int) -> int:

@@ -43,14 +43,18 @@ class MemorySource:
         self.piece_rows = piece_rows
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
-        self.blocks = [
+        self.blocks = self.spans(block_rows)
+
+    def spans(self, most_rows: int) -> list[Block]:
+        """The rows cut anew, for work that wants blocks (and their state) of another size."""
+        return [
             Block(
-                x[start:stop, :],
-                None if weight is None else weight[start:stop],
+                self._x[start:stop, :],
+                None if self._weight is None else self._weight[start:stop],
                 start,
                 number,
             )
-            for number, (start, stop) in enumerate(_spans(self.n_rows, block_rows))
+            for number, (start, stop) in enumerate(_spans(self.n_rows, most_rows))
         ]
 
     @property
@@ -72,12 +76,17 @@ class MemorySource:
                 self._pool = None
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def map(self, task: Callable[[Block], T]) -> list[T]:
+    def map(self, task: Callable[[Block], T], blocks: Sequence[Block] | None = None) -> list[T]:
+        """Run ``task`` once on every block (of the source, or of `spans`), in row order."""
+        blocks = self.blocks if blocks is None else blocks
         if self._pool is None:
-            return [task(block) for block in self.blocks]
-        futures = [self._pool.submit(_quiet, task, block) for block in self.blocks]
+            return [task(block) for block in blocks]
+        # no more blocks than threads: this one takes its share, which saves waking another
+        inline = blocks[: 1 if len(blocks) <= self._threads else 0]
+        futures = [self._pool.submit(_quiet, task, block) for block in blocks[len(inline) :]]
         try:
-            return [future.result() for future in futures]
+            first = [_quiet(task, block) for block in inline]
+            return first + [future.result() for future in futures]
         except BaseException:
             # nothing of an abandoned pass may still write when the next one begins
             for future in futures:

@@ -15,12 +15,28 @@ Namespace: TypeAlias = Any
 T = TypeVar("T")
 
 
+Rows: TypeAlias = Any
+"""Some of the rows: a slice, or an array of positions."""
+
+
+def some(values: Array, rows: Rows, /, *, xp: Namespace) -> Array:
+    """The values of some rows; a view for a slice."""
+    return values[rows] if isinstance(rows, slice) else xp.take(values, rows)
+
+
+def slices(total: int, step: int) -> Iterator[slice]:
+    """Consecutive slices of at most ``step``."""
+    return (slice(start, min(start + step, total)) for start in range(0, total, step))
+
+
 @dataclass
 class Block:
     """Some consecutive rows, and what the algorithm remembers about each of them.
 
-    ``state`` stays with the rows (on their device, on their worker): ``labels`` is
-    int32, ``closest`` the float64 squared distance to the nearest seed so far.
+    ``state`` stays with the rows (on their device, on their worker): ``labels`` is int32,
+    ``closest`` the float64 squared distance to the nearest seed so far, ``seeds`` (int32)
+    which seed that is.  k-means++ leaves ``seed labels`` (int32): for each row the nearest of
+    all its seeds by canonical distance, the lowest index among equals.
     """
 
     x: Array
@@ -35,8 +51,7 @@ class Block:
 
     def pieces(self, most_rows: int) -> Iterator[tuple[Array, Array | None]]:
         """Rows and weights in pieces whose temporaries stay in a cache."""
-        for start in range(0, self.n_rows, most_rows):
-            part = slice(start, min(start + most_rows, self.n_rows))
+        for part in slices(self.n_rows, most_rows):
             yield self.x[part, :], None if self.weight is None else self.weight[part]
 
 
@@ -108,6 +123,16 @@ class Kernel(Protocol):
 
     def screen(self, x: Array, rung: Any, notes: dict[str, Any], /) -> tuple[Array, Array]:
         """Lower bounds (k, m) by a product, and half the squared norms (m,); see `_primitives`."""
+        ...
+
+    def distances_at(self, x: Array, rows: Array, center: Array, scale: Any, /) -> Array:
+        """Canonical squared distances of the rows at these positions to one center (d,)."""
+        ...
+
+    def appraise(
+        self, x: Array, weight: Array | None, state: dict[str, Any], trials: Any, /
+    ) -> Any:
+        """Bounds of what candidates gain, and in ``state["trial"]`` the rows; see `_gains`."""
         ...
 
     def add_changes(

@@ -64,6 +64,8 @@ def plan_of(
         first=first,
         block_rows=block_rows,
         piece_rows=pieces,
+        # more than are compared at a time, where a kernel takes several blocks for one
+        seeding_rows=20 * block_rows if kernel == "numpy" else block_rows,
         threads=threads,
         prunes=prunes,
     )

@@ -55,7 +55,7 @@ def test_each_ticket_belongs_to_one_row(block_rows: int) -> None:
     numpy = make_backend("numpy")
     plan = {"first": "exact", "block_rows": block_rows}
     problem = problem_of(numpy, POINTS[::-1], WEIGHT[::-1], k=2, **plan)
-    lottery = Lottery(problem, lambda block: block.weight, 0.75)  # the weights over 4
+    lottery = Lottery(problem, lambda block, rows: block.weight[rows], 0.75)  # the weights over 4
     assert lottery.total == int(6.5 * 2**38)
     begin, tickets, owners = 0, [], []
     for row, weight in enumerate(WEIGHT[::-1]):
@@ -64,10 +64,10 @@ def test_each_ticket_belongs_to_one_row(block_rows: int) -> None:
             tickets += [begin, end - 1]
             owners += [row, row]
         begin = end
-    assert [row for row, _ in lottery._locate(tickets)] == owners
+    assert lottery._tickets.locate(tickets) == owners
     problem = problem_of(numpy, POINTS[[1, 0]], WEIGHT[[1, 0]], k=1, **plan)
-    lottery = Lottery(problem, lambda block: block.weight, 0.75)
-    assert [row for row, _ in lottery._locate([0])] == [1]
+    lottery = Lottery(problem, lambda block, rows: block.weight[rows], 0.75)
+    assert lottery._tickets.locate([0]) == [1]
 
 
 def test_the_total_of_the_tickets_is_a_sum_of_whole_numbers(xp: Backend) -> None:
@@ -78,7 +78,9 @@ def test_the_total_of_the_tickets_is_a_sum_of_whole_numbers(xp: Backend) -> None
     with opened(xp):
         plan = {"first": "exact", "block_rows": 64}
         problem = problem_of(xp, weight[:, None], weight, k=2, **plan)
-        lottery = Lottery(problem, lambda block: block.weight, weight.max() * unit / 2.0**40)
+        lottery = Lottery(
+            problem, lambda block, rows: block.weight[rows], weight.max() * unit / 2.0**40
+        )
     assert lottery.total == sum(round(value * unit) for value in weight.tolist())
 
 

@@ -13,6 +13,7 @@ from conftest import Backend, make_backend
 from engine import opened, plan_of, problem_of
 
 from kmeans_xp import _exact as exact
+from kmeans_xp import _gains
 from kmeans_xp import _primitives as p
 from kmeans_xp._kernels import Shape, load, select
 from kmeans_xp._stats import NonFiniteError
@@ -195,6 +196,98 @@ def test_screens(name: str, dtype: str, shape: tuple[int, int, int]) -> None:
     slack = 4 * rung.theta * (norms.max() + (seeds**2).sum(axis=1).max())
     np.testing.assert_allclose(lower, wanted, rtol=0, atol=slack)
     np.testing.assert_allclose(half, norms / 2, rtol=2 * rung.theta)
+
+
+@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(2, 1, 2), (65, 3, 5), (300, 2, 17), (257, 70, 4)], ids=str)
+def test_distances_at(name: str, dtype: str, shape: tuple[int, int, int]) -> None:
+    kernel = _kernel(name)
+    x, centers = _data(shape, "fresh", dtype)
+    for scale in (p.Scale(), p.Scale(0.25, 2.0**40)):
+        every = kernel.distances(x, centers, scale)
+        rows = np.random.default_rng(0).integers(0, len(x), size=2 * len(x))
+        _poison()
+        for center, wanted in zip(centers, every, strict=True):
+            assert kernel.distances_at(x, rows, center, scale).tolist() == wanted[rows].tolist()
+
+
+def _seeded(kernel: Any, x: Any, seeds: Any, scale: p.Scale) -> dict[str, Any]:
+    distances = kernel.distances(x, seeds, scale)
+    return {"closest": distances.min(axis=0), "seeds": distances.argmin(axis=0).astype(np.int32)}
+
+
+@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("shift", [0.0, 300.0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (65, 3, 5), (5000, 2, 40), (257, 70, 4)], ids=str)
+def test_appraisals_hold_the_gains(
+    name: str, weighted: bool, shift: float, dtype: str, shape: tuple[int, int, int]
+) -> None:
+    """No row that gains is left out, and the bounds stand on both sides of the exact gain."""
+    kernel = _kernel(name)
+    x, seeds = _data(shape, "fresh", dtype)
+    x, seeds = x + np.asarray(shift, dtype), seeds + np.asarray(shift, dtype)
+    random = np.random.default_rng(shape)
+    candidates = x[random.integers(0, len(x), size=3)]
+    weight = random.random(len(x)) if weighted else None
+    problem = problem_of(make_backend("numpy"), x, weight, k=shape[2], first=dtype)
+    nearest = problem.nearest_to(candidates)
+    state = _seeded(kernel, x, seeds, nearest.scale)
+    rung = p.build_rung(nearest, dtype, shape[1], xp=np, told_apart=True)
+    limits = _gains.limits(nearest, seeds, xp=np)
+    between = kernel.distances(seeds, candidates, nearest.scale).min(axis=0)
+    assert (limits <= between / 4).all()
+    assert (limits[between > 1e-3] >= between[between > 1e-3] / 4 * (1 - 1e-6)).all()
+    _poison()
+    trials = _gains.Trials(rung, limits)
+    found = kernel.appraise(x, weight, state, trials)
+    positions, marks = state["trial"]
+    positions = np.arange(len(x)) if positions is None else positions
+    after = kernel.distances(x, candidates, nearest.scale)
+    gains = np.maximum(state["closest"] - after, 0.0)
+    left_out = np.ones(gains.shape, dtype=bool)
+    left_out[:, positions] = ~marks
+    assert not gains[left_out].any()
+    sums = (gains if weight is None else gains * weight).sum(axis=1)
+    assert (np.asarray(found.high) * (1 + 1e-12) >= sums).all()
+    assert (np.asarray(found.high) - found.slack <= sums * (1 + 1e-12)).all()
+    assert found.pairs == marks.sum()
+    top = int(sums.argmax())
+    assert top in found.leaders(1e-12)
+
+
+def test_an_appraisal_without_numbers_tells_nothing() -> None:
+    for high, slack in (([1.0, float("nan")], 0.1), ([9.0, 1.0], float("inf"))):
+        assert _gains.Appraisal(high, slack, 3).leaders(1e-9) == [0, 1]
+    sure = _gains.Appraisal([1.0, 3.0, 2.5], 0.25, 3)
+    assert sure.leaders(1e-9) == [1]
+    assert (sure + sure).leaders(1e-9) == [1]
+    assert sure.leaders(0.2) == [1, 2]
+
+
+def test_rows_that_overflow_a_product_may_gain() -> None:
+    """What is no number must stay marked, and the bounds must not decide."""
+    x = np.asarray([[1e30, 1e30], [1.0, 2.0], [3.0, 4.0]], dtype=np.float32)
+    rung = p.Rung(
+        weights=np.asarray([[-1e30, 1e30]], dtype=np.float32),
+        bias=np.asarray([np.inf], dtype=np.float32),
+        twinned=None,
+        shift=None,
+        origin=None,
+        scale=1.0,
+        theta=1e-6,
+        canonical=1e-15,
+        underflow=0.0,
+    )
+    for name in ("numpy", "reference"):
+        state = {"closest": np.full(3, 1e60), "seeds": np.zeros(3, dtype=np.int32)}
+        with np.errstate(over="ignore", invalid="ignore"):
+            trials = _gains.Trials(rung, np.asarray([-1.0]))
+            found = _kernel(name).appraise(x, None, state, trials)
+        assert state["trial"][1][0, 0]
+        assert found.leaders(1e-9) == [0]
 
 
 def test_the_reference_runs_on_every_library(xp: Backend) -> None:

@@ -19,11 +19,12 @@ PACKAGE = pathlib.Path(kmeans_xp.__file__).parent
 
 ROOMS: dict[str, tuple[str, ...]] = {
     "words": ("_typing", "exceptions"),
-    "mathematics": ("_exact", "_random", "_primitives", "_bounds", "_pruning"),
+    "mathematics": ("_exact", "_random", "_primitives", "_bounds", "_pruning", "_gains"),
     "where arrays live": ("_cuda", "_backend"),
     "statistics": ("_stats", "_ledger"),
     "kernels": (
         "_kernels._reference",
+        "_kernels._numpy_gains",
         "_kernels._numpy",
         "_kernels._tile",
         "_kernels._loops",

@@ -13,8 +13,10 @@ from .. import _primitives as p
 from .._backend import numpy_context
 from .._bounds import Drift, Proposal
 from .._exact import EXACT_ROWS
+from .._gains import Appraisal, Trials
 from .._stats import Surveyor
 from .._typing import Array
+from . import _numpy_gains
 
 _SCORE_BYTES = 1 << 21
 _CROSS_VALUES = 1 << 16
@@ -130,6 +132,20 @@ class NumpyKernel:
             )
         return out
 
+    def distances_at(self, x: Array, rows: Array, center: Array, scale: p.Scale, /) -> Array:
+        out = np.empty(rows.size)
+        step = max(256, _CROSS_VALUES // x.shape[1])
+        for start in range(0, rows.size, step):
+            part = slice(start, start + step)
+            out[part] = _canonical(x.take(rows[part], axis=0), center, scale)
+        return out
+
+    def appraise(
+        self, x: Array, weight: Array | None, state: dict[str, Any], trials: Trials, /
+    ) -> Appraisal:
+        half = _half_norms(x, trials.rung, state)
+        return _numpy_gains.appraise(x, weight, state, trials, half, _moved)
+
     def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
         return _lower_bounds(x, rung), _half_norms(x, rung, notes)
 
@@ -165,6 +181,25 @@ class NumpyKernel:
     def put(self, values: Array, mask: Array, rows: Array, replacements: Array, /) -> Array:
         values[rows] = replacements
         return values
+
+
+def _canonical(x: Array, center: Array, scale: p.Scale) -> Array:
+    """`squared_distances` of rows to one center, in place and along columns."""
+    terms = x.T.astype(np.float64, order="C")
+    center = center.astype(np.float64)
+    if scale.before != 1.0:
+        terms *= scale.before
+        center *= scale.before
+    terms -= center[:, None]
+    if scale.after != 1.0:
+        terms *= scale.after
+    terms *= terms
+    width = terms.shape[0]
+    while width > 1:
+        half = (width + 1) // 2
+        terms[: width - half] += terms[half:width]
+        width = half
+    return terms[0]
 
 
 def _certify_part(

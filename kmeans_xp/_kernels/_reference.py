@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .. import _gains
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal, look, propose, unproven
 from .._stats import Surveyor
@@ -50,6 +51,15 @@ class ReferenceKernel:
 
     def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
         return p.screen(x, rung, xp=self.xp)
+
+    def distances_at(self, x: Array, rows: Array, center: Array, scale: p.Scale, /) -> Array:
+        few = self.xp.take(x, rows, axis=0)
+        return p.squared_distances(few, center[None, :], scale, xp=self.xp)
+
+    def appraise(
+        self, x: Array, weight: Array | None, state: dict[str, Any], trials: _gains.Trials, /
+    ) -> _gains.Appraisal:
+        return _gains.appraise(x, weight, state, trials, xp=self.xp)
 
     def add_changes(self, *_: Any) -> int | None:
         return None

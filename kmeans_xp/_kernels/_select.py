@@ -14,6 +14,7 @@ from .._typing import Kernel
 _BLOCK_VALUES = 1 << 20
 _PIECE_VALUES = 1 << 18
 _BLOCK_BYTES = 1 << 25
+_MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
 _THREAD_WORK = 4_000_000
 
@@ -30,12 +31,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which kernel, from which precision, in which blocks and pieces, on how many threads."""
+    """Which kernel, from which precision, in which blocks and pieces, on how many threads.
+
+    Seeding skips most rows, so that it takes several blocks for one.
+    """
 
     kernel: str
     first: str
     block_rows: int
     piece_rows: int
+    seeding_rows: int
     threads: int
     prunes: bool = False
 
@@ -62,12 +67,14 @@ def select(
         if compiled and first != "exact":
             kernel = "numba"
         # some blocks for each thread, none so large that its picked rows fill the memory
-        rows = _between(-(-n // (4 * threads)), 1024, _BLOCK_VALUES // d)
+        threads = threads if n * k * d >= _THREAD_WORK else 1
+        rows = _between(n if threads == 1 else -(-n // (4 * threads)), 1024, _BLOCK_VALUES // d)
         pieces = _between(_PIECE_VALUES // d, 256, 4096)
-        busy = n * k * d >= _THREAD_WORK and n >= 2 * rows
-        return Plan(kernel, first, rows, pieces, threads if busy else 1, prunes)
+        threads = threads if n >= 2 * rows else 1
+        at_once = _between(-(-n // (threads * rows)), 1, max(1, _MOST_ROWS // rows))
+        return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes)
     rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
-    return Plan(kernel, first, rows, rows, 1, prunes)
+    return Plan(kernel, first, rows, rows, rows, 1, prunes)
 
 
 def load(plan: Plan, context: Context) -> Kernel:

@@ -1,0 +1,141 @@
+"""k-means++ that skips rows picks what a plain loop over all rows and candidates picks."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from cases import CASES, N, skip_where_slow
+from conftest import Backend, make_backend
+from engine import opened, problem_of
+
+from kmeans_xp import _plusplus
+from kmeans_xp._plusplus import plusplus
+from kmeans_xp._random import Purpose, below
+
+CLUSTERS, TRIALS, SEED = 9, 4, 11
+
+
+def _whole(mass: list[float]) -> list[int]:
+    """The numbers as integers below 2**40 of the power of two that is not below the largest."""
+    mantissa, exponent = np.frexp(max(mass))
+    exponent -= mantissa == 0.5
+    return [round(float(np.ldexp(value, 40 - exponent))) for value in mass]
+
+
+def _draw(whole: list[int], *key: int) -> int:
+    ticket = below(sum(whole), *key)
+    for row, count in enumerate(whole):
+        if ticket < count:
+            return row
+        ticket -= count
+    raise AssertionError("the ticket is not below the sum")
+
+
+def plain(x: Any, weight: Any, n_clusters: int) -> tuple[list[int], list[int]]:
+    """Rows picked, and for each row the first of its nearest picks; whole numbers throughout."""
+    rows = oracle.in_units(x, oracle.unit_of(x))
+    weights = np.ones(len(rows)) if weight is None else weight / 2.0 ** np.frexp(weight.max())[1]
+    key = (SEED, Purpose.SEEDING)
+    first = below(len(rows), *key, 0, 0)
+    picked = [first if weight is None else _draw(_whole(weight.tolist()), *key, 0, 0)]
+    closest = [oracle.canonical(row, rows[picked[0]]) for row in rows]
+    labels = [0] * len(rows)
+    for step in range(1, n_clusters):
+        mass = [w * q for w, q in zip(weights.tolist(), closest, strict=True)]
+        whole, largest = _whole(mass), max(mass)
+        tries = []
+        for trial in range(TRIALS):
+            row = _draw(whole, *key, step, trial)
+            tried = [oracle.canonical(other, rows[row]) for other in rows]
+            after = [min(pair) for pair in zip(tried, closest, strict=True)]
+            tries.append((_left(weights.tolist(), after, largest), trial, row, tried))
+        _, _, row, tried = min(tries)
+        picked.append(row)
+        labels = [step if t < q else a for t, q, a in zip(tried, closest, labels, strict=True)]
+        closest = [min(pair) for pair in zip(tried, closest, strict=True)]
+    return picked, labels
+
+
+def _left(weights: list[float], after: list[float], largest: float) -> int:
+    """The sum that a candidate leaves, on the grid of the largest before."""
+    mass = [w * q for w, q in zip(weights, after, strict=True)]
+    return sum(_whole([*mass, largest])[:-1])
+
+
+def weights() -> Any:
+    random = np.random.default_rng(5)
+    return np.where(random.random(N) < 0.2, 0.0, random.exponential(size=N))
+
+
+@functools.cache
+def _wanted(case: str, weighted: bool) -> tuple[list[int], list[int]]:
+    return plain(CASES[case]()[0], weights() if weighted else None, CLUSTERS)
+
+
+@pytest.fixture
+def always_screened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small data would be compared with every candidate directly."""
+    monkeypatch.setattr(_plusplus, "_SMALL_WORK", 0)
+
+
+def _found(
+    backend: Backend, x: Any, weight: Any, k: int, **plan: Any
+) -> tuple[list[int], list[int]]:
+    with opened(backend):
+        problem = problem_of(backend, x, weight, k=k, **plan)
+        with problem.source.working():
+            rows = plusplus(problem, k, SEED, TRIALS)
+        labels = backend.host(problem.source.collect("seed labels"))
+    assert labels.dtype == np.int32
+    return rows, labels.tolist()
+
+
+@pytest.mark.usefixtures("always_screened")
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_picks_are_those_of_a_plain_loop(xp: Backend, case: str, weighted: bool) -> None:
+    skip_where_slow(xp, case)
+    x, _ = CASES[case]()
+    weight = weights() if weighted else None
+    for first in {"float64", x.dtype.name}:
+        found = _found(xp, x, weight, CLUSTERS, first=first, block_rows=700)
+        assert found == _wanted(case, weighted)
+
+
+@pytest.mark.parametrize("case", ["lattice", "shifted32", "repeated_rows", "huge"])
+@pytest.mark.parametrize("first", ["exact", None])
+def test_few_rows_are_compared_directly(case: str, first: str | None) -> None:
+    numpy = make_backend("numpy")
+    found = _found(numpy, CASES[case]()[0], weights(), CLUSTERS, first=first)
+    assert found == _wanted(case, True)
+
+
+@pytest.mark.usefixtures("always_screened")
+@pytest.mark.parametrize("block_rows", [3, 100, 4096])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_and_threads_pick_the_same(block_rows: int, threads: int) -> None:
+    numpy = make_backend("numpy")
+    plan = {"first": "float32", "block_rows": block_rows, "threads": threads}
+    found = _found(numpy, CASES["blobs32"]()[0], weights(), CLUSTERS, **plan)
+    assert found == _wanted("blobs32", True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("d", [1, 2, 7, 40])
+def test_many_seeds_rule_out_rows_as_no_rule_would(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, d: int
+) -> None:
+    """Most rows are skipped here: distances to all candidates say the same."""
+    numpy = make_backend("numpy")
+    random = np.random.default_rng(d)
+    x = random.normal(size=(60, d)) * 3
+    x = (x[random.integers(60, size=20_000)] + 0.3 * random.normal(size=(20_000, d))).astype(dtype)
+    found = []
+    for small in (0, 1 << 60):
+        monkeypatch.setattr(_plusplus, "_SMALL_WORK", small)
+        found.append(_found(numpy, x, None, 150, first=dtype, block_rows=512, threads=2))
+    assert found[0] == found[1]
