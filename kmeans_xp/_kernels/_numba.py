@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -151,7 +152,8 @@ def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
     k, d = rung.weights.shape
     shift = np.zeros(d, wide) if rung.shift is None else rung.shift.astype(wide)
     # beyond this half norm a score may overflow; rows without weight may lie there
-    largest = min(float(d) * (reach * rung.scale) ** 2, float(np.finfo(work).max) / 64)
+    most = float(np.finfo(work).max) / 64
+    largest = d * min(reach * rung.scale, math.sqrt(most / d)) ** 2
     error = np.asarray(
         [
             14.5 * rung.theta + 4.0 * rung.canonical,
