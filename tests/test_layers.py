@@ -27,6 +27,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels._numpy",
         "_kernels._tile",
         "_kernels._loops",
+        "_kernels._head_loops",
+        "_kernels._head",
         "_kernels._numba",
         "_kernels._select",
         "_kernels._meter",
@@ -66,7 +68,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 ORDER = list(itertools.chain.from_iterable(ROOMS.values()))
 ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules}
-COMPILED = ("_kernels._tile", "_kernels._loops")
+COMPILED = ("_kernels._tile", "_kernels._loops", "_kernels._head_loops")
 OPTIONAL = {
     "array_api_strict",
     "cupy",

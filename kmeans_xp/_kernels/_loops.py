@@ -15,10 +15,10 @@ from .._bounds import OUTWARDS, TABLE
 from .._exact import ONE_LIMB
 from ._tile import GROUP, LANES, PART, score_tile
 
-_UP, _DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
+UP, DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
 
 
-def _jit(function: Any, **options: Any) -> Any:
+def jit(function: Any, **options: Any) -> Any:
     """Compile when first called, and keep the result on disk where a place can be written."""
     try:
         return njit(function, nogil=True, cache=True, error_model="numpy", **options)
@@ -28,7 +28,7 @@ def _jit(function: Any, **options: Any) -> Any:
 
 def _any_order(function: Any) -> Any:
     """The same, for sums that may be taken in any order."""
-    return _jit(function, fastmath={"reassoc", "contract"})
+    return jit(function, fastmath={"reassoc", "contract"})
 
 
 @_any_order
@@ -47,7 +47,7 @@ def _own_score(x: Any, row: Any, shift: Any, scale: Any, weights: Any, label: An
     return product, square * work(0.5)
 
 
-@_jit
+@jit
 def list_doubtful(frame: Any, centers: Any, tables: Any, x: Any, state: Any, rows: Any) -> Any:
     """List the rows whose label is not proven: by slack, by both sides, by the own center.
 
@@ -76,17 +76,17 @@ def list_doubtful(frame: Any, centers: Any, tables: Any, x: Any, state: Any, row
         product, half = _own_score(x, row, shift, scale, weights, label)
         score = bias[label] + product
         room = error[0] * half + error[1] * abs(half + score) + error[2]
-        near = np.sqrt(2.0 * max(half + score + room, 0.0)) * _UP
+        near = np.sqrt(2.0 * max(half + score + room, 0.0)) * UP
         far = max((lower[row] - tables[2, 1, label]) * _LESS, apart[label] - near)
         near = near if half <= error[3] else np.inf
-        _keep(row, label, near, far, tables, slack, upper, lower)
+        keep(row, label, near, far, tables, slack, upper, lower)
         rows[count] = row
         count += not near < far
     return count
 
 
-@_jit
-def _keep(
+@jit
+def keep(
     row: Any, label: Any, near: Any, far: Any, tables: Any, slack: Any, upper: Any, lower: Any
 ) -> None:
     slack[row] = (far - near + tables[0, 0, label]) * _LESS
@@ -94,7 +94,7 @@ def _keep(
     lower[row] = (far + tables[2, 0, label]) * _LESS
 
 
-@_jit
+@jit
 def _fill(tile: Any, half: Any, part: Any, x: Any, rows: Any, start: Any, frame: Any) -> Any:
     """Bring the next rows into a tile, features first, shifted and scaled; half square norms."""
     shift, scale, _ = frame
@@ -116,7 +116,7 @@ def _fill(tile: Any, half: Any, part: Any, x: Any, rows: Any, start: Any, frame:
     return count
 
 
-@_jit
+@jit
 def score_rows(frame: Any, centers: Any, tables: Any, x: Any, rows: Any, state: Any) -> Any:
     """Label the listed rows, leave their bounds, and mark those that stay open."""
     _, _, error = frame
@@ -142,16 +142,16 @@ def score_rows(frame: Any, centers: Any, tables: Any, x: Any, rows: Any, state: 
                 left += 1
             if slack.shape[0] == 0:
                 continue
-            near = np.sqrt(2.0 * max(mine + best[lane] + room, 0.0)) * _UP
-            far = np.sqrt(2.0 * max(mine + second[lane] - room, 0.0)) * _DOWN
+            near = np.sqrt(2.0 * max(mine + best[lane] + room, 0.0)) * UP
+            far = np.sqrt(2.0 * max(mine + second[lane] - room, 0.0)) * DOWN
             if not settled or twinned[own]:
                 # the label may become another's, a twin may part from the own center
                 near, far = np.inf, -np.inf
-            _keep(row, own, near, far, tables, slack, upper, lower)
+            keep(row, own, near, far, tables, slack, upper, lower)
     return left
 
 
-@_jit
+@jit
 def _add_row(out: Any, sign: Any, x: Any, row: Any, weight: Any, scales: Any) -> Any:
     """Add (or take away) a row's integers, cut as `_exact.quantise` cuts them."""
     up, limbs, weight_up, weight_limbs = scales
@@ -177,7 +177,7 @@ def _add_row(out: Any, sign: Any, x: Any, row: Any, weight: Any, scales: Any) ->
     out[last + weight_limbs] += sign * np.int64(weight[row] > 0.0)
 
 
-@_jit
+@jit
 def add_rows(x: Any, weight: Any, before: Any, after: Any, scales: Any, out: Any) -> Any:
     """Add rows to the sums (k, columns) of their clusters; those that moved leave their old.
 
@@ -198,7 +198,7 @@ def add_rows(x: Any, weight: Any, before: Any, after: Any, scales: Any, out: Any
     return moved, carrying
 
 
-@_jit
+@jit
 def own_distances(x: Any, centers: Any, labels: Any, before: Any, after: Any, out: Any) -> None:
     """Canonical squared distance of each row to its center: `_primitives`, bit for bit."""
     squares = np.empty(x.shape[1])

@@ -183,7 +183,7 @@ def _certify_part(
     return near
 
 
-def _moved(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating]:
+def moved_rows(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating]:
     """The rows x' of a rung: x itself where it needs neither shift nor scale."""
     work = rung.weights.dtype
     if rung.shift is not None:
@@ -195,7 +195,7 @@ def _moved(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating
 
 
 def _lower_bounds(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating]:
-    lower: npt.NDArray[np.floating] = rung.weights @ _moved(x, rung).T
+    lower: npt.NDArray[np.floating] = rung.weights @ moved_rows(x, rung).T
     lower += rung.bias[:, None]
     return lower
 
@@ -209,7 +209,7 @@ def _half_norms(x: npt.NDArray[np.floating], rung: p.Rung, notes: dict[str, Any]
     half = np.empty(x.shape[0], dtype=work)
     step = max(256, _CROSS_VALUES // x.shape[1])
     for start in range(0, x.shape[0], step):
-        moved = _moved(x[start : start + step], rung)
+        moved = moved_rows(x[start : start + step], rung)
         np.einsum("ij,ij->i", moved, moved, out=half[start : start + step])
     half *= work.type(0.5)
     notes["half norms"] = (rung.origin, rung.scale, half)
