@@ -137,7 +137,6 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heads for few clusters too, whether they pay or not."""
     monkeypatch.setattr(_head, "LEAST_CLUSTERS", 2)
     monkeypatch.setattr(_head, "_WORTH", np.inf)
-    monkeypatch.setattr(_head, "_WORTH_BUILDING", 0.0)
     monkeypatch.setattr(_head, "direction_count", lambda d, k: 8)
 
 
@@ -324,6 +323,7 @@ def test_every_bound_is_true(name: str) -> None:
         problem.kernel.look(x, nearest, None, state)
         problem.kernel.look(x, nearest, drift, state)
         assert problem.kernel.heads.rows == len(x)
+        assert "heads" in state
         labels, bounds = state["labels"], state["bounds"]
         scored = np.isfinite(bounds.slack)
         assert scored.any()

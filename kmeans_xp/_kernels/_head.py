@@ -62,7 +62,7 @@ _TURNS, _OVERSAMPLED = 2, 8
 _ROWS = 1024
 TRIAL = 256  # rows
 _TRIES = 3  # sweeps
-_WORTH_BUILDING = 0.25  # share of a block's rows that must be scored
+_WORTH_KEEPING = 0.25  # share of a block's rows
 _PRICE = 4.0  # of a feature in a full score, in features of a tile
 _WORTH = 0.8  # share of the tile's work
 
@@ -89,7 +89,8 @@ class HeadCenters:
     weights: Array  # (k * width,), rows filled up to a multiple of STRIDE
     panels: Array  # (groups, r + 1, GROUP)
     bias: Array  # (groups * GROUP,)
-    terms: Array  # spare share, 2 theta (for |p|^2 / 2), eta
+    terms: Array  # spare share, 2 theta (for |p|^2 / 2), eta: with bounds, and without
+    reach: float
 
 
 def direction_count(n_features: int, n_clusters: int) -> int:
@@ -174,6 +175,7 @@ def head_centers(rung: p.Rung, basis: Basis, reach: float) -> HeadCenters:
         np.ascontiguousarray(padded.reshape(groups, GROUP, r + 1).transpose(0, 2, 1)),
         bias,
         np.asarray([[_SPARE, 2.0 * theta, eta], [0.0, 2.0 * theta, eta]]),
+        reach,
     )
 
 
@@ -191,46 +193,47 @@ class Heads:
         self._before = 0, 0
         self._paused = False
 
-    def of(
-        self, nearest: p.Nearest, rung: p.Rung, x: Array, state: dict[str, Any], doubtful: int
-    ) -> tuple[Array, HeadCenters] | None:
-        """Heads of a block and of the centers; None where the plain tile is the better choice."""
+    def begin(self, nearest: p.Nearest, rung: p.Rung, state: dict[str, Any]) -> HeadCenters | None:
+        """The heads of a sweep's centers; None where the plain tile is the better choice."""
         if not self._may_serve(rung, state.get("labels")):
             if self.tries == 0:
                 state.pop("heads", None)
             return None
-        origin, heads = state.get("heads", (None, None))
-        is_new = heads is None or origin is not rung.origin
-        if is_new and doubtful < _WORTH_BUILDING * x.shape[0]:
-            return None
-        reach = nearest.reach * math.sqrt(x.shape[1])
         with self._lock:
-            basis, centers = self._begin(nearest, rung, reach)
-        if self._paused:
-            return None
-        if is_new:
-            heads = np.empty((x.shape[0], basis.q.shape[1] + 1), dtype=np.float32)
-            for start in range(0, x.shape[0], _ROWS):
-                part = slice(start, start + _ROWS)
-                heads_of(moved_rows(x[part], rung), basis, reach, heads[part])
+            if self._basis is None:
+                k, d = rung.weights.shape
+                self._basis = basis_of(rung.weights, direction_count(d, k))
+            if "heads" not in nearest.notes:
+                # a new sweep, a new chance
+                reach = nearest.reach * math.sqrt(rung.weights.shape[1])
+                nearest.notes["heads"] = head_centers(rung, self._basis, reach)
+                self._before, self._paused = (self.rows, self.scores), False
+            centers: HeadCenters = nearest.notes["heads"]
+            return centers
+
+    def of(self, x: Array, rung: p.Rung, reach: float, state: dict[str, Any], rows: Array) -> Array:
+        """Heads of a block, of the named rows at least; kept if these are many."""
+        assert self._basis is not None
+        origin, heads = state.get("heads", (None, None))
+        if heads is not None and origin is rung.origin:
+            return heads
+        heads = np.empty((x.shape[0], self._basis.q.shape[1] + 1), dtype=np.float32)
+        many = rows.size >= _WORTH_KEEPING * x.shape[0]
+        for start in range(0, x.shape[0] if many else rows.size, _ROWS):
+            part = slice(start, start + _ROWS) if many else rows[start : start + _ROWS]
+            moved = moved_rows(x[part], rung)
+            out = np.empty((moved.shape[0], heads.shape[1]), dtype=np.float32)
+            heads_of(moved, self._basis, reach, out)
+            heads[part] = out
+        if many:
             state["heads"] = rung.origin, heads
-        return heads, centers
+        return heads
 
     def _may_serve(self, rung: p.Rung, labels: Array | None) -> bool:
         k, d = rung.weights.shape
         if self.tries == 0 or labels is None or d < LEAST_FEATURES or k < LEAST_CLUSTERS:
             return False
         return bool(rung.weights.dtype == np.float32 and labels.max() < k)
-
-    def _begin(self, nearest: p.Nearest, rung: p.Rung, reach: float) -> tuple[Basis, HeadCenters]:
-        """Once a sweep: the heads of its centers, and a new chance."""
-        if self._basis is None:
-            k, d = rung.weights.shape
-            self._basis = basis_of(rung.weights, direction_count(d, k))
-        if "heads" not in nearest.notes:
-            nearest.notes["heads"] = head_centers(rung, self._basis, reach)
-            self._before, self._paused = (self.rows, self.scores), False
-        return self._basis, nearest.notes["heads"]
 
     def next_part(self, rows: Array) -> Array:
         """Rows to go on with: a few show whether it pays, none if it does not."""

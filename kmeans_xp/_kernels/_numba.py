@@ -112,14 +112,15 @@ class NumbaKernel(NumpyKernel):
         state: dict[str, Any],
     ) -> tuple[int, int]:
         """Label by heads as long as it pays: how many of the rows, how many of them stay open."""
-        found = self.heads.of(nearest, ready.rung, x, state, rows.size)
-        if found is None:
+        centers = self.heads.begin(nearest, ready.rung, state)
+        if centers is None:
             return 0, 0
-        heads, centers = found
         full = centers.weights, ready.rung.bias, ready.twinned
-        head = heads, centers.panels, centers.bias, centers.terms[int(tables is _NO_TABLES)]
+        terms = centers.terms[int(tables is _NO_TABLES)]
         done = left = 0
         while (part := self.heads.next_part(rows[done:])).size:
+            heads = self.heads.of(x, ready.rung, centers.reach, state, part)
+            head = heads, centers.panels, centers.bias, terms
             more, scores = _head_loops.score_heads(ready.frame, full, head, tables, x, part, scored)
             self.heads.learn(part.size, scores, x.shape[1], centers, ready.twinned.size)
             done, left = done + part.size, left + more
