@@ -12,7 +12,8 @@ import numpy as np
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal
 from .._typing import Array
-from . import _loops
+from . import _head_loops, _loops
+from ._head import Heads
 from ._numpy import NumpyKernel
 from ._survey import CompiledSurveyor
 from ._tile import GROUP, PART
@@ -30,6 +31,7 @@ class _Ready:
     bias: Array  # (groups * GROUP,), infinite for padding
     weights: Array  # (k, d)
     twinned: Array  # (k,)
+    rung: p.Rung
 
     def score(self, tables: Array, x: Array, rows: Array, state: tuple[Array, ...]) -> int:
         """Label the listed rows; how many of them stay open."""
@@ -46,6 +48,7 @@ class NumbaKernel(NumpyKernel):
         super().__init__()
         self.surveyor = CompiledSurveyor(self._xp)
         self._lock = threading.Lock()
+        self.heads = Heads()
 
     def prepare(self, nearest: p.Nearest, /) -> None:
         pass  # when the dtype of the rows is known
@@ -79,7 +82,8 @@ class NumbaKernel(NumpyKernel):
         bounds = state.pop("bounds", None)
         n_rows = int(x.shape[0])
         if drift is None or bounds is None:
-            labels, rows = np.empty(n_rows, np.int32), np.arange(n_rows, dtype=np.int32)
+            rows = np.arange(n_rows, dtype=np.int32)
+            labels = state["labels"].copy() if "labels" in state else np.empty(n_rows, np.int32)
             dtype = np.float32 if drift is None else drift.tables.dtype
             kept = tuple(np.empty(0 if drift is None else n_rows, dtype) for _ in range(3))
         else:
@@ -92,11 +96,38 @@ class NumbaKernel(NumpyKernel):
             rows = rows[:count]
         tables = _NO_TABLES if drift is None else drift.tables
         is_open = np.zeros(n_rows, dtype=np.bool_)
-        left = ready.score(tables, x, rows, (labels, *kept, is_open))
+        scored = labels, *kept, is_open
+        done, left = self._score_heads(nearest, ready, tables, x, rows, scored, state)
+        left += ready.score(tables, x, rows[done:], scored)
         state["labels"] = labels
         if drift is not None:
             state["bounds"] = Bounds(*kept)
         return rows.size, is_open if left else None
+
+    def _score_heads(
+        self,
+        nearest: p.Nearest,
+        ready: _Ready,
+        tables: Array,
+        x: Array,
+        rows: Array,
+        scored: tuple[Array, ...],
+        state: dict[str, Any],
+    ) -> tuple[int, int]:
+        """Label by heads as long as it pays: how many of the rows, how many of them stay open."""
+        centers = self.heads.begin(nearest, ready.rung, state)
+        if centers is None:
+            return 0, 0
+        full = centers.weights, ready.rung.bias, ready.twinned
+        terms = centers.terms[int(tables is _NO_TABLES)]
+        done = left = 0
+        while (part := self.heads.next_part(rows[done:])).size:
+            heads = self.heads.of(x, ready.rung, centers.reach, state, part)
+            head = heads, centers.panels, centers.bias, terms
+            more, scores = _head_loops.score_heads(ready.frame, full, head, tables, x, part, scored)
+            self.heads.learn(part.size, scores, x.shape[1], centers, ready.twinned.size)
+            done, left = done + part.size, left + more
+        return done, left
 
     def add_changes(
         self,
@@ -174,6 +205,7 @@ def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
         bias,
         rung.weights,
         twinned,
+        rung,
     )
 
 
