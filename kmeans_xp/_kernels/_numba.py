@@ -180,7 +180,9 @@ def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
     k, d = rung.weights.shape
     shift = np.zeros(d, wide) if rung.shift is None else rung.shift.astype(wide)
     # beyond this half norm a score may overflow; rows without weight may lie there
-    largest = min(float(d) * (reach * rung.scale) ** 2, float(np.finfo(work).max) / 64)
+    side = reach * rung.scale
+    # a product: a power that overflows is an error
+    largest = min(float(d) * side * side, float(np.finfo(work).max) / 64)
     error = np.asarray(
         [
             14.5 * rung.theta + 4.0 * rung.canonical,
