@@ -142,6 +142,17 @@ def test_rows_that_overflow_a_product_are_left_open(name: str, dtype: str) -> No
 
 
 @pytest.mark.parametrize("name", KERNELS)
+def test_labels_of_rows_whose_squares_overflow(name: str) -> None:
+    kernel = _kernel(name)
+    x = np.asarray([[0.0, 0.0], [1.0, 1.0], [1e300, 0.0]])
+    nearest = p.Nearest(x[:2], None, p.Scale(), 1e300, "float64")
+    with np.errstate(over="ignore", invalid="ignore"):
+        labels, unsure, _ = kernel.propose(x, nearest, {})
+    assert labels[:2].tolist() == [0, 1]
+    assert unsure.tolist() in ([False, False, True], [True, True, True])
+
+
+@pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("rows", [1, 2, 63, 4095, 4096, 4097, 20_001])
 @pytest.mark.parametrize(("groups", "columns"), [(1, 1), (3, 1), (3, 4), (200, 5)])
 def test_group_sums(name: str, rows: int, groups: int, columns: int) -> None:
