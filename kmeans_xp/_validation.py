@@ -32,7 +32,7 @@ def check_rows(estimator: Any, x: Any, /, *, reset: bool) -> Array:
     Other dtypes become float64.  Finiteness is left to the statistics pass.
     """
     if reset and _is_plain(x):
-        # what scikit-learn's checks come to here; for few rows they cost more than a pass
+        # what scikit-learn's checks come to here; on few rows they cost more than a pass
         vars(estimator).pop("feature_names_in_", None)
         estimator.n_features_in_ = x.shape[1]
         return x

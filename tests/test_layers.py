@@ -29,6 +29,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels._tile",
         "_kernels._loops",
         "_kernels._survey",
+        "_kernels._head_loops",
+        "_kernels._head",
         "_kernels._numba",
         "_kernels._select",
         "_kernels._meter",
@@ -68,7 +70,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 ORDER = list(itertools.chain.from_iterable(ROOMS.values()))
 ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules}
-COMPILED = ("_kernels._tile", "_kernels._loops", "_kernels._survey")
+COMPILED = ("_kernels._tile", "_kernels._loops", "_kernels._head_loops", "_kernels._survey")
 OPTIONAL = {
     "array_api_strict",
     "cupy",

@@ -15,7 +15,7 @@ from .._bounds import OUTWARDS, TABLE
 from .._exact import ONE_LIMB
 from ._tile import GROUP, LANES, PART, score_tile
 
-_UP, _DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
+UP, DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
 
 
 def jit(function: Any, **options: Any) -> Any:
@@ -76,17 +76,17 @@ def list_doubtful(frame: Any, centers: Any, tables: Any, x: Any, state: Any, row
         product, half = _own_score(x, row, shift, scale, weights, label)
         score = bias[label] + product
         room = error[0] * half + error[1] * abs(half + score) + error[2]
-        near = np.sqrt(2.0 * max(half + score + room, 0.0)) * _UP
+        near = np.sqrt(2.0 * max(half + score + room, 0.0)) * UP
         far = max((lower[row] - tables[2, 1, label]) * _LESS, apart[label] - near)
         near = near if half <= error[3] else np.inf
-        _keep(row, label, near, far, tables, slack, upper, lower)
+        keep(row, label, near, far, tables, slack, upper, lower)
         rows[count] = row
         count += not near < far
     return count
 
 
 @jit
-def _keep(
+def keep(
     row: Any, label: Any, near: Any, far: Any, tables: Any, slack: Any, upper: Any, lower: Any
 ) -> None:
     slack[row] = (far - near + tables[0, 0, label]) * _LESS
@@ -142,12 +142,12 @@ def score_rows(frame: Any, centers: Any, tables: Any, x: Any, rows: Any, state: 
                 left += 1
             if slack.shape[0] == 0:
                 continue
-            near = np.sqrt(2.0 * max(mine + best[lane] + room, 0.0)) * _UP
-            far = np.sqrt(2.0 * max(mine + second[lane] - room, 0.0)) * _DOWN
+            near = np.sqrt(2.0 * max(mine + best[lane] + room, 0.0)) * UP
+            far = np.sqrt(2.0 * max(mine + second[lane] - room, 0.0)) * DOWN
             if not settled or twinned[own]:
                 # the label may become another's, a twin may part from the own center
                 near, far = np.inf, -np.inf
-            _keep(row, own, near, far, tables, slack, upper, lower)
+            keep(row, own, near, far, tables, slack, upper, lower)
     return left
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal
 from .._typing import Array
-from . import _loops
+from . import _head_loops, _loops
+from ._head import Heads
 from ._numpy import NumpyKernel
 from ._survey import CompiledSurveyor
 from ._tile import GROUP, PART
@@ -29,6 +31,7 @@ class _Ready:
     bias: Array  # (groups * GROUP,), infinite for padding
     weights: Array  # (k, d)
     twinned: Array  # (k,)
+    rung: p.Rung
 
     def score(self, tables: Array, x: Array, rows: Array, state: tuple[Array, ...]) -> int:
         """Label the listed rows; how many of them stay open."""
@@ -45,6 +48,7 @@ class NumbaKernel(NumpyKernel):
         super().__init__()
         self.surveyor = CompiledSurveyor(self._xp)
         self._lock = threading.Lock()
+        self.heads = Heads()
 
     def prepare(self, nearest: p.Nearest, /) -> None:
         pass  # when the dtype of the rows is known
@@ -78,7 +82,8 @@ class NumbaKernel(NumpyKernel):
         bounds = state.pop("bounds", None)
         n_rows = int(x.shape[0])
         if drift is None or bounds is None:
-            labels, rows = np.empty(n_rows, np.int32), np.arange(n_rows, dtype=np.int32)
+            rows = np.arange(n_rows, dtype=np.int32)
+            labels = state["labels"].copy() if "labels" in state else np.empty(n_rows, np.int32)
             dtype = np.float32 if drift is None else drift.tables.dtype
             kept = tuple(np.empty(0 if drift is None else n_rows, dtype) for _ in range(3))
         else:
@@ -91,11 +96,38 @@ class NumbaKernel(NumpyKernel):
             rows = rows[:count]
         tables = _NO_TABLES if drift is None else drift.tables
         is_open = np.zeros(n_rows, dtype=np.bool_)
-        left = ready.score(tables, x, rows, (labels, *kept, is_open))
+        scored = labels, *kept, is_open
+        done, left = self._score_heads(nearest, ready, tables, x, rows, scored, state)
+        left += ready.score(tables, x, rows[done:], scored)
         state["labels"] = labels
         if drift is not None:
             state["bounds"] = Bounds(*kept)
         return rows.size, is_open if left else None
+
+    def _score_heads(
+        self,
+        nearest: p.Nearest,
+        ready: _Ready,
+        tables: Array,
+        x: Array,
+        rows: Array,
+        scored: tuple[Array, ...],
+        state: dict[str, Any],
+    ) -> tuple[int, int]:
+        """Label by heads as long as it pays: how many of the rows, how many of them stay open."""
+        centers = self.heads.begin(nearest, ready.rung, state)
+        if centers is None:
+            return 0, 0
+        full = centers.weights, ready.rung.bias, ready.twinned
+        terms = centers.terms[int(tables is _NO_TABLES)]
+        done = left = 0
+        while (part := self.heads.next_part(rows[done:])).size:
+            heads = self.heads.of(x, ready.rung, centers.reach, state, part)
+            head = heads, centers.panels, centers.bias, terms
+            more, scores = _head_loops.score_heads(ready.frame, full, head, tables, x, part, scored)
+            self.heads.learn(part.size, scores, x.shape[1], centers, ready.twinned.size)
+            done, left = done + part.size, left + more
+        return done, left
 
     def add_changes(
         self,
@@ -151,7 +183,8 @@ def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
     k, d = rung.weights.shape
     shift = np.zeros(d, wide) if rung.shift is None else rung.shift.astype(wide)
     # beyond this half norm a score may overflow; rows without weight may lie there
-    largest = min(float(d) * (reach * rung.scale) ** 2, float(np.finfo(work).max) / 64)
+    most = float(np.finfo(work).max) / 64
+    largest = d * min(reach * rung.scale, math.sqrt(most / d)) ** 2
     error = np.asarray(
         [
             14.5 * rung.theta + 4.0 * rung.canonical,
@@ -172,6 +205,7 @@ def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
         bias,
         rung.weights,
         twinned,
+        rung,
     )
 
 

@@ -144,7 +144,7 @@ class NumpyKernel:
         self, x: Array, weight: Array | None, state: dict[str, Any], trials: Trials, /
     ) -> Appraisal:
         half = _half_norms(x, trials.rung, state)
-        return _numpy_gains.appraise(x, weight, state, trials, half, _moved)
+        return _numpy_gains.appraise(x, weight, state, trials, half, moved_rows)
 
     def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
         return _lower_bounds(x, rung), _half_norms(x, rung, notes)
@@ -237,7 +237,7 @@ def _certify_part(
     return near
 
 
-def _moved(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating]:
+def moved_rows(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating]:
     """The rows x' of a rung: x itself where it needs neither shift nor scale."""
     work = rung.weights.dtype
     if rung.shift is not None:
@@ -249,7 +249,7 @@ def _moved(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating
 
 
 def _lower_bounds(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating]:
-    lower: npt.NDArray[np.floating] = rung.weights @ _moved(x, rung).T
+    lower: npt.NDArray[np.floating] = rung.weights @ moved_rows(x, rung).T
     lower += rung.bias[:, None]
     return lower
 
@@ -263,7 +263,7 @@ def _half_norms(x: npt.NDArray[np.floating], rung: p.Rung, notes: dict[str, Any]
     half = np.empty(x.shape[0], dtype=work)
     step = max(256, _CROSS_VALUES // x.shape[1])
     for start in range(0, x.shape[0], step):
-        moved = _moved(x[start : start + step], rung)
+        moved = moved_rows(x[start : start + step], rung)
         np.einsum("ij,ij->i", moved, moved, out=half[start : start + step])
     half *= work.type(0.5)
     notes["half norms"] = (rung.origin, rung.scale, half)

@@ -1,7 +1,7 @@
 """The compiled inner loop: a tile of rows against all centers, by LLVM vectors.
 
 One vector holds one feature of ``LANES`` rows.  ``GROUP`` centers are scored at a time, each
-with an accumulator in a register, and the best and second-best scores are kept as they come:
+with an accumulator in a register, and what is asked of the scores is found out as they come:
 no matrix of scores is ever written.  The code is generic LLVM; the compiler fits the vectors to
 the machine (AVX-512, AVX2, NEON).
 
@@ -26,6 +26,9 @@ GROUP = 8
 PART = 32
 """Features that are added up before their sum joins the others: it bounds the rounding."""
 
+STRIDE = 64
+"""Sums that `dot` keeps side by side."""
+
 _INT32 = ir.IntType(32)
 _INT64 = ir.IntType(64)
 _ZERO, _ONE = (ir.Constant(_INT64, value) for value in (0, 1))
@@ -45,42 +48,49 @@ def _multiply_add(builder: Any, a: Any, b: Any, total: Any) -> Any:
     return builder.fadd(product, total, flags=("contract",))
 
 
-class _Tile:
-    """Emits the loop over panels of centers for one call of `score_tile`."""
+def _pointers(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
+    """What arrays point to; other arguments as they are."""
+    return [
+        context.make_array(kind)(context, builder, value).data
+        if isinstance(kind, types.Array)
+        else value
+        for kind, value in zip(signature.args, args, strict=True)
+    ]
+
+
+class _Panels:
+    """Emits the loop over panels of centers: the scores of a tile, for a subclass to look at."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
-        arrays = [
-            context.make_array(kind)(context, builder, value).data
-            if isinstance(kind, types.Array)
-            else value
-            for kind, value in zip(signature.args, args, strict=True)
-        ]
-        tile, self.panels, self.bias, self.width, self.groups, *outputs = arrays
+        arrays = _pointers(context, builder, signature, args)
+        tile, self.panels, self.bias, self.width, self.groups, *self.others = arrays
         scalar = context.get_value_type(signature.args[0].dtype)
         self.align = context.get_abi_sizeof(scalar)
         self.builder, self.vector = builder, ir.VectorType(scalar, LANES)
         self.tile = builder.bitcast(tile, self.vector.as_pointer())
-        self.outputs = outputs
+        self.sums, self.totals = (
+            [cgutils.alloca_once(builder, self.vector) for _ in range(GROUP)] for _ in range(2)
+        )
 
     def emit(self) -> None:
-        builder, vector = self.builder, self.vector
-        infinite = ir.Constant(vector, [float("inf")] * LANES)
-        self.best = cgutils.alloca_once_value(builder, infinite)
-        self.second = cgutils.alloca_once_value(builder, infinite)
-        self.label = cgutils.alloca_once_value(builder, ir.Constant(_LABELS, [0] * LANES))
-        self.sums, self.totals = (
-            [cgutils.alloca_once(builder, vector) for _ in range(GROUP)] for _ in range(2)
-        )
+        builder = self.builder
+        self._begin()
         with cgutils.for_range(builder, self.groups) as group:
             first = builder.mul(group.index, ir.Constant(_INT64, GROUP))
             self._products(first)
             for place, total in enumerate(self.totals):
                 number = builder.add(first, ir.Constant(_INT64, place))
-                self._compare(builder.load(total), builder.trunc(number, _INT32))
-        for kept, output in zip((self.best, self.second, self.label), self.outputs, strict=True):
-            value = builder.load(kept)
-            target = builder.bitcast(output, value.type.as_pointer())
-            builder.store(value, target, align=4)
+                self._look(builder.load(total), builder.trunc(number, _INT32))
+        self._end()
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    def _look(self, score: Any, number: Any) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        raise NotImplementedError
 
     def _products(self, first: Any) -> None:
         """Bias plus dot product of each center of a panel with the rows of the tile."""
@@ -113,7 +123,25 @@ class _Tile:
             spread = _splat(builder, weight, self.vector)
             builder.store(_multiply_add(builder, spread, rows, builder.load(total)), total)
 
-    def _compare(self, score: Any, number: Any) -> None:
+
+class _Best(_Panels):
+    """The two best scores of each row."""
+
+    def _begin(self) -> None:
+        builder = self.builder
+        infinite = ir.Constant(self.vector, [float("inf")] * LANES)
+        self.best = cgutils.alloca_once_value(builder, infinite)
+        self.second = cgutils.alloca_once_value(builder, infinite)
+        self.label = cgutils.alloca_once_value(builder, ir.Constant(_LABELS, [0] * LANES))
+
+    def _end(self) -> None:
+        builder = self.builder
+        for kept, output in zip((self.best, self.second, self.label), self.others, strict=True):
+            value = builder.load(kept)
+            target = builder.bitcast(output, value.type.as_pointer())
+            builder.store(value, target, align=4)
+
+    def _look(self, score: Any, number: Any) -> None:
         """Let a center take the lead of some rows; whoever loses may be the second."""
         builder = self.builder
         best, second = builder.load(self.best), builder.load(self.second)
@@ -124,6 +152,31 @@ class _Tile:
         labels = _splat(builder, number, _LABELS)
         builder.store(builder.select(leads, labels, builder.load(self.label)), self.label)
         builder.store(builder.select(leads, score, best), self.best)
+
+
+class _Near(_Panels):
+    """The centers whose score is within the limit of a row, or not a number."""
+
+    def _begin(self) -> None:
+        builder = self.builder
+        limits, *self.lists = self.others
+        limits = builder.bitcast(limits, self.vector.as_pointer())
+        self.limits = builder.load(limits, align=self.align)
+        self.count = cgutils.alloca_once_value(builder, _ZERO)
+
+    def _look(self, score: Any, number: Any) -> None:
+        """Write each center, and go on to the next place if it counts: no branch."""
+        builder = self.builder
+        within = builder.fcmp_unordered("<=", score, self.limits)
+        lanes = builder.bitcast(within, ir.IntType(LANES))
+        count = builder.load(self.count)
+        for value, target in zip((number, builder.zext(lanes, _INT32)), self.lists, strict=True):
+            builder.store(value, builder.gep(target, [count]))
+        counts = builder.icmp_unsigned("!=", lanes, ir.Constant(ir.IntType(LANES), 0))
+        builder.store(builder.add(count, builder.zext(counts, _INT64)), self.count)
+
+    def _end(self) -> None:
+        self.found = self.builder.load(self.count)
 
 
 @intrinsic
@@ -146,7 +199,93 @@ def score_tile(
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _Tile(context, builder, signature, args).emit()
+        _Best(context, builder, signature, args).emit()
         return context.get_dummy_value()
 
     return types.void(tile, panels, bias, width, groups, best, second, label), generate
+
+
+@intrinsic
+def list_near(
+    typing_context: Any,
+    tile: Any,
+    panels: Any,
+    bias: Any,
+    width: Any,
+    groups: Any,
+    limits: Any,
+    numbers: Any,
+    lanes: Any,
+) -> Any:
+    """List the centers that have a score at or below the limit of some row; how many there are.
+
+    The first arguments are those of `score_tile`; ``limits`` (LANES,) has their dtype.  The int32
+    arrays ``numbers`` and ``lanes`` (groups * GROUP,) get the centers, and a bit for each row
+    whose limit is not exceeded.  A score that is not a number exceeds no limit.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        near = _Near(context, builder, signature, args)
+        near.emit()
+        return near.found
+
+    arguments = tile, panels, bias, width, groups, limits, numbers, lanes
+    return types.int64(*arguments), generate
+
+
+@intrinsic
+def dot(typing_context: Any, a: Any, first: Any, b: Any, second: Any, width: Any) -> Any:
+    """Dot product of ``width`` values of flat arrays, from positions; a multiple of STRIDE.
+
+    Each sum is ``width / STRIDE + log2(STRIDE)`` additions deep.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _dot(builder, *_pointers(context, builder, signature, args))
+
+    return a.dtype(a, first, b, second, width), generate
+
+
+def _dot(builder: Any, a: Any, first: Any, b: Any, second: Any, width: Any) -> Any:
+    scalar = a.type.pointee
+    vector = ir.VectorType(scalar, LANES)
+    zero = ir.Constant(vector, [0.0] * LANES)
+    sums = [cgutils.alloca_once_value(builder, zero) for _ in range(STRIDE // LANES)]
+    for total in sums:
+        builder.store(zero, total)
+    step = ir.Constant(_INT64, STRIDE)
+    with cgutils.for_range_slice(builder, _ZERO, width, step, inc=True) as (at, _):
+        for place, total in enumerate(sums):
+            here = builder.add(at, ir.Constant(_INT64, place * LANES))
+            left, right = (
+                builder.load(
+                    builder.bitcast(
+                        builder.gep(array, [builder.add(start, here)]), vector.as_pointer()
+                    ),
+                    align=4,
+                )
+                for array, start in ((a, first), (b, second))
+            )
+            builder.store(_multiply_add(builder, left, right, builder.load(total)), total)
+    parts = [builder.load(total) for total in sums]
+    while len(parts) > 1:
+        half = len(parts) // 2
+        parts = [builder.fadd(parts[i], parts[half + i]) for i in range(half)]
+    return _fold(builder, parts[0])
+
+
+def _fold(builder: Any, total: Any) -> Any:
+    """Add up the lanes of a vector by halves."""
+    lanes = LANES
+    while lanes > 1:
+        lanes //= 2
+        low, high = (
+            builder.shuffle_vector(
+                total,
+                total,
+                ir.Constant(ir.VectorType(_INT32, lanes), list(range(start, start + lanes))),
+            )
+            for start in (0, lanes)
+        )
+        total = builder.fadd(low, high)
+    return builder.extract_element(total, ir.Constant(_INT32, 0))
