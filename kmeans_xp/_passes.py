@@ -81,9 +81,7 @@ def _changes(
 ) -> tuple[int, Moves | None]:
     """How many rows changed; their sums are added here, unless few wait for one go."""
     xp, labels = problem.context.xp, block.state["labels"]
-    changed = problem.kernel.add_changes(
-        block.x, block.weight, before, labels, problem.ledger, n_clusters, sums
-    )
+    changed = problem.kernel.add_changes(block, before, problem.ledger, n_clusters, sums)
     if changed is not None:
         return changed, None
     if before is None:

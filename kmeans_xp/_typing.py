@@ -136,15 +136,7 @@ class Kernel(Protocol):
         ...
 
     def add_changes(
-        self,
-        x: Array,
-        weight: Array | None,
-        before: Array | None,
-        after: Array,
-        ledger: Any,
-        n_clusters: int,
-        sums: Any,
-        /,
+        self, block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any, /
     ) -> int | None:
         """Add rows to ``sums`` by their labels, moved rows alone if there were labels before.
 

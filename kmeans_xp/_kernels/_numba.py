@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal
-from .._typing import Array
+from .._typing import Array, Block
 from . import _head_loops, _loops
 from ._head import Heads
 from ._numpy import NumpyKernel
@@ -130,22 +130,14 @@ class NumbaKernel(NumpyKernel):
         return done, left
 
     def add_changes(
-        self,
-        x: Array,
-        weight: Array | None,
-        before: Array | None,
-        after: Array,
-        ledger: Any,
-        n_clusters: int,
-        sums: Any,
-        /,
+        self, block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any, /
     ) -> int | None:
-        with sums.lend((n_clusters, ledger.n_columns), 2 * x.shape[0]) as out:
+        with sums.lend((n_clusters, ledger.n_columns), 2 * block.n_rows) as out:
             _, carrying = _loops.add_rows(
-                x,
-                _NOTHING if weight is None else weight,
+                block.x,
+                _NOTHING if block.weight is None else block.weight,
                 _NO_LABELS if before is None else before,
-                after,
+                block.state["labels"],
                 ledger.scales,
                 out,
             )

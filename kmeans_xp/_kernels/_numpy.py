@@ -15,7 +15,7 @@ from .._bounds import Drift, Proposal
 from .._exact import EXACT_ROWS
 from .._gains import Appraisal, Trials
 from .._stats import Surveyor
-from .._typing import Array
+from .._typing import Array, Block
 from . import _numpy_gains
 
 _SCORE_BYTES = 1 << 21
@@ -23,6 +23,7 @@ _CROSS_VALUES = 1 << 16
 _DENSE_MARKS = 1 << 13
 _FEW_MARKS = 8
 _COLUMN_VALUES = 1 << 18
+_FEW_VALUES = 1 << 13
 _SUM_VALUES = 1 << 17
 
 
@@ -150,25 +151,21 @@ class NumpyKernel:
         return _lower_bounds(x, rung), _half_norms(x, rung, notes)
 
     def add_changes(
-        self,
-        x: Array,
-        weight: Array | None,
-        before: Array | None,
-        after: Array,
-        ledger: Any,
-        n_clusters: int,
-        sums: Any,
-        /,
+        self, block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any, /
     ) -> int | None:
+        n_rows, n_columns = block.n_rows, ledger.n_columns
+        if n_rows * max(n_columns, n_clusters) <= _FEW_VALUES:
+            return _add_marked(block, before, ledger, n_clusters, sums)
         if before is not None:
             return None  # few rows: the common way
-        step = max(256, min(EXACT_ROWS, _COLUMN_VALUES // x.shape[1]))
-        with sums.lend((n_clusters, ledger.n_columns), x.shape[0]) as out:
-            for start in range(0, x.shape[0], step):
-                part = slice(start, start + step)
-                columns = ledger.columns(x[part], None if weight is None else weight[part])
-                _add_sums(out, columns, after[part])
-        return int(x.shape[0] if weight is None else np.count_nonzero(weight))
+        step = max(256, min(EXACT_ROWS, _COLUMN_VALUES // block.x.shape[1]))
+        with sums.lend((n_clusters, n_columns), n_rows) as out:
+            start = 0
+            for x, weight in block.pieces(step):
+                columns = ledger.columns(x, weight)
+                _add_sums(out, columns, block.state["labels"][start : start + step])
+                start += step
+        return n_rows if block.weight is None else int(np.count_nonzero(block.weight))
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         total = np.zeros((n_groups, values.shape[1]), dtype=np.int64)
@@ -274,6 +271,27 @@ def _half_norms(x: npt.NDArray[np.floating], rung: p.Rung, notes: dict[str, Any]
 def _tally(n_clusters: int, work: np.dtype[np.floating]) -> tuple[int, npt.NDArray[np.floating]]:
     base = 1 << (n_clusters - 1).bit_length()
     return base, (base + np.arange(n_clusters)).astype(work)
+
+
+def _add_marked(block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any) -> int:
+    """A small block by one product of all its rows, whose columns are kept.
+
+    Fewer than 4096 rows, each added once and taken away once, are exact in float64.
+    """
+    state = block.state
+    if "columns" not in state:
+        state["columns"] = ledger.columns(block.x, block.weight)
+    after, numbers = state["labels"], np.arange(n_clusters, dtype=np.int32)[:, None]
+    marks = (after == numbers).astype(np.float64)
+    moved = None
+    if before is not None:
+        marks -= before == numbers
+        moved = after != before
+    sums.add((marks @ state["columns"]).astype(np.int64), 2 * block.n_rows)
+    if block.weight is not None:
+        positive = block.weight > 0.0
+        moved = positive if moved is None else moved & positive
+    return block.n_rows if moved is None else int(np.count_nonzero(moved))
 
 
 def _add_sums(total: Array, values: Array, labels: Array) -> None:
