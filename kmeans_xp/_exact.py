@@ -24,6 +24,7 @@ from ._typing import Array, Namespace
 
 LIMB_BITS = 40
 _ONE_WORD_ROWS = 1 << 21
+_LARGE = 1 << 17  # numbers
 EXACT_ROWS = 4096
 """Rows of 40-bit integers whose float64 sum is exact in any order."""
 
@@ -144,6 +145,11 @@ class Accumulator:
             if self._words > 1 and self._rows > self._MOST_ROWS - EXACT_ROWS:
                 self._flush()
 
+    def provide(self, shape: tuple[int, ...], count: int) -> None:
+        """Allocate large arrays to lend now: what threads allocate stays with them, for good."""
+        if math.prod(shape) >= _LARGE:
+            self._lent += [(np.zeros(shape, np.int64), 0) for _ in range(count)]
+
     @contextlib.contextmanager
     def lend(self, shape: tuple[int, ...], rows: int) -> Iterator[npt.NDArray[np.int64]]:
         """A host array to which the caller adds at most so many rows; one for each thread."""
@@ -159,7 +165,9 @@ class Accumulator:
     def total(self) -> Array | None:
         """The normalised (words, ...) total; None when nothing was added."""
         while self._lent:
-            self.add(*self._lent.pop())
+            array, rows = self._lent.pop()
+            if rows:
+                self.add(array, rows)
         if self._pending is not None:
             self._flush()
         return self._total

@@ -51,7 +51,8 @@ class NumbaKernel(NumpyKernel):
         self.heads = Heads()
 
     def prepare(self, nearest: p.Nearest, /) -> None:
-        pass  # when the dtype of the rows is known
+        # here and not in a thread, whose memory would keep room for it; rows have this dtype too
+        self._ready(nearest, nearest.first, nearest.centers)
 
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
         """By float64 tiles; what these leave open goes on to the last rung."""

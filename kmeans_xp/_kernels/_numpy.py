@@ -31,6 +31,7 @@ class NumpyKernel:
     """Scores lie as (k, m) and rows by feature, so that operations run along contiguous rows."""
 
     name = "numpy"
+    lends = True
 
     def __init__(self) -> None:
         self._xp = numpy_context().xp

@@ -18,6 +18,7 @@ class ReferenceKernel:
 
     xp: Namespace
     name: str = "reference"
+    lends: bool = False
 
     @property
     def surveyor(self) -> Surveyor:
