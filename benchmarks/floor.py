@@ -134,6 +134,7 @@ def main() -> None:
         (500_000, 16, 32, "float32"),
         (200_000, 64, 100, "float64"),
         (50_000, 768, 50, "float32"),
+        (8_000, 768, 1000, "float32"),
     ):
         name = "blobs {} x {}, k={}, {}".format(*shape)
         report["peak memory"][name] = peak_memory(*shape)
