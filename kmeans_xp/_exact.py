@@ -138,9 +138,12 @@ class Accumulator:
         self._total: Array | None = None
 
     def add(self, sums: Array, rows: int) -> None:
-        """Add the sums of a block of ``rows`` rows."""
+        """Add the sums of a block of ``rows`` rows; the array is this one's to keep."""
         with self._lock:
-            self._pending = sums if self._pending is None else self._pending + sums
+            if self._pending is None:
+                self._pending = sums
+            else:
+                self._pending += sums
             self._rows += rows
             if self._words > 1 and self._rows > self._MOST_ROWS - EXACT_ROWS:
                 self._flush()

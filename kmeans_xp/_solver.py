@@ -119,7 +119,10 @@ def _step(problem: Training, state: _State, rules: Rules, seed: int, number: int
     nearest = problem.nearest_to(state.centers)
     stats = sweep(problem, nearest, int(state.centers.shape[0]))
     problem.learn(stats.open_rows, stats.scored)
-    totals = stats.totals if state.totals is None else carry(state.totals + stats.totals, xp=xp)
+    totals = stats.totals
+    if state.totals is not None:
+        totals += state.totals  # in place: the sweep's own are not needed again
+        totals = carry(totals, xp=xp)
     value = inertia(problem, nearest) if rules.observe is not None else None
     fixed = repair(problem, nearest, totals, rules.empty_cluster, (seed, number))
     changed = stats.changed + fixed.moved
