@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -121,6 +122,7 @@ def peak_memory(n: int, d: int, k: int, dtype: str) -> dict[str, Any]:
 
 
 def main() -> None:
+    os.environ["KMEANS_XP_NUMBA"] = "0"  # the floor is that of the plain NumPy path
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=pathlib.Path)
