@@ -209,8 +209,10 @@ def _repeats(centers: Array, /, *, xp: Namespace) -> tuple[Array, Array]:
     """Mark centers that repeat an earlier one bit for bit, and those that have any twin.
 
     A repeat can never be the label.  Equal centers meet after sorting by a key of their
-    values.  Should two different centers share a key, or equal ones round to two, a repeat may
-    go unmarked, which costs time and nothing else: both are scored, and leave a row open.
+    values.  Should two different centers share a key, or equal ones round to two (a product
+    does not add up all of its rows in one way), a repeat may go unmarked, which costs time and
+    nothing else: both are scored, and leave a row open.  The first of equal centers never is
+    marked, whatever their keys.
     """
     count, features = centers.shape
     device = array_api_compat.device(centers)
@@ -219,10 +221,11 @@ def _repeats(centers: Array, /, *, xp: Namespace) -> tuple[Array, Array]:
     order = xp.argsort(key, stable=True)
     ordered = xp.take(centers, order, axis=0)
     same = xp.all(ordered[1:, :] == ordered[: count - 1, :], axis=1)
+    later = same & (order[1:] > order[: count - 1])
     no = xp.zeros(1, dtype=xp.bool, device=device)
     back = xp.argsort(order)
-    as_before, as_after = xp.concat([no, same]), xp.concat([same, no])
-    return xp.take(as_before, back), xp.take(as_before | as_after, back)
+    twinned = xp.concat([no, same]) | xp.concat([same, no])
+    return xp.take(xp.concat([no, later]), back), xp.take(twinned, back)
 
 
 def cross_distances(x: Array, centers: Array, scale: Scale, /, *, xp: Namespace) -> Array:
