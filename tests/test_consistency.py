@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -78,10 +79,11 @@ def test_results_belong_together_after_relocation(
     xp: Backend, rule: str, max_iter: int | None
 ) -> None:
     x, start = _with_empties()
-    # of this seed's draws, two are the same row
+    # of this seed's first draws, two are the same row
     rules = {"tol": 0, "max_iter": max_iter, "empty_cluster": rule, "random_state": 11}
-    model = KMeans(5, init=xp.array(start), n_init=1, **rules)
-    model.fit(xp.array(x))
+    repeats = rule == "random" and max_iter == 1
+    with pytest.warns(ConvergenceWarning) if repeats else contextlib.nullcontext():
+        model = KMeans(5, init=xp.array(start), n_init=1, **rules).fit(xp.array(x))
     _check(xp, model, x)
     assert np.abs(xp.host(model.cluster_centers_)).max() < 20
     if max_iter is None:
