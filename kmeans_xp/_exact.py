@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import mmap
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -148,20 +149,15 @@ class Accumulator:
             if self._words > 1 and self._rows > self._MOST_ROWS - EXACT_ROWS:
                 self._flush()
 
-    def provide(self, shape: tuple[int, ...], count: int) -> None:
-        """Allocate large arrays to lend now: what threads allocate stays with them, for good."""
-        if math.prod(shape) >= _LARGE:
-            self._lent += [(np.zeros(shape, np.int64), 0) for _ in range(count)]
-
     @contextlib.contextmanager
     def lend(self, shape: tuple[int, ...], rows: int) -> Iterator[npt.NDArray[np.int64]]:
         """A host array to which the caller adds at most so many rows; one for each thread."""
         with self._lock:
-            array, used = self._lent.pop() if self._lent else (np.zeros(shape, np.int64), 0)
+            array, used = self._lent.pop() if self._lent else (_zeros(shape), 0)
         yield array
         if used + rows > self._MOST_ROWS - EXACT_ROWS:
             self.add(array, used + rows)
-            array, used, rows = np.zeros(shape, np.int64), 0, 0
+            array, used, rows = _zeros(shape), 0, 0
         with self._lock:
             self._lent.append((array, used + rows))
 
@@ -179,6 +175,14 @@ class Accumulator:
         part = in_words(self._pending, self._words, xp=self._xp)
         self._total = part if self._total is None else carry(self._total + part, xp=self._xp)
         self._pending, self._rows = None, 0
+
+
+def _zeros(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Zeros on the host; large ones in pages of their own, which no thread's allocator keeps."""
+    size = math.prod(shape)
+    if size < _LARGE:
+        return np.zeros(shape, np.int64)
+    return np.ndarray(shape, np.int64, buffer=mmap.mmap(-1, 8 * size))
 
 
 def terms(totals: Sequence[Array], /) -> list[Array]:

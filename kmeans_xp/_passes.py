@@ -56,8 +56,6 @@ def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
     problem.pruner.learn(look.scored / problem.source.n_rows)
 
     sums = exact.Accumulator(xp, problem.ledger.words)
-    if problem.kernel.lends:
-        sums.provide((n_clusters, problem.ledger.n_columns), problem.plan.threads)
 
     def task(block: Block) -> tuple[int, Moves | None]:
         return _changes(problem, block, befores[block.number], n_clusters, sums)

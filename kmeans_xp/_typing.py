@@ -135,11 +135,6 @@ class Kernel(Protocol):
         """Bounds of what candidates gain, and in ``state["trial"]`` the rows; see `_gains`."""
         ...
 
-    @property
-    def lends(self) -> bool:
-        """Whether sums are added up in arrays lent by an `_exact.Accumulator`."""
-        ...
-
     def add_changes(
         self, block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any, /
     ) -> int | None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from .. import _bounds as b
 from .. import _primitives as p
+from .._assign import FEW
 from .._backend import numpy_context
 from .._bounds import Drift, Proposal
 from .._exact import EXACT_ROWS
@@ -31,7 +32,6 @@ class NumpyKernel:
     """Scores lie as (k, m) and rows by feature, so that operations run along contiguous rows."""
 
     name = "numpy"
-    lends = True
 
     def __init__(self) -> None:
         self._xp = numpy_context().xp
@@ -114,12 +114,12 @@ class NumpyKernel:
 
     def own_distances(self, x: Array, nearest: p.Nearest, labels: Array, /) -> Array:
         out = np.empty(x.shape[0])
-        centers = np.ascontiguousarray(nearest.centers.T, dtype=np.float64)
         step = max(256, _CROSS_VALUES // x.shape[1])
         for start in range(0, x.shape[0], step):
             part = slice(start, start + step)
             rows = np.ascontiguousarray(x[part].T, dtype=np.float64)
-            mine = centers.take(labels[part], axis=1)
+            own = nearest.centers.take(labels[part], axis=0)
+            mine = np.ascontiguousarray(own.T, dtype=np.float64)
             out[part] = p.squared_distances(rows, mine, nearest.scale, xp=self._xp, axis=-2)
         return out
 
@@ -157,16 +157,23 @@ class NumpyKernel:
         n_rows, n_columns = block.n_rows, ledger.n_columns
         if n_rows * max(n_columns, n_clusters) <= _FEW_VALUES:
             return _add_marked(block, before, ledger, n_clusters, sums)
-        if before is not None:
+        after = block.state["labels"]
+        moved = None if before is None else np.flatnonzero(after != before)
+        if moved is not None and moved.size * FEW <= n_rows:
             return None  # few rows: the common way
         step = max(256, min(EXACT_ROWS, _COLUMN_VALUES // block.x.shape[1]))
-        with sums.lend((n_clusters, n_columns), n_rows) as out:
-            start = 0
-            for x, weight in block.pieces(step):
-                columns = ledger.columns(x, weight)
-                _add_sums(out, columns, block.state["labels"][start : start + step])
-                start += step
-        return n_rows if block.weight is None else int(np.count_nonzero(block.weight))
+        with sums.lend((n_clusters, n_columns), n_rows if moved is None else 2 * moved.size) as out:
+            for start in range(0, n_rows if moved is None else moved.size, step):
+                rows = slice(start, start + step) if moved is None else moved[start : start + step]
+                weight = None if block.weight is None else block.weight[rows]
+                columns = ledger.columns(block.x[rows], weight)
+                _add_sums(out, columns, after[rows])
+                if before is not None:
+                    np.negative(columns, out=columns)
+                    _add_sums(out, columns, before[rows])
+        if block.weight is None:
+            return n_rows if moved is None else int(moved.size)
+        return int(np.count_nonzero(block.weight if moved is None else block.weight[moved]))
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         total = np.zeros((n_groups, values.shape[1]), dtype=np.int64)

@@ -18,7 +18,6 @@ class ReferenceKernel:
 
     xp: Namespace
     name: str = "reference"
-    lends: bool = False
 
     @property
     def surveyor(self) -> Surveyor:
