@@ -15,7 +15,7 @@ from engine import opened, plan_of, problem_of
 from kmeans_xp import _exact as exact
 from kmeans_xp import _gains
 from kmeans_xp import _primitives as p
-from kmeans_xp._kernels import Shape, load, select
+from kmeans_xp._kernels import Shape, _numpy, load, select
 from kmeans_xp._stats import NonFiniteError
 
 SHAPES = [
@@ -380,9 +380,12 @@ def test_the_statistics_pass(case: str, kernel: str, weighted: bool) -> None:
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("name", "rows"), [("numba", None), ("numpy", 300)])
-def test_sums_of_rows_that_moved(name: str, rows: int | None, case: str, weighted: bool) -> None:
+@pytest.mark.parametrize(("name", "rows"), [("numba", None), ("numpy", 300), ("numpy", None)])
+def test_sums_of_rows_that_moved(
+    monkeypatch: pytest.MonkeyPatch, name: str, rows: int | None, case: str, weighted: bool
+) -> None:
     """All rows, then those that moved, against columns of integers summed by label."""
+    monkeypatch.setattr(_numpy, "_COLUMN_VALUES", 1)  # the least rows at a time
     kernel, numpy = _kernel(name), make_backend("numpy")
     x = CASES[case]()[0][:rows]
     random = np.random.default_rng(1)
