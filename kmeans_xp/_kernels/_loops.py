@@ -26,35 +26,12 @@ def jit(function: Any, **options: Any) -> Any:
         return njit(function, nogil=True, error_model="numpy", **options)
 
 
-def _any_order(function: Any) -> Any:
-    """The same, for sums that may be taken in any order."""
-    return jit(function, fastmath={"reassoc", "contract"})
-
-
-@_any_order
-def _own_score(x: Any, row: Any, shift: Any, scale: Any, weights: Any, label: Any) -> Any:
-    """Product with one center and half the squared norm, of one row; sums as in a tile."""
-    work = weights.dtype.type
-    product = square = work(0)
-    for start in range(0, x.shape[1], PART):
-        part = part_square = work(0)
-        for f in range(start, min(start + PART, x.shape[1])):
-            value = work((x[row, f] - shift[f]) * scale)
-            part += value * weights[label, f]
-            part_square += value * value
-        product += part
-        square += part_square
-    return product, square * work(0.5)
-
-
 @jit
-def list_doubtful(frame: Any, centers: Any, tables: Any, x: Any, state: Any, rows: Any) -> Any:
-    """List the rows whose label is not proven: by slack, by both sides, by the own center.
+def list_doubtful(apart: Any, tables: Any, state: Any, rows: Any) -> Any:
+    """List the rows whose label is not proven: by slack, then by both sides.
 
-    Three loops without a branch on the outcome, which no processor could foresee.
+    Two loops without a branch on the outcome, which no processor could foresee.
     """
-    shift, scale, error = frame
-    weights, bias, apart = centers
     labels, slack, upper, lower = state
     spent = tables[0, 1]
     count = 0
@@ -68,18 +45,6 @@ def list_doubtful(frame: Any, centers: Any, tables: Any, x: Any, state: Any, row
         near = (upper[row] + tables[1, 1, label]) * _MORE
         far = max((lower[row] - tables[2, 1, label]) * _LESS, apart[label] - near)
         slack[row] = (far - near + tables[0, 0, label]) * _LESS
-        rows[count] = row
-        count += not near < far
-    few, count = count, 0
-    for row in rows[:few]:
-        label = labels[row]
-        product, half = _own_score(x, row, shift, scale, weights, label)
-        score = bias[label] + product
-        room = error[0] * half + error[1] * abs(half + score) + error[2]
-        near = np.sqrt(2.0 * max(half + score + room, 0.0)) * UP
-        far = max((lower[row] - tables[2, 1, label]) * _LESS, apart[label] - near)
-        near = near if half <= error[3] else np.inf
-        keep(row, label, near, far, tables, slack, upper, lower)
         rows[count] = row
         count += not near < far
     return count

@@ -1,4 +1,4 @@
-"""The NumPy kernel with compiled inner loops: no matrix of scores, and bounds that tighten."""
+"""The NumPy kernel with compiled inner loops: no matrix of scores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ class _Ready:
     frame: tuple[Any, ...]  # shift, scale, error terms
     panels: Array  # (groups, d, GROUP)
     bias: Array  # (groups * GROUP,), infinite for padding
-    weights: Array  # (k, d)
     twinned: Array  # (k,)
     rung: p.Rung
 
@@ -90,10 +89,8 @@ class NumbaKernel(NumpyKernel):
         else:
             labels, kept = state["labels"].copy(), tuple(vars(bounds).values())
             rows = np.empty(n_rows, np.int32)
-            centers = ready.weights, ready.bias, self._apart(nearest, x, ready)
-            count = _loops.list_doubtful(
-                ready.frame, centers, drift.tables, x, (labels, *kept), rows
-            )
+            apart = self._apart(nearest, x, ready)
+            count = _loops.list_doubtful(apart, drift.tables, (labels, *kept), rows)
             rows = rows[:count]
         tables = _NO_TABLES if drift is None else drift.tables
         is_open = np.zeros(n_rows, dtype=np.bool_)
@@ -196,7 +193,6 @@ def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
         (shift, wide.type(rung.scale), error),
         np.ascontiguousarray(padded.reshape(groups, GROUP, d).transpose(0, 2, 1)),
         bias,
-        rung.weights,
         twinned,
         rung,
     )
