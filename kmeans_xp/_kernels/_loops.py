@@ -13,7 +13,7 @@ from numba import njit
 
 from .._bounds import OUTWARDS, TABLE
 from .._exact import ONE_LIMB
-from ._tile import GROUP, LANES, PART, score_tile
+from ._tile import GROUP, LANES, PART, fill_columns, score_tile
 
 UP, DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
 
@@ -65,15 +65,21 @@ def _fill(tile: Any, half: Any, part: Any, x: Any, rows: Any, start: Any, frame:
     shift, scale, _ = frame
     work = tile.dtype.type
     count = min(LANES, rows.shape[0] - start)
+    places = np.empty(LANES, np.int64)
+    for lane in range(LANES):
+        places[lane] = np.int64(rows[start + min(lane, count - 1)]) * (x.strides[0] // x.itemsize)
+    # whole squares of features and rows at a time, where a row lies in one piece
+    whole = x.shape[1] // LANES * LANES if x.strides[1] == x.itemsize else 0
+    for first in range(0, whole, LANES):
+        fill_columns(tile, first, x, places, shift, scale)
+    for lane in range(LANES):
+        row = rows[start + min(lane, count - 1)]
+        for f in range(whole, x.shape[1]):
+            tile[f, lane] = work((x[row, f] - shift[f]) * scale)
     half[:] = 0
     for first in range(0, x.shape[1], PART):
-        end = min(first + PART, x.shape[1])
-        for lane in range(LANES):
-            row = rows[start + min(lane, count - 1)]
-            for f in range(first, end):
-                tile[f, lane] = work((x[row, f] - shift[f]) * scale)
         part[:] = 0
-        for f in range(first, end):
+        for f in range(first, min(first + PART, x.shape[1])):
             for lane in range(LANES):
                 part[lane] += tile[f, lane] * tile[f, lane]
         for lane in range(LANES):
