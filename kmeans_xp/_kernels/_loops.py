@@ -6,6 +6,7 @@ chosen by routing; compiled code is kept on disk.
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,25 @@ from ._tile import GROUP, LANES, PART, fill_columns, score_tile
 UP, DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
 
 
-def jit(function: Any, **options: Any) -> Any:
+def _stamp() -> tuple[tuple[str, int, int], ...]:
+    """What tells one state of the package's sources from another."""
+    files = sorted(pathlib.Path(__file__).parent.parent.rglob("*.py"))
+    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+
+
+_STAMP = _stamp()
+
+
+def jit(function: Any) -> Any:
     """Compile when first called, and keep the result on disk where a place can be written."""
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
-        return njit(function, nogil=True, cache=True, error_model="numpy", **options)
+        compiled = njit(function, cache=True, **options)
     except RuntimeError:
-        return njit(function, nogil=True, error_model="numpy", **options)
+        return njit(function, **options)
+    # numba looks at the function's own file, but constants and intrinsics come from others
+    compiled._cache._cache_file._source_stamp = _STAMP
+    return compiled
 
 
 @jit

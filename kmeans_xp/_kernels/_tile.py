@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 LANES = 16
 """Rows of a tile."""
 
-GROUP = 8
+GROUP = 4
 """Centers of a panel; their number is padded to a multiple of it."""
 
 PART = 32
