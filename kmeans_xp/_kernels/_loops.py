@@ -137,29 +137,34 @@ def score_rows(frame: Any, centers: Any, tables: Any, x: Any, rows: Any, state: 
 
 
 @jit
-def _add_row(out: Any, sign: Any, x: Any, row: Any, weight: Any, scales: Any) -> Any:
-    """Add (or take away) a row's integers, cut as `_exact.quantise` cuts them."""
+def _quantise(x: Any, row: Any, weight: Any, scales: Any, rest: Any, cells: Any) -> None:
+    """A row's integers, cut as `_exact.quantise` cuts them; ``rest`` (d,) is scratch."""
     up, limbs, weight_up, weight_limbs = scales
     d = x.shape[1]
     heavy = weight.shape[0] > 0
+    factor = weight[row] if heavy else 1.0
+    own = x[row]
     for f in range(d):
-        value = np.float64(x[row, f])
-        rest = (value * weight[row] if heavy else value) * up[f]
-        for limb in range(limbs - 1):
-            whole = np.trunc(rest)
-            out[limb * d + f] += sign * np.int64(whole)
-            rest = (rest - whole) * ONE_LIMB
-        out[(limbs - 1) * d + f] += sign * np.int64(np.rint(rest))
+        rest[f] = np.float64(own[f]) * factor * up[f]
+    for limb in range(limbs - 1):
+        part = cells[limb * d : (limb + 1) * d]
+        for f in range(d):
+            whole = np.trunc(rest[f])
+            part[f] = np.int64(whole)
+            rest[f] = (rest[f] - whole) * ONE_LIMB
+    part = cells[(limbs - 1) * d : limbs * d]
+    for f in range(d):
+        part[f] = np.int64(np.rint(rest[f]))
     last = limbs * d
     if not heavy:
-        out[last] += sign
+        cells[last] = 1
         return
-    rest = weight[row] * weight_up
+    left = factor * weight_up
     for limb in range(weight_limbs):
-        whole = np.trunc(rest) if limb < weight_limbs - 1 else np.rint(rest)
-        out[last + limb] += sign * np.int64(whole)
-        rest = (rest - whole) * ONE_LIMB
-    out[last + weight_limbs] += sign * np.int64(weight[row] > 0.0)
+        whole = np.trunc(left) if limb < weight_limbs - 1 else np.rint(left)
+        cells[last + limb] = np.int64(whole)
+        left = (left - whole) * ONE_LIMB
+    cells[last + weight_limbs] = factor > 0.0
 
 
 @jit
@@ -171,12 +176,19 @@ def add_rows(x: Any, weight: Any, before: Any, after: Any, scales: Any, out: Any
     """
     moved = carrying = 0
     is_new = before.shape[0] == 0
+    columns = out.shape[1]
+    rest, cells = np.empty(x.shape[1]), np.empty(columns, np.int64)
     for row in range(x.shape[0]):
+        if not is_new and before[row] == after[row]:
+            continue
+        _quantise(x, row, weight, scales, rest, cells)
+        own = out[after[row]]
+        for column in range(columns):
+            own[column] += cells[column]
         if not is_new:
-            if before[row] == after[row]:
-                continue
-            _add_row(out[before[row]], -1, x, row, weight, scales)
-        _add_row(out[after[row]], 1, x, row, weight, scales)
+            own = out[before[row]]
+            for column in range(columns):
+                own[column] -= cells[column]
         moved += 1
         if weight.shape[0] == 0 or weight[row] > 0.0:
             carrying += 1
