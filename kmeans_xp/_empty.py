@@ -41,7 +41,8 @@ def repair(
     xp = problem.context.xp
     counts = problem.ledger.counts(totals)
     if bool(xp.all(counts)):
-        return Repair(totals, as_centers(problem.ledger.means(totals, counts), problem), 0)
+        means = problem.ledger.means(totals, counts, any_empty=False)
+        return Repair(totals, as_centers(means, problem), 0)
     if rule == "error":
         empty = [i for i, count in enumerate(host_counts(problem, totals)) if count == 0]
         raise EmptyClusterError(

@@ -42,7 +42,7 @@ from typing import Any
 
 import array_api_compat
 
-from ._typing import Array, Namespace
+from ._typing import Array, Namespace, slices
 
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 _TINY = {"float32": 2.0**-126, "float64": 2.0**-1022}
@@ -123,7 +123,7 @@ class Rung:
 
     weights: Array  # (k, d), -c'
     bias: Array  # (k,), (1/2 - theta) |c'|^2; infinite for a center that repeats another
-    twinned: Array | None  # (k,), centers that another one equals; None for a single center
+    twinned: Array | None  # (k,), centers that another one equals; None where there are none
     shift: Array | None  # (d,); None for no shift
     origin: Array | None  # what the shift was rounded from; tells two shifts apart
     scale: float
@@ -173,13 +173,14 @@ def build_rung(
     shift = None if nearest.shift is None else xp.astype(nearest.shift, work)
     step = max(1, _AT_ONCE // int(nearest.centers.shape[1]))
     parts = [
-        _negated(nearest.centers[start : min(start + step, k), :], shift, factor, work, xp=xp)
-        for start in range(0, k, step)
+        _negated(nearest.centers[part, :], shift, factor, work, xp=xp) for part in slices(k, step)
     ]
-    weights, squares = (xp.concat(part) for part in zip(*parts, strict=True))
+    joined = (xp.concat(part) for part in zip(*parts, strict=True))
+    weights, squares = parts[0] if len(parts) == 1 else joined
     bias = (0.5 - theta) * squares
-    if k > 1 and not told_apart:
-        repeats, twinned = _repeats(nearest.centers, xp=xp)
+    found = None if k == 1 or told_apart else _repeats(nearest.centers, xp=xp)
+    if found is not None:
+        repeats, twinned = found
         bias = xp.where(repeats, xp.full_like(bias, float("inf")), bias)
     return Rung(
         weights=weights,
@@ -205,8 +206,10 @@ def _negated(
     return xp.astype(moved, work), xp.sum(moved * moved, axis=1)
 
 
-def _repeats(centers: Array, /, *, xp: Namespace) -> tuple[Array, Array]:
+def _repeats(centers: Array, /, *, xp: Namespace) -> tuple[Array, Array] | None:
     """Mark centers that repeat an earlier one bit for bit, and those that have any twin.
+
+    None where all keys differ (see below), as they do in almost every sweep.
 
     A repeat can never be the label.  Equal centers meet after sorting by a key of their
     values.  Should two different centers share a key, or equal ones round to two (a product
@@ -218,6 +221,9 @@ def _repeats(centers: Array, /, *, xp: Namespace) -> tuple[Array, Array]:
     device = array_api_compat.device(centers)
     weights = xp.arange(1, features + 1, dtype=centers.dtype, device=device)
     key = xp.matmul(centers, 1.0 / xp.sqrt(weights + 1.0))
+    keys = xp.sort(key)
+    if not bool(xp.any(keys[1:] == keys[: count - 1])):
+        return None
     order = xp.argsort(key, stable=True)
     ordered = xp.take(centers, order, axis=0)
     same = xp.all(ordered[1:, :] == ordered[: count - 1, :], axis=1)
@@ -233,9 +239,12 @@ def cross_distances(x: Array, centers: Array, scale: Scale, /, *, xp: Namespace)
     return squared_distances(x[None, :, :], centers[:, None, :], scale, xp=xp)
 
 
-def own_distances(x: Array, nearest: Nearest, labels: Array, /, *, xp: Namespace) -> Array:
-    """Canonical squared distance (m,) of each row to the center of its label."""
-    return squared_distances(x, xp.take(nearest.centers, labels, axis=0), nearest.scale, xp=xp)
+def own_distances(
+    x: Array, nearest: Nearest, labels: Array | None = None, /, *, xp: Namespace
+) -> Array:
+    """Canonical squared distance (m,) of each row to the center of its label, or of its number."""
+    centers = nearest.centers if labels is None else xp.take(nearest.centers, labels, axis=0)
+    return squared_distances(x, centers, nearest.scale, xp=xp)
 
 
 def screen(x: Array, rung: Rung, /, *, xp: Namespace) -> tuple[Array, Array]:

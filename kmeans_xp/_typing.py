@@ -113,8 +113,8 @@ class Kernel(Protocol):
         """Exact labels of rows that were left open."""
         ...
 
-    def own_distances(self, x: Array, nearest: Any, labels: Array, /) -> Array:
-        """Canonical squared distance of each row to the center of its label."""
+    def own_distances(self, x: Array, nearest: Any, labels: Array | None = None, /) -> Array:
+        """Canonical squared distance of each row to the center of its label (of its number)."""
         ...
 
     def distances(self, x: Array, centers: Array, scale: Any, /) -> Array:

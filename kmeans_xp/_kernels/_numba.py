@@ -144,8 +144,9 @@ class NumbaKernel(NumpyKernel):
             )
         return int(carrying)
 
-    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array, /) -> Array:
+    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:
         out = np.empty(x.shape[0])
+        labels = np.arange(x.shape[0], dtype=np.int32) if labels is None else labels
         scale = nearest.scale
         _loops.own_distances(x, nearest.centers, labels, scale.before, scale.after, out)
         return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,15 @@ from .._exact import EXACT_ROWS
 from .._gains import Appraisal, Trials
 from .._stats import Surveyor
 from .._typing import Array, Block
-from . import _numpy_gains
+from . import _numpy_few, _numpy_gains
+from ._numpy_scores import certify, half_norms, lower_bounds, moved_rows
 
 _SCORE_BYTES = 1 << 21
 _CROSS_VALUES = 1 << 16
 _DENSE_MARKS = 1 << 13
 _FEW_MARKS = 8
 _COLUMN_VALUES = 1 << 17
-_FEW_VALUES = 1 << 13
+_FEW_DISTANCES = 1 << 13
 _SUM_VALUES = 1 << 17
 
 
@@ -47,7 +47,7 @@ class NumpyKernel:
             distances = self.distances(x, nearest.centers, nearest.scale)
             return Proposal(distances.argmin(axis=0).astype(np.int32), None, None)
         rung = nearest.rung(nearest.first, xp=self._xp)
-        half = _half_norms(x, rung, notes)
+        half = half_norms(x, rung, notes)
         if drift is None:
             labels, unsure, _ = self._certify(x, rung, half)
             return Proposal(labels, unsure, None)
@@ -62,6 +62,9 @@ class NumpyKernel:
     def look(
         self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
     ) -> tuple[int, Array | None]:
+        if drift is None and nearest.first == "float32" and x.size <= _numpy_few.KEPT_VALUES:
+            state.pop("bounds", None)
+            return x.shape[0], _numpy_few.label(x, nearest.rung("float32", xp=self._xp), state)
         return b.look(self, x, nearest, drift, state)
 
     def unproven(self, bounds: b.Bounds, labels: Array, drift: Drift, /) -> tuple[Array, int]:
@@ -70,8 +73,11 @@ class NumpyKernel:
         return doubt, int(np.count_nonzero(doubt))
 
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
+        if x.size * nearest.centers.shape[0] <= _FEW_DISTANCES:
+            distances = self.distances(x, nearest.centers, nearest.scale)
+            return distances.argmin(axis=0).astype(np.int32)
         rung = nearest.rung("float64", xp=self._xp)
-        labels, unsure, marks = self._certify(x, rung, _half_norms(x, rung, {}), keep=True)
+        labels, unsure, marks = self._certify(x, rung, half_norms(x, rung, {}), keep=True)
         if not marks.size:
             return labels
         few = x[unsure]
@@ -107,19 +113,20 @@ class NumpyKernel:
         for start in range(0, x.shape[0], step):
             part = slice(start, start + step)
             scores = None if edges is None else edges[:, part]
-            near = _certify_part(x[part], rung, half[part], labels[part], unsure[part], scores)
+            lower = lower_bounds(x[part], rung)
+            near = certify(lower, half[part], rung, labels[part], unsure[part], scores)
             if keep:
                 marks.append(near[:, unsure[part]].T)
         return labels, unsure, np.concatenate(marks)
 
-    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array, /) -> Array:
+    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:
         out = np.empty(x.shape[0])
         centers = np.ascontiguousarray(nearest.centers.T, dtype=np.float64)
         step = max(256, _CROSS_VALUES // x.shape[1])
         for start in range(0, x.shape[0], step):
             part = slice(start, start + step)
             rows = np.ascontiguousarray(x[part].T, dtype=np.float64)
-            mine = centers.take(labels[part], axis=1)
+            mine = centers[:, part] if labels is None else centers.take(labels[part], axis=1)
             out[part] = p.squared_distances(rows, mine, nearest.scale, xp=self._xp, axis=-2)
         return out
 
@@ -145,20 +152,26 @@ class NumpyKernel:
     def appraise(
         self, x: Array, weight: Array | None, state: dict[str, Any], trials: Trials, /
     ) -> Appraisal:
-        half = _half_norms(x, trials.rung, state)
+        half = half_norms(x, trials.rung, state)
         return _numpy_gains.appraise(x, weight, state, trials, half, moved_rows)
 
     def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
-        return _lower_bounds(x, rung), _half_norms(x, rung, notes)
+        return lower_bounds(x, rung), half_norms(x, rung, notes)
 
     def add_changes(
         self, block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any, /
     ) -> int | None:
         n_rows, n_columns = block.n_rows, ledger.n_columns
-        if n_rows * max(n_columns, n_clusters) <= _FEW_VALUES:
-            return _add_marked(block, before, ledger, n_clusters, sums)
+        is_small = n_rows * n_columns <= _numpy_few.KEPT_VALUES
         if before is not None:
-            return None  # few rows: the common way
+            # none at hand: the common way
+            return (
+                _numpy_few.add_moved(block, before, ledger, n_clusters, sums) if is_small else None
+            )
+        if is_small:
+            columns = _numpy_few.columns_of(block, ledger)
+            sums.add(self.group_sums(columns, block.state["labels"], n_clusters), n_rows)
+            return n_rows if block.weight is None else int(np.count_nonzero(block.weight))
         step = max(256, min(EXACT_ROWS, _COLUMN_VALUES // block.x.shape[1]))
         with sums.lend((n_clusters, n_columns), n_rows) as out:
             start = 0
@@ -198,101 +211,6 @@ def _canonical(x: Array, center: Array, scale: p.Scale) -> Array:
         terms[: width - half] += terms[half:width]
         width = half
     return terms[0]
-
-
-def _certify_part(
-    x: npt.NDArray[np.floating],
-    rung: p.Rung,
-    half: npt.NDArray[np.floating],
-    labels: npt.NDArray[np.int32],
-    unsure: npt.NDArray[np.bool_],
-    edges: npt.NDArray[np.floating] | None,
-) -> Array:
-    """Write labels and open rows; return the centers (k, m) that cannot be excluded.
-
-    A product of ``base + j`` with the marks is less than twice the base exactly where one
-    center is left, and then it tells which.  These are whole numbers that float32 holds.
-    """
-    lower = _lower_bounds(x, rung)
-    best = lower.min(axis=0)
-    near = lower <= p.exclusion_threshold(best, half, rung, xp=np)
-    if edges is not None:
-        edges[0] = best
-        np.copyto(lower, np.inf, where=near)
-        lower.min(axis=0, out=edges[1])
-    np.copyto(lower, near)
-    base, tally = _tally(lower.shape[0], lower.dtype)
-    sums = tally @ lower
-    sums -= base
-    np.minimum(sums, base, out=sums)
-    np.copyto(labels, sums, casting="unsafe")
-    np.greater_equal(np.abs(sums), base, out=unsure)
-    # any label will do until they are settled
-    np.copyto(labels, 0, where=unsure)
-    if sums.min() < 0:
-        # an overflow left a row no center: the next rung looks at every one
-        near[:, sums < 0] = True
-    return near
-
-
-def moved_rows(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating]:
-    """The rows x' of a rung: x itself where it needs neither shift nor scale."""
-    work = rung.weights.dtype
-    if rung.shift is not None:
-        moved = np.empty(x.shape, dtype=work)
-        np.subtract(x, rung.shift, out=moved, casting="same_kind")
-    else:
-        moved = x.astype(work, copy=False)
-    return moved if rung.scale == 1.0 else moved * work.type(rung.scale)
-
-
-def _lower_bounds(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating]:
-    lower: npt.NDArray[np.floating] = rung.weights @ moved_rows(x, rung).T
-    lower += rung.bias[:, None]
-    return lower
-
-
-def _half_norms(x: npt.NDArray[np.floating], rung: p.Rung, notes: dict[str, Any]) -> Array:
-    """|x'|^2 / 2, kept in the notes: it stays the same while shift and scale do."""
-    work = rung.weights.dtype
-    shift, scale, half = notes.get("half norms", (None, None, None))
-    if half is not None and half.dtype == work and shift is rung.origin and scale == rung.scale:
-        return half
-    half = np.empty(x.shape[0], dtype=work)
-    step = max(256, _CROSS_VALUES // x.shape[1])
-    for start in range(0, x.shape[0], step):
-        moved = moved_rows(x[start : start + step], rung)
-        np.einsum("ij,ij->i", moved, moved, out=half[start : start + step])
-    half *= work.type(0.5)
-    notes["half norms"] = (rung.origin, rung.scale, half)
-    return half
-
-
-@functools.lru_cache(maxsize=64)
-def _tally(n_clusters: int, work: np.dtype[np.floating]) -> tuple[int, npt.NDArray[np.floating]]:
-    base = 1 << (n_clusters - 1).bit_length()
-    return base, (base + np.arange(n_clusters)).astype(work)
-
-
-def _add_marked(block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any) -> int:
-    """A small block by one product of all its rows, whose columns are kept.
-
-    Fewer than 4096 rows, each added once and taken away once, are exact in float64.
-    """
-    state = block.state
-    if "columns" not in state:
-        state["columns"] = ledger.columns(block.x, block.weight)
-    after, numbers = state["labels"], np.arange(n_clusters, dtype=np.int32)[:, None]
-    marks = (after == numbers).astype(np.float64)
-    moved = None
-    if before is not None:
-        marks -= before == numbers
-        moved = after != before
-    sums.add((marks @ state["columns"]).astype(np.int64), 2 * block.n_rows)
-    if block.weight is not None:
-        positive = block.weight > 0.0
-        moved = positive if moved is None else moved & positive
-    return block.n_rows if moved is None else int(np.count_nonzero(moved))
 
 
 def _add_sums(total: Array, values: Array, labels: Array) -> None:

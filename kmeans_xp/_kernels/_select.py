@@ -17,6 +17,7 @@ _BLOCK_BYTES = 1 << 25
 _MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
 _THREAD_WORK = 4_000_000
+_BOUNDS_WORK = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def select(
     if kernel == "numpy":
         if compiled and first != "exact":
             kernel = "numba"
+        elif n * k <= _BOUNDS_WORK:
+            prunes = False
         # some blocks for each thread, none so large that its picked rows fill the memory
         threads = threads if n * k * d >= _THREAD_WORK else 1
         rows = _between(n if threads == 1 else -(-n // (4 * threads)), 1024, _BLOCK_VALUES // d)
