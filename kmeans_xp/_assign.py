@@ -44,6 +44,7 @@ def relabel(problem: Problem, nearest: Nearest, drift: Drift | None = None, /) -
     Few open rows wait until all blocks are done, and are settled in one go.
     """
     kernel, xp = problem.kernel, problem.context.xp
+    alone = len(problem.source.blocks) == 1
 
     def task(block: Block) -> tuple[Look, _Open | None]:
         scored, mask = kernel.look(block.x, nearest, drift, block.state)
@@ -52,12 +53,14 @@ def relabel(problem: Problem, nearest: Nearest, drift: Drift | None = None, /) -
             return Look(scored, 0), None
         rows, _ = kernel.compress(mask, count)
         left = _Open(block, mask, rows, xp.take(block.x, rows, axis=0))
-        if count * FEW <= block.n_rows:
+        if count * FEW <= block.n_rows and not alone:
             return Look(scored, count), left
         _close(problem, left, kernel.settle(left.x, nearest))
         return Look(scored, count), None
 
     parts = problem.source.map(task)
+    if alone:
+        return parts[0][0]
     waiting = [left for _, left in parts if left is not None]
     for batch in batches(waiting, problem.plan.block_rows):
         settled = kernel.settle(xp.concat([left.x for left in batch], axis=0), nearest)

@@ -37,6 +37,7 @@ that excludes all centers but one is done, the others go to the next rung.
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,6 +95,15 @@ def halving_sum(a: Array, /, *, xp: Namespace, axis: int = -1) -> Array:
             folded = xp.concat([folded, middle], axis=axis)
         a, width = folded, half
     return a[(..., 0, *after)]
+
+
+def halving_total(values: list[float], /) -> float:
+    """The same of plain numbers."""
+    while (width := len(values)) > 1:
+        half = (width + 1) // 2
+        middle = values[width - half : half]
+        values = [*map(operator.add, values[: width - half], values[half:]), *middle]
+    return values[0]
 
 
 def widened(x: Array, /, *, xp: Namespace) -> Array:
@@ -172,18 +182,18 @@ def build_rung(
     twinned, k = None, int(nearest.centers.shape[0])
     shift = None if nearest.shift is None else xp.astype(nearest.shift, work)
     step = max(1, _AT_ONCE // int(nearest.centers.shape[1]))
-    parts = [
-        _negated(nearest.centers[part, :], shift, factor, work, xp=xp) for part in slices(k, step)
-    ]
-    joined = (xp.concat(part) for part in zip(*parts, strict=True))
-    weights, squares = parts[0] if len(parts) == 1 else joined
-    bias = (0.5 - theta) * squares
+    weights, squares = [], []
+    for part in slices(k, step):
+        moved = negated(nearest.centers[part, :], shift, factor, xp=xp)
+        weights.append(xp.astype(moved, work))
+        squares.append(xp.sum(moved * moved, axis=1))
+    bias = (0.5 - theta) * xp.concat(squares)
     found = None if k == 1 or told_apart else _repeats(nearest.centers, xp=xp)
     if found is not None:
         repeats, twinned = found
         bias = xp.where(repeats, xp.full_like(bias, float("inf")), bias)
     return Rung(
-        weights=weights,
+        weights=xp.concat(weights),
         bias=xp.astype(bias, work),
         twinned=twinned,
         shift=shift,
@@ -195,15 +205,12 @@ def build_rung(
     )
 
 
-def _negated(
-    centers: Array, shift: Array | None, factor: float, work: Any, /, *, xp: Namespace
-) -> tuple[Array, Array]:
-    """-c' in the precision of the product, and |c'|^2 in float64."""
+def negated(centers: Array, shift: Array | None, factor: float, /, *, xp: Namespace) -> Array:
+    """-c' in float64, for a shift rounded to the precision of the product."""
     moved = widened(centers, xp=xp)
     if shift is not None:
         moved = moved - xp.astype(shift, xp.float64)
-    moved = moved * -factor
-    return xp.astype(moved, work), xp.sum(moved * moved, axis=1)
+    return moved * -factor
 
 
 def _repeats(centers: Array, /, *, xp: Namespace) -> tuple[Array, Array] | None:
@@ -297,9 +304,14 @@ def distances_by_product(x: Array, nearest: Nearest, dtype: str, /, *, xp: Names
 
 def exclusion_threshold(best: Array, half: Array, rung: Rung, /, *, xp: Namespace) -> Array:
     """The L above which a center is provably not the nearest (see the module's doc)."""
-    slack = (14.5 * rung.theta + 4.0 * rung.canonical) * half
-    slack = slack + (12.5 * rung.theta) * xp.abs(half + best)
-    return best + (slack + 2.0 * rung.underflow)
+    own, common, slope = exclusion_terms(rung)
+    return best + ((own * half + slope * xp.abs(half + best)) + common)
+
+
+def exclusion_terms(rung: Rung, /) -> tuple[float, float, float]:
+    """What is added to L*: own half + common + slope |half + L*|."""
+    own = 14.5 * rung.theta + 4.0 * rung.canonical
+    return own, 2.0 * rung.underflow, 12.5 * rung.theta
 
 
 def candidates(x: Array, rung: Rung, /, *, xp: Namespace) -> Array:

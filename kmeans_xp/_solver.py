@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ._assign import relabel
-from ._backend import numpy_context, to_host
+from ._backend import to_host
 from ._empty import repair
 from ._exact import carry
 from ._passes import host_counts, inertia, sweep, used_clusters
-from ._primitives import Scale, halving_sum
+from ._primitives import Scale, halving_total
 from ._problem import Training
 from ._typing import Array
 
@@ -128,7 +128,7 @@ def _step(problem: Training, state: _State, rules: Rules, seed: int, number: int
     changed = stats.changed + fixed.moved
     moves = problem.kernel.own_distances(fixed.centers, nearest)
     problem.pruner.moved(moves)
-    moved = float(halving_sum(to_host(moves), xp=numpy_context().xp))
+    moved = halving_total(to_host(moves).tolist())
     record = Iteration(number, changed, _unscaled_root(moved, nearest.scale), value)
     return _State(
         fixed.centers,

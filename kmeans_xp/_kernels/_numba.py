@@ -179,14 +179,8 @@ def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
     # beyond this half norm a score may overflow; rows without weight may lie there
     most = float(np.finfo(work).max) / 64
     largest = d * min(reach * rung.scale, math.sqrt(most / d)) ** 2
-    error = np.asarray(
-        [
-            14.5 * rung.theta + 4.0 * rung.canonical,
-            12.5 * rung.theta,
-            2.0 * rung.underflow,
-            largest,
-        ]
-    )
+    own, common, slope = p.exclusion_terms(rung)
+    error = np.asarray([own, slope, common, largest])
     groups = -(-k // GROUP)
     padded = np.zeros((groups * GROUP, d), dtype=work)
     padded[:k] = rung.weights

@@ -16,7 +16,7 @@ from .._gains import Appraisal, Trials
 from .._stats import Surveyor
 from .._typing import Array, Block
 from . import _numpy_few, _numpy_gains
-from ._numpy_scores import certify, half_norms, lower_bounds, moved_rows
+from ._numpy_scores import certify, half_norms, lower_bounds, moved_rows, squared_distances
 
 _SCORE_BYTES = 1 << 21
 _CROSS_VALUES = 1 << 16
@@ -64,7 +64,7 @@ class NumpyKernel:
     ) -> tuple[int, Array | None]:
         if drift is None and nearest.first == "float32" and x.size <= _numpy_few.KEPT_VALUES:
             state.pop("bounds", None)
-            return x.shape[0], _numpy_few.label(x, nearest.rung("float32", xp=self._xp), state)
+            return x.shape[0], _numpy_few.label(x, nearest, state)
         return b.look(self, x, nearest, drift, state)
 
     def unproven(self, bounds: b.Bounds, labels: Array, drift: Drift, /) -> tuple[Array, int]:
@@ -114,7 +114,13 @@ class NumpyKernel:
             part = slice(start, start + step)
             scores = None if edges is None else edges[:, part]
             lower = lower_bounds(x[part], rung)
-            near = certify(lower, half[part], rung, labels[part], unsure[part], scores)
+            best = lower.min(axis=0)
+            limit = p.exclusion_threshold(best, half[part], rung, xp=np)
+            if scores is not None:
+                scores[0] = best
+            near = certify(
+                lower, limit, labels[part], unsure[part], None if scores is None else scores[1]
+            )
             if keep:
                 marks.append(near[:, unsure[part]].T)
         return labels, unsure, np.concatenate(marks)
@@ -125,9 +131,8 @@ class NumpyKernel:
         step = max(256, _CROSS_VALUES // x.shape[1])
         for start in range(0, x.shape[0], step):
             part = slice(start, start + step)
-            rows = np.ascontiguousarray(x[part].T, dtype=np.float64)
             mine = centers[:, part] if labels is None else centers.take(labels[part], axis=1)
-            out[part] = p.squared_distances(rows, mine, nearest.scale, xp=self._xp, axis=-2)
+            out[part] = squared_distances(x[part].T, mine, nearest.scale)
         return out
 
     def distances(self, x: Array, centers: Array, scale: p.Scale, /) -> Array:
@@ -135,10 +140,7 @@ class NumpyKernel:
         step = max(256, _CROSS_VALUES // (centers.shape[0] * x.shape[1]))
         for start in range(0, x.shape[0], step):
             part = slice(start, start + step)
-            rows = np.ascontiguousarray(x[part].T, dtype=np.float64)
-            out[:, part] = p.squared_distances(
-                rows, centers[:, :, None], scale, xp=self._xp, axis=-2
-            )
+            out[:, part] = squared_distances(x[part].T, centers[:, :, None], scale)
         return out
 
     def distances_at(self, x: Array, rows: Array, center: Array, scale: p.Scale, /) -> Array:
@@ -146,7 +148,7 @@ class NumpyKernel:
         step = max(256, _CROSS_VALUES // x.shape[1])
         for start in range(0, rows.size, step):
             part = slice(start, start + step)
-            out[part] = _canonical(x.take(rows[part], axis=0), center, scale)
+            out[part] = squared_distances(x.take(rows[part], axis=0).T, center[:, None], scale)
         return out
 
     def appraise(
@@ -192,25 +194,6 @@ class NumpyKernel:
     def put(self, values: Array, mask: Array, rows: Array, replacements: Array, /) -> Array:
         values[rows] = replacements
         return values
-
-
-def _canonical(x: Array, center: Array, scale: p.Scale) -> Array:
-    """`squared_distances` of rows to one center, in place and along columns."""
-    terms = x.T.astype(np.float64, order="C")
-    center = center.astype(np.float64)
-    if scale.before != 1.0:
-        terms *= scale.before
-        center *= scale.before
-    terms -= center[:, None]
-    if scale.after != 1.0:
-        terms *= scale.after
-    terms *= terms
-    width = terms.shape[0]
-    while width > 1:
-        half = (width + 1) // 2
-        terms[: width - half] += terms[half:width]
-        width = half
-    return terms[0]
 
 
 def _add_sums(total: Array, values: Array, labels: Array) -> None:

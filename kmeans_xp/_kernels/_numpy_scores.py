@@ -51,25 +51,23 @@ def half_norms(x: Floats, rung: p.Rung, notes: dict[str, Any]) -> Floats:
 
 def certify(
     lower: Floats,
-    half: Floats,
-    rung: p.Rung,
+    limit: Floats,
     labels: npt.NDArray[np.int32],
     unsure: npt.NDArray[np.bool_],
-    edges: Floats | None = None,
+    second: Floats | None = None,
 ) -> Array:
     """Write labels and open rows; return the centers (k, m) that cannot be excluded.
 
-    ``lower`` is written over; ``edges`` (2, m) gets the best score and the next.
+    ``lower`` is written over; ``limit`` is the L above which a center is excluded; ``second``
+    gets the least L of those above it.
 
     A product of ``base + j`` with the marks lies in [base, 2 base) exactly where one center is
     left, and then it tells which.  These are whole numbers that float32 holds.
     """
-    best = lower.min(axis=0)
-    near = lower <= p.exclusion_threshold(best, half, rung, xp=np)
-    if edges is not None:
-        edges[0] = best
+    near = lower <= limit
+    if second is not None:
         np.copyto(lower, np.inf, where=near)
-        lower.min(axis=0, out=edges[1])
+        lower.min(axis=0, out=second)
     np.copyto(lower, near)
     base, tally = _tally(lower.shape[0], lower.dtype)
     sums = tally @ lower
@@ -78,12 +76,29 @@ def certify(
     labels -= base
     # a negative label is a very large one without its sign
     np.greater_equal(labels.view(np.uint32), base, out=unsure)
-    if unsure.any():
+    if np.count_nonzero(unsure):
         # an overflow left a row no center: the next rung looks at every one
         near[:, labels < 0] = True
         # any label will do until they are settled
         np.copyto(labels, 0, where=unsure)
     return near
+
+
+def squared_distances(x: Array, centers: Array, scale: p.Scale) -> npt.NDArray[np.float64]:
+    """The primitive of this name for features on the last axis but one, in place."""
+    if scale.before != 1.0:
+        x, centers = (np.multiply(a, scale.before, dtype=np.float64) for a in (x, centers))
+    terms: npt.NDArray[np.float64] = np.subtract(x, centers, dtype=np.float64, order="C")
+    if scale.after != 1.0:
+        terms *= scale.after
+    np.multiply(terms, terms, out=terms)
+    width = terms.shape[-2]
+    while width > 1:
+        half = (width + 1) // 2
+        first = terms[..., : width - half, :]
+        np.add(first, terms[..., half:width, :], out=first)
+        width = half
+    return terms[..., 0, :]
 
 
 @functools.lru_cache(maxsize=64)

@@ -13,6 +13,7 @@ from .._typing import Kernel
 
 _BLOCK_VALUES = 1 << 20
 _PIECE_VALUES = 1 << 18
+_FEW_VALUES, _FEW_PIECE_VALUES = 1 << 17, 1 << 14
 _BLOCK_BYTES = 1 << 25
 _MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
@@ -72,7 +73,9 @@ def select(
         # some blocks for each thread, none so large that its picked rows fill the memory
         threads = threads if n * k * d >= _THREAD_WORK else 1
         rows = _between(n if threads == 1 else -(-n // (4 * threads)), 1024, _BLOCK_VALUES // d)
-        pieces = _between(_PIECE_VALUES // d, 256, 4096)
+        # temporaries of few rows must not go back to the system: a fit would wait for them anew
+        values = _FEW_PIECE_VALUES if n * d <= _FEW_VALUES else _PIECE_VALUES
+        pieces = _between(values // d, 256, 4096)
         threads = threads if n >= 2 * rows else 1
         at_once = _between(-(-n // (threads * rows)), 1, max(1, _MOST_ROWS // rows))
         return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes)
