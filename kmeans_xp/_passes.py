@@ -187,8 +187,8 @@ def inertia(problem: Problem, nearest: Nearest, /) -> float:
         block.state["own"] = weigh(distances, block.weight, xp=xp)
         return float(xp.max(block.state["own"]))
 
-    grid = exact.Grid((exact.exponent_above(max(problem.source.map(largest))),), _INERTIA_LIMBS)
-    up = float(grid.up[0])
+    exponent = exact.exponent_above(max(problem.source.map(largest)))
+    up = math.ldexp(1.0, exact.LIMB_BITS - exponent)
 
     def add(block: Block) -> int:
         own = block.state.pop("own")
@@ -197,7 +197,8 @@ def inertia(problem: Problem, nearest: Nearest, /) -> float:
         return int((high << exact.LIMB_BITS) + low)
 
     total = sum(problem.source.map(add))
-    value = math.ldexp(float(total), -exact.LIMB_BITS) * float(grid.down[0])
+    value = math.ldexp(float(total), -exact.LIMB_BITS)
+    value *= math.ldexp(1.0, exponent - exact.LIMB_BITS)
     # one factor at a time: their product may leave the range of float64
     value = value / nearest.scale.factor / nearest.scale.factor
     half = problem.weight_exponent // 2
@@ -265,4 +266,5 @@ def farthest(problem: Training, nearest: Nearest, count: int, /) -> list[Far]:
 
 def host_counts(problem: Training, totals: Array, /) -> list[int]:
     """Rows with a positive weight in each cluster."""
-    return [int(count) for count in to_host(problem.ledger.counts(totals))]
+    counts: list[int] = to_host(problem.ledger.counts(totals)).tolist()
+    return counts

@@ -62,6 +62,10 @@ class NumpyKernel:
     def look(
         self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
     ) -> tuple[int, Array | None]:
+        if nearest.first == "exact":
+            distances = self.distances(x, nearest.centers, nearest.scale)
+            state["labels"] = distances.argmin(axis=0).astype(np.int32)
+            return x.shape[0], None
         if drift is None and nearest.first == "float32" and x.size <= _numpy_few.KEPT_VALUES:
             state.pop("bounds", None)
             return x.shape[0], _numpy_few.label(x, nearest, state)
@@ -126,6 +130,8 @@ class NumpyKernel:
         return labels, unsure, np.concatenate(marks)
 
     def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:
+        if labels is None and x.size <= _CROSS_VALUES:
+            return squared_distances(x.T, nearest.centers.T, nearest.scale)
         out = np.empty(x.shape[0])
         centers = np.ascontiguousarray(nearest.centers.T, dtype=np.float64)
         step = max(256, _CROSS_VALUES // x.shape[1])
@@ -136,8 +142,10 @@ class NumpyKernel:
         return out
 
     def distances(self, x: Array, centers: Array, scale: p.Scale, /) -> Array:
-        out = np.empty((centers.shape[0], x.shape[0]))
         step = max(256, _CROSS_VALUES // (centers.shape[0] * x.shape[1]))
+        if x.shape[0] <= step:
+            return squared_distances(x.T, centers[:, :, None], scale)
+        out = np.empty((centers.shape[0], x.shape[0]))
         for start in range(0, x.shape[0], step):
             part = slice(start, start + step)
             out[:, part] = squared_distances(x[part].T, centers[:, :, None], scale)

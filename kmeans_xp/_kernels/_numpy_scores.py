@@ -13,6 +13,7 @@ from .._typing import Array, slices
 
 Floats = npt.NDArray[np.floating]
 _AT_ONCE = 1 << 16  # values
+_SMALL_BASE = 1 << 14
 
 
 def moved_rows(x: Floats, rung: p.Rung) -> Floats:
@@ -71,7 +72,9 @@ def certify(
     np.copyto(lower, near)
     base, tally = _tally(lower.shape[0], lower.dtype)
     sums = tally @ lower
-    np.minimum(sums, 2 * base, out=sums)
+    if base > _SMALL_BASE:
+        # else no sum of all marks is beyond int32
+        np.minimum(sums, 2 * base, out=sums)
     np.copyto(labels, sums, casting="unsafe")
     labels -= base
     # a negative label is a very large one without its sign

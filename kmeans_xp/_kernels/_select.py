@@ -18,7 +18,7 @@ _BLOCK_BYTES = 1 << 25
 _MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
 _THREAD_WORK = 4_000_000
-_BOUNDS_WORK = 1 << 17
+_BOUNDS_WORK = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def select(
     if kernel == "numpy":
         if compiled and first != "exact":
             kernel = "numba"
-        elif n * k <= _BOUNDS_WORK:
+        elif n * d <= _FEW_VALUES and n * k <= _BOUNDS_WORK:
             prunes = False
         # some blocks for each thread, none so large that its picked rows fill the memory
         threads = threads if n * k * d >= _THREAD_WORK else 1
