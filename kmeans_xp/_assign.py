@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from ._bounds import Drift
 from ._primitives import Nearest
 from ._problem import Problem
-from ._typing import Array, Block
+from ._typing import Array, Block, some
 
 FEW = 32
 """What is less than one row in so many waits until all blocks are done."""
@@ -52,7 +52,7 @@ def relabel(problem: Problem, nearest: Nearest, drift: Drift | None = None, /) -
         if count == 0:
             return Look(scored, 0), None
         rows, _ = kernel.compress(mask, count)
-        left = _Open(block, mask, rows, xp.take(block.x, rows, axis=0))
+        left = _Open(block, mask, rows, some(block.x, rows, xp=xp))
         if count * FEW <= block.n_rows and not alone:
             return Look(scored, count), left
         _close(problem, left, kernel.settle(left.x, nearest))
@@ -115,4 +115,4 @@ def _assign_piece(problem: Problem, x: Array, nearest: Nearest) -> Array:
     if count == 0:
         return labels
     rows, _ = kernel.compress(mask, count)
-    return kernel.put(labels, mask, rows, kernel.settle(xp.take(x, rows, axis=0), nearest))
+    return kernel.put(labels, mask, rows, kernel.settle(some(x, rows, xp=xp), nearest))

@@ -15,7 +15,7 @@ from ._ledger import Stats
 from ._primitives import Nearest, squared_distances
 from ._problem import Problem, Training, as_centers
 from ._stats import weigh
-from ._typing import Array, Block, Namespace
+from ._typing import Array, Block, Namespace, some
 
 _INERTIA_LIMBS = 2
 
@@ -96,7 +96,7 @@ def _changes(
     changed = count if block.weight is None else _carrying(block, moved, xp)
     rows, valid = problem.kernel.compress(moved, count)
     moves = Moves(
-        xp.take(block.x, rows, axis=0),
+        some(block.x, rows, xp=xp),
         None if block.weight is None else xp.take(block.weight, rows),
         xp.take(before, rows),
         xp.take(labels, rows),

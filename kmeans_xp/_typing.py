@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+import numpy as np
+
 Array: TypeAlias = Any
 """Any array of a library that follows the Python array API standard."""
 
@@ -21,7 +23,12 @@ Rows: TypeAlias = Any
 
 def some(values: Array, rows: Rows, /, *, xp: Namespace) -> Array:
     """The values of some rows; a view for a slice."""
-    return values[rows] if isinstance(rows, slice) else xp.take(values, rows)
+    if isinstance(rows, slice):
+        return values[rows, ...]
+    if isinstance(values, np.ndarray) and not values.flags.c_contiguous:
+        # NumPy's take would first copy all of them
+        return values[rows]
+    return xp.take(values, rows, axis=0)
 
 
 def slices(total: int, step: int) -> Iterator[slice]:

@@ -13,7 +13,7 @@ from engine import NO_LIMIT, opened, problem_of, solve
 from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
 from kmeans_xp._kernels import Shape, _numpy_few, _numpy_scores, select
-from kmeans_xp._typing import Block
+from kmeans_xp._typing import Block, some
 
 SHAPES = [(1, 1, 1), (2, 1, 2), (150, 4, 3), (1000, 2, 20), (300, 70, 5), (7000, 3, 40)]
 SCALES = [p.Scale(), p.Scale(0.25, 2.0**40), p.Scale(1.0, 2.0**-300)]
@@ -24,7 +24,11 @@ def _rows(shape: tuple[int, int, int], limbs: int = 1) -> Any:
     n, d, k = shape
     random = np.random.default_rng([n, d, k, limbs])
     x = random.normal(size=(n, d)) + random.integers(0, k, size=(n, 1))
-    return x.astype(np.float32).astype(np.float64) if limbs == 1 else x * 10.0 ** (2 - limbs)
+    if limbs == 1:
+        return x.astype(np.float32).astype(np.float64)
+    if limbs == 3:
+        x[0, :] *= 1e-13
+    return x
 
 
 def _weights(shape: tuple[int, int, int], kind: str) -> Any:
@@ -72,6 +76,7 @@ def test_means_and_columns(shape: tuple[int, int, int], limbs: int, kind: str) -
         x, weight = _rows(shape, limbs), _weights(shape, kind)
         problem = problem_of(numpy, x, weight, k=k)
         ledger, weight = problem.ledger, problem.source.blocks[0].weight
+        assert n == 1 or ledger.scales[1] >= limbs
         block = Block(x, weight, 0, 0)
         plain = ledger.columns(x, weight)
         assert _numpy_few.columns_of(block, ledger).tobytes() == plain.tobytes()
@@ -252,3 +257,13 @@ def test_few_rows_keep_no_bounds() -> None:
     assert prunes(50_000, 2, 15)
     assert prunes(5000, 64, 15)
     assert prunes(5000, 4, 500)
+
+
+def test_rows_are_picked_alike_from_a_view() -> None:
+    """NumPy's take copies an array that is not contiguous; the pick must not, nor differ."""
+    wide = np.random.default_rng(4).normal(size=(50, 7))
+    rows = np.asarray([3, 3, 49, 0])
+    for x in (wide, wide[:, :4], wide[::2], wide[:, 0], wide.T[:, :25]):
+        some_rows = rows % len(x)
+        assert some(x, some_rows, xp=np).tolist() == np.take(x, some_rows, axis=0).tolist()
+        assert np.shares_memory(some(x, slice(1, 3), xp=np), x)

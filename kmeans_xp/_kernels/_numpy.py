@@ -14,7 +14,7 @@ from .._bounds import Drift, Proposal
 from .._exact import EXACT_ROWS
 from .._gains import Appraisal, Trials
 from .._stats import Surveyor
-from .._typing import Array, Block
+from .._typing import Array, Block, some
 from . import _numpy_few, _numpy_gains
 from ._numpy_scores import certify, half_norms, lower_bounds, moved_rows, squared_distances
 
@@ -156,7 +156,7 @@ class NumpyKernel:
         step = max(256, _CROSS_VALUES // x.shape[1])
         for start in range(0, rows.size, step):
             part = slice(start, start + step)
-            out[part] = squared_distances(x.take(rows[part], axis=0).T, center[:, None], scale)
+            out[part] = squared_distances(some(x, rows[part], xp=np).T, center[:, None], scale)
         return out
 
     def appraise(
