@@ -74,7 +74,7 @@ def test_means_and_columns(shape: tuple[int, int, int], limbs: int, kind: str) -
     n, _, k = shape
     with opened(numpy):
         x, weight = _rows(shape, limbs), _weights(shape, kind)
-        problem = problem_of(numpy, x, weight, k=k)
+        problem = problem_of(numpy, x, weight, k=k, first="float32")
         ledger, weight = problem.ledger, problem.source.blocks[0].weight
         assert n == 1 or ledger.scales[1] >= limbs
         block = Block(x, weight, 0, 0)
@@ -105,7 +105,7 @@ def test_moved_rows_are_added_and_taken_away(
     random = np.random.default_rng(n)
     with opened(numpy):
         x = _rows(shape, limbs)
-        problem = problem_of(numpy, x, _weights(shape, kind), k=k)
+        problem = problem_of(numpy, x, _weights(shape, kind), k=k, first="float32")
         ledger, kernel = problem.ledger, problem.kernel
         weight = problem.source.blocks[0].weight
         columns = ledger.columns(x, weight)
