@@ -33,7 +33,9 @@ class NumpyKernel:
     name = "numpy"
     lends = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps: bool = True) -> None:
+        """``keeps``: blocks of few rows keep copies, which would add up where blocks are many."""
+        self._keeps = keeps
         self._xp = numpy_context().xp
         self.surveyor = Surveyor(self._xp)
 
@@ -66,7 +68,8 @@ class NumpyKernel:
             distances = self.distances(x, nearest.centers, nearest.scale)
             state["labels"] = distances.argmin(axis=0).astype(np.int32)
             return x.shape[0], None
-        if drift is None and nearest.first == "float32" and x.size <= _numpy_few.KEPT_VALUES:
+        is_small = self._keeps and x.size <= _numpy_few.KEPT_VALUES
+        if is_small and drift is None and nearest.first == "float32":
             state.pop("bounds", None)
             return x.shape[0], _numpy_few.label(x, nearest, state)
         return b.look(self, x, nearest, drift, state)
@@ -172,7 +175,7 @@ class NumpyKernel:
         self, block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any, /
     ) -> int | None:
         n_rows, n_columns = block.n_rows, ledger.n_columns
-        is_small = n_rows * n_columns <= _numpy_few.KEPT_VALUES
+        is_small = self._keeps and n_rows * n_columns <= _numpy_few.KEPT_VALUES
         if before is not None:
             # none at hand: the common way
             return (

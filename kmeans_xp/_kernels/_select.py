@@ -68,8 +68,6 @@ def select(
     if kernel == "numpy":
         if compiled and first != "exact":
             kernel = "numba"
-        elif n * d <= _FEW_VALUES and n * k <= _BOUNDS_WORK:
-            prunes = False
         # some blocks for each thread, none so large that its picked rows fill the memory
         threads = threads if n * k * d >= _THREAD_WORK else 1
         rows = _between(n if threads == 1 else -(-n // (4 * threads)), 1024, _BLOCK_VALUES // d)
@@ -77,6 +75,8 @@ def select(
         values = _FEW_PIECE_VALUES if n * d <= _FEW_VALUES else _PIECE_VALUES
         pieces = _between(values // d, 256, 4096)
         threads = threads if n >= 2 * rows else 1
+        if kernel == "numpy" and threads == 1 and n * d <= _FEW_VALUES and n * k <= _BOUNDS_WORK:
+            prunes = False
         at_once = _between(-(-n // (threads * rows)), 1, max(1, _MOST_ROWS // rows))
         return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes)
     rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
@@ -92,7 +92,7 @@ def load(plan: Plan, context: Context) -> Kernel:
     if plan.kernel == "numpy":
         from ._numpy import NumpyKernel
 
-        return NumpyKernel()
+        return NumpyKernel(keeps=plan.threads == 1)
     from ._reference import ReferenceKernel
 
     return ReferenceKernel(context.xp)
