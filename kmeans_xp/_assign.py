@@ -9,10 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from ._bounds import Drift
 from ._primitives import Nearest
 from ._problem import Problem
-from ._typing import Array, Block
-
-FEW = 32
-"""What is less than one row in so many waits until all blocks are done."""
+from ._typing import FEW, Array, Block, some
 
 _MOST_SCORES = 1 << 21
 
@@ -44,6 +41,7 @@ def relabel(problem: Problem, nearest: Nearest, drift: Drift | None = None, /) -
     Few open rows wait until all blocks are done, and are settled in one go.
     """
     kernel, xp = problem.kernel, problem.context.xp
+    alone = len(problem.source.blocks) == 1
 
     def task(block: Block) -> tuple[Look, _Open | None]:
         scored, mask = kernel.look(block.x, nearest, drift, block.state)
@@ -51,13 +49,15 @@ def relabel(problem: Problem, nearest: Nearest, drift: Drift | None = None, /) -
         if count == 0:
             return Look(scored, 0), None
         rows, _ = kernel.compress(mask, count)
-        left = _Open(block, mask, rows, xp.take(block.x, rows, axis=0))
-        if count * FEW <= block.n_rows:
+        left = _Open(block, mask, rows, some(block.x, rows, xp=xp))
+        if count * FEW <= block.n_rows and not alone:
             return Look(scored, count), left
         _close(problem, left, kernel.settle(left.x, nearest))
         return Look(scored, count), None
 
     parts = problem.source.map(task)
+    if alone:
+        return parts[0][0]
     waiting = [left for _, left in parts if left is not None]
     for batch in batches(waiting, problem.plan.block_rows):
         settled = kernel.settle(xp.concat([left.x for left in batch], axis=0), nearest)
@@ -112,4 +112,4 @@ def _assign_piece(problem: Problem, x: Array, nearest: Nearest) -> Array:
     if count == 0:
         return labels
     rows, _ = kernel.compress(mask, count)
-    return kernel.put(labels, mask, rows, kernel.settle(xp.take(x, rows, axis=0), nearest))
+    return kernel.put(labels, mask, rows, kernel.settle(some(x, rows, xp=xp), nearest))

@@ -39,7 +39,7 @@ from ._primitives import (
     not_excluded,
     screen,
 )
-from ._typing import Array, Kernel, Namespace
+from ._typing import Array, Kernel, Namespace, some
 
 OUTWARDS = 2.0**-20
 TABLE = 2.0**-22
@@ -195,7 +195,7 @@ def _look_again(
     """Score the rows in doubt alone; leave which of the block's rows are open."""
     xp = array_api_compat.array_namespace(x)
     rows, _ = kernel.compress(doubt, count)
-    labels, is_open, fresh = kernel.propose(xp.take(x, rows, axis=0), nearest, {}, drift)
+    labels, is_open, fresh = kernel.propose(some(x, rows, xp=xp), nearest, {}, drift)
     # the labels before are still asked for: they are not written over
     state["labels"] = kernel.put(xp.asarray(state["labels"], copy=True), doubt, rows, labels)
     if fresh is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import _exact as exact
+from ._backend import to_host
 from ._draws import gaining_rows
 from ._passes import Far, Moves, farthest, host_counts, moved_sums
 from ._primitives import Nearest
@@ -38,10 +39,10 @@ def repair(
     problem: Training, nearest: Nearest, totals: Array, rule: str, key: tuple[int, ...], /
 ) -> Repair:
     """Recenter, and give every empty cluster a row by the rule (see `KMeans`)."""
-    xp = problem.context.xp
     counts = problem.ledger.counts(totals)
-    if bool(xp.all(counts)):
-        return Repair(totals, as_centers(problem.ledger.means(totals, counts), problem), 0)
+    if all(to_host(counts).tolist()):
+        means = problem.ledger.means(totals, counts, any_empty=False)
+        return Repair(totals, as_centers(means, problem), 0)
     if rule == "error":
         empty = [i for i, count in enumerate(host_counts(problem, totals)) if count == 0]
         raise EmptyClusterError(

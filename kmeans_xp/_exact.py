@@ -120,6 +120,14 @@ def in_words(sums: Array, words: int, /, *, xp: Namespace) -> Array:
     return sums[None, ...] if words == 1 else widen(sums, xp=xp)
 
 
+def one_word(n_rows: int, limbs: int) -> bool:
+    """Whether totals over so many rows may be divided as one word: float64 holds it exactly.
+
+    Of two limbs, float64 then holds the sum's rounding error exactly too.
+    """
+    return n_rows <= 2 * EXACT_ROWS and limbs <= 2
+
+
 def two_words(totals: Array, /, *, xp: Namespace) -> Array:
     """Totals of one or two words as normalised (2, ...) totals."""
     return widen(totals[0, ...], xp=xp) if int(totals.shape[0]) == 1 else totals
@@ -186,31 +194,43 @@ def _zeros(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
 
 
 def terms(totals: Sequence[Array], /) -> list[Array]:
-    """A number given by the (2, ...) totals of its limbs (as float64), in terms of falling weight.
+    """A number given by the totals of its limbs (as float64), in terms of falling weight.
 
-    The words weigh 2**40 and 1 in the first limb, 1 and 2**-40 in the second, and so on.
+    The words of (2, ...) totals weigh 2**40 and 1 in the first limb, 1 and 2**-40 in the second,
+    and so on; the one word of (1, ...) totals weighs 1, 2**-40, ...
     """
-    words = [(1 - word - at, limb[word, ...]) for at, limb in enumerate(totals) for word in (0, 1)]
+    last = int(totals[0].shape[0]) - 1
+    words = [
+        (last - word - at, limb[word, ...])
+        for at, limb in enumerate(totals)
+        for word in range(last + 1)
+    ]
     return [word if weight == 0 else word * ONE_LIMB**weight for weight, word in words]
 
 
-def ratio(totals: Sequence[Array], weight: Array, /) -> Array:
-    """Quotient of a number given by the (2, ...) totals of its limbs and a weight, all float64.
+def ratio(totals: Sequence[Array], weight: Array, /, *, whole: bool = False) -> Array:
+    """Quotient of a number given by the totals of its limbs and a weight, all float64.
 
     The numerator is held as an unevaluated sum of two float64, and the quotient is
     corrected by its own residual, which Dekker's product gives exactly (Dekker, 1971).
     The result is that of one rounding but for cases within 2**-45 of a tie, so the mean
     of equal values is that value.  Only + - * / one at a time: the same bits everywhere.
+
+    Totals of one or two limbs that are below 2**53 may come as one word (see `one_word`): their
+    sum has the same two parts, and there are fewer terms to add up.  ``whole`` says that the
+    weights are whole numbers below 2**26, of which Dekker's product needs no lower half.
     """
-    first, second, *rest = terms(totals)
-    high, low = _quick_two_sum(first, second)
+    high, *rest = terms(totals)
+    low = None
     for term in rest:
         high, error = _quick_two_sum(high, term)
-        low = low + error
-    high, low = _quick_two_sum(high, low)
+        low = error if low is None else low + error
+    if low is not None and len(rest) > 1:
+        high, low = _quick_two_sum(high, low)
     quotient = high / weight
-    product, error = _two_product(quotient, weight)
-    return quotient + (((high - product) - error) + low) / weight
+    product, error = _two_product(quotient, weight, whole=whole)
+    left = (high - product) - error
+    return quotient + (left if low is None else left + low) / weight
 
 
 def _quick_two_sum(a: Array, b: Array) -> tuple[Array, Array]:
@@ -230,10 +250,13 @@ def _halves(a: Array) -> tuple[Array, Array]:
     return high, a - high
 
 
-def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
-    """Dekker's exact product: a * b and its rounding error."""
+def _two_product(a: Array, b: Array, *, whole: bool) -> tuple[Array, Array]:
+    """Dekker's exact product: a * b and its rounding error; b may be its own upper half."""
     product = a * b
-    (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
+    a_high, a_low = _halves(a)
+    if whole:
+        return product, (a_high * b - product) + a_low * b
+    b_high, b_low = _halves(b)
     error = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
     return product, error
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _exact as exact
 from ._stats import Summary
-from ._typing import Array, Namespace
+from ._typing import Array, Namespace, slices
 
 _MEANS_IN_CACHE = 1 << 14
 
@@ -35,6 +35,8 @@ class Ledger:
         self._grid, self._weight_grid, self._xp = summary.grid, summary.weight_grid, xp
         self._up = exact.to_device(self._grid.up, like, xp=xp)
         self._like = like
+        self._is_short = exact.one_word(n_rows, self._grid.limbs)
+        self._counts_rows = self._weight_grid is None and n_rows < 1 << 26
         self.n_features = len(self._grid.exponents)
         down = self._grid.down
         if self._weight_grid is not None:
@@ -76,26 +78,28 @@ class Ledger:
             return counts[0, :]
         return (counts[0, :] << exact.LIMB_BITS) + counts[1, :]
 
-    def means(self, totals: Array, counts: Array, /) -> Array:
+    def means(self, totals: Array, counts: Array, /, *, any_empty: bool = True) -> Array:
         """Float64 means (k, d) in the user's coordinates; meaningless where the count is 0."""
         xp = self._xp
         weights = self._weights(totals, counts)
-        # an empty cluster must not divide by zero
-        weights = xp.where(counts > 0, weights, xp.ones_like(weights))
+        if any_empty:
+            # such a cluster must not divide by zero
+            weights = xp.where(counts > 0, weights, xp.ones_like(weights))
         k = int(weights.shape[0])
         # a cache on the host; elsewhere the launches count
-        at_once = _MEANS_IN_CACHE if isinstance(totals, np.ndarray) else k * self.n_features
-        step = max(1, at_once // self.n_features)
-        slices = [slice(start, min(start + step, k)) for start in range(0, k, step)]
-        means = [self._some_means(totals[:, part, :], weights[part]) for part in slices]
-        return means[0] if len(means) == 1 else xp.concat(means, axis=0)
+        if not isinstance(totals, np.ndarray) or k * self.n_features <= _MEANS_IN_CACHE:
+            return self._some_means(totals, weights)
+        step = max(1, _MEANS_IN_CACHE // self.n_features)
+        means = [self._some_means(totals[:, at, :], weights[at]) for at in slices(k, step)]
+        return xp.concat(means, axis=0)
 
     def _some_means(self, totals: Array, weights: Array) -> Array:
         """Of a few clusters: the temporaries are many times as large."""
         xp, d = self._xp, self.n_features
-        words = xp.astype(exact.two_words(totals, xp=xp), xp.float64)
+        words = totals if self._is_short else exact.two_words(totals, xp=xp)
+        words = xp.astype(words, xp.float64)
         limbs = [words[:, :, i * d : (i + 1) * d] for i in range(self._grid.limbs)]
-        return exact.ratio(limbs, weights[:, None]) * self._down
+        return exact.ratio(limbs, weights[:, None], whole=self._counts_rows) * self._down
 
     def masses(self, totals: Array, /) -> Array:
         """Summed weights (k,) in their own units, float64."""

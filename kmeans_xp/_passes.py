@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from . import _exact as exact
-from ._assign import FEW, batches, relabel
+from ._assign import batches, relabel
 from ._backend import to_host
 from ._ledger import Stats
 from ._primitives import Nearest, squared_distances
 from ._problem import Problem, Training, as_centers
 from ._stats import weigh
-from ._typing import Array, Block, Namespace
+from ._typing import FEW, Array, Block, Namespace, some
 
 _INERTIA_LIMBS = 2
 
@@ -94,7 +94,7 @@ def _changes(
     changed = count if block.weight is None else _carrying(block, moved, xp)
     rows, valid = problem.kernel.compress(moved, count)
     moves = Moves(
-        xp.take(block.x, rows, axis=0),
+        some(block.x, rows, xp=xp),
         None if block.weight is None else xp.take(block.weight, rows),
         xp.take(before, rows),
         xp.take(labels, rows),
@@ -185,8 +185,8 @@ def inertia(problem: Problem, nearest: Nearest, /) -> float:
         block.state["own"] = weigh(distances, block.weight, xp=xp)
         return float(xp.max(block.state["own"]))
 
-    grid = exact.Grid((exact.exponent_above(max(problem.source.map(largest))),), _INERTIA_LIMBS)
-    up = float(grid.up[0])
+    exponent = exact.exponent_above(max(problem.source.map(largest)))
+    up = math.ldexp(1.0, exact.LIMB_BITS - exponent)
 
     def add(block: Block) -> int:
         own = block.state.pop("own")
@@ -195,7 +195,8 @@ def inertia(problem: Problem, nearest: Nearest, /) -> float:
         return int((high << exact.LIMB_BITS) + low)
 
     total = sum(problem.source.map(add))
-    value = math.ldexp(float(total), -exact.LIMB_BITS) * float(grid.down[0])
+    value = math.ldexp(float(total), -exact.LIMB_BITS)
+    value *= math.ldexp(1.0, exponent - exact.LIMB_BITS)
     # one factor at a time: their product may leave the range of float64
     value = value / nearest.scale.factor / nearest.scale.factor
     half = problem.weight_exponent // 2
@@ -263,4 +264,5 @@ def farthest(problem: Training, nearest: Nearest, count: int, /) -> list[Far]:
 
 def host_counts(problem: Training, totals: Array, /) -> list[int]:
     """Rows with a positive weight in each cluster."""
-    return [int(count) for count in to_host(problem.ledger.counts(totals))]
+    counts: list[int] = to_host(problem.ledger.counts(totals)).tolist()
+    return counts

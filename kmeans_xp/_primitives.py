@@ -37,12 +37,13 @@ that excludes all centers but one is done, the others go to the next rung.
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass, field
 from typing import Any
 
 import array_api_compat
 
-from ._typing import Array, Namespace
+from ._typing import Array, Namespace, slices
 
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 _TINY = {"float32": 2.0**-126, "float64": 2.0**-1022}
@@ -96,6 +97,15 @@ def halving_sum(a: Array, /, *, xp: Namespace, axis: int = -1) -> Array:
     return a[(..., 0, *after)]
 
 
+def halving_total(values: list[float], /) -> float:
+    """The same of plain numbers."""
+    while (width := len(values)) > 1:
+        half = (width + 1) // 2
+        middle = values[width - half : half]
+        values = [*map(operator.add, values[: width - half], values[half:]), *middle]
+    return values[0]
+
+
 def widened(x: Array, /, *, xp: Namespace) -> Array:
     """The values as float64; the array itself where they are."""
     return x if x.dtype == xp.float64 else xp.astype(x, xp.float64)
@@ -123,7 +133,7 @@ class Rung:
 
     weights: Array  # (k, d), -c'
     bias: Array  # (k,), (1/2 - theta) |c'|^2; infinite for a center that repeats another
-    twinned: Array | None  # (k,), centers that another one equals; None for a single center
+    twinned: Array | None  # (k,), centers that another one equals; None where there are none
     shift: Array | None  # (d,); None for no shift
     origin: Array | None  # what the shift was rounded from; tells two shifts apart
     scale: float
@@ -172,17 +182,18 @@ def build_rung(
     twinned, k = None, int(nearest.centers.shape[0])
     shift = None if nearest.shift is None else xp.astype(nearest.shift, work)
     step = max(1, _AT_ONCE // int(nearest.centers.shape[1]))
-    parts = [
-        _negated(nearest.centers[start : min(start + step, k), :], shift, factor, work, xp=xp)
-        for start in range(0, k, step)
-    ]
-    weights, squares = (xp.concat(part) for part in zip(*parts, strict=True))
-    bias = (0.5 - theta) * squares
-    if k > 1 and not told_apart:
-        repeats, twinned = _repeats(nearest.centers, xp=xp)
+    weights, squares = [], []
+    for part in slices(k, step):
+        moved = negated(nearest.centers[part, :], shift, factor, xp=xp)
+        weights.append(xp.astype(moved, work))
+        squares.append(xp.sum(moved * moved, axis=1))
+    bias = (0.5 - theta) * xp.concat(squares)
+    found = None if k == 1 or told_apart else _repeats(nearest.centers, xp=xp)
+    if found is not None:
+        repeats, twinned = found
         bias = xp.where(repeats, xp.full_like(bias, float("inf")), bias)
     return Rung(
-        weights=weights,
+        weights=xp.concat(weights),
         bias=xp.astype(bias, work),
         twinned=twinned,
         shift=shift,
@@ -194,19 +205,18 @@ def build_rung(
     )
 
 
-def _negated(
-    centers: Array, shift: Array | None, factor: float, work: Any, /, *, xp: Namespace
-) -> tuple[Array, Array]:
-    """-c' in the precision of the product, and |c'|^2 in float64."""
+def negated(centers: Array, shift: Array | None, factor: float, /, *, xp: Namespace) -> Array:
+    """-c' in float64, for a shift rounded to the precision of the product."""
     moved = widened(centers, xp=xp)
     if shift is not None:
         moved = moved - xp.astype(shift, xp.float64)
-    moved = moved * -factor
-    return xp.astype(moved, work), xp.sum(moved * moved, axis=1)
+    return moved * -factor
 
 
-def _repeats(centers: Array, /, *, xp: Namespace) -> tuple[Array, Array]:
+def _repeats(centers: Array, /, *, xp: Namespace) -> tuple[Array, Array] | None:
     """Mark centers that repeat an earlier one bit for bit, and those that have any twin.
+
+    None where all keys differ (see below), as they do in almost every sweep.
 
     A repeat can never be the label.  Equal centers meet after sorting by a key of their
     values.  Should two different centers share a key, or equal ones round to two (a product
@@ -218,6 +228,9 @@ def _repeats(centers: Array, /, *, xp: Namespace) -> tuple[Array, Array]:
     device = array_api_compat.device(centers)
     weights = xp.arange(1, features + 1, dtype=centers.dtype, device=device)
     key = xp.matmul(centers, 1.0 / xp.sqrt(weights + 1.0))
+    keys = xp.sort(key)
+    if not bool(xp.any(keys[1:] == keys[: count - 1])):
+        return None
     order = xp.argsort(key, stable=True)
     ordered = xp.take(centers, order, axis=0)
     same = xp.all(ordered[1:, :] == ordered[: count - 1, :], axis=1)
@@ -233,9 +246,12 @@ def cross_distances(x: Array, centers: Array, scale: Scale, /, *, xp: Namespace)
     return squared_distances(x[None, :, :], centers[:, None, :], scale, xp=xp)
 
 
-def own_distances(x: Array, nearest: Nearest, labels: Array, /, *, xp: Namespace) -> Array:
-    """Canonical squared distance (m,) of each row to the center of its label."""
-    return squared_distances(x, xp.take(nearest.centers, labels, axis=0), nearest.scale, xp=xp)
+def own_distances(
+    x: Array, nearest: Nearest, labels: Array | None = None, /, *, xp: Namespace
+) -> Array:
+    """Canonical squared distance (m,) of each row to the center of its label, or of its number."""
+    centers = nearest.centers if labels is None else xp.take(nearest.centers, labels, axis=0)
+    return squared_distances(x, centers, nearest.scale, xp=xp)
 
 
 def screen(x: Array, rung: Rung, /, *, xp: Namespace) -> tuple[Array, Array]:
@@ -288,9 +304,14 @@ def distances_by_product(x: Array, nearest: Nearest, dtype: str, /, *, xp: Names
 
 def exclusion_threshold(best: Array, half: Array, rung: Rung, /, *, xp: Namespace) -> Array:
     """The L above which a center is provably not the nearest (see the module's doc)."""
-    slack = (14.5 * rung.theta + 4.0 * rung.canonical) * half
-    slack = slack + (12.5 * rung.theta) * xp.abs(half + best)
-    return best + (slack + 2.0 * rung.underflow)
+    own, common, slope = exclusion_terms(rung)
+    return best + ((own * half + slope * xp.abs(half + best)) + common)
+
+
+def exclusion_terms(rung: Rung, /) -> tuple[float, float, float]:
+    """What is added to L*: own half + common + slope |half + L*|."""
+    own = 14.5 * rung.theta + 4.0 * rung.canonical
+    return own, 2.0 * rung.underflow, 12.5 * rung.theta
 
 
 def candidates(x: Array, rung: Rung, /, *, xp: Namespace) -> Array:

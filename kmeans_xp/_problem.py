@@ -75,8 +75,8 @@ class Problem:
         ):
             first = "float64"
         nearest = Nearest(centers, frame.shift, scale, frame.reach, first)
-        if screens and first != "exact":
-            # built here, not by the first of several threads
+        if screens and first != "exact" and self.plan.threads > 1:
+            # built here, not by the first of them
             self.kernel.prepare(nearest)
         return nearest
 

@@ -13,7 +13,7 @@ from ._backend import to_host
 from ._empty import repair
 from ._exact import carry
 from ._passes import host_counts, inertia, sweep, used_clusters
-from ._primitives import Scale, halving_sum
+from ._primitives import Scale, halving_total
 from ._problem import Training
 from ._typing import Array
 
@@ -126,11 +126,9 @@ def _step(problem: Training, state: _State, rules: Rules, seed: int, number: int
     value = inertia(problem, nearest) if rules.observe is not None else None
     fixed = repair(problem, nearest, totals, rules.empty_cluster, (seed, number))
     changed = stats.changed + fixed.moved
-    # from each new center to the old one of its number
-    numbers = xp.arange(int(state.centers.shape[0]), dtype=xp.int32, device=problem.context.device)
-    moves = problem.kernel.own_distances(fixed.centers, nearest, numbers)
+    moves = problem.kernel.own_distances(fixed.centers, nearest)
     problem.pruner.moved(moves)
-    moved = float(to_host(halving_sum(moves, xp=xp)))
+    moved = halving_total(to_host(moves).tolist())
     record = Iteration(number, changed, _unscaled_root(moved, nearest.scale), value)
     return _State(
         fixed.centers,

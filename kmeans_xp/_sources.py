@@ -11,7 +11,7 @@ import numpy as np
 
 from ._backend import Context, one_blas_thread
 from ._exact import to_device
-from ._typing import Array, Block, T
+from ._typing import Array, Block, T, some
 
 
 class MemorySource:
@@ -96,7 +96,7 @@ class MemorySource:
 
     def take(self, rows: Sequence[int]) -> Array:
         """The named rows as one array."""
-        return self.xp.take(self._x, self._positions(rows), axis=0)
+        return some(self._x, self._positions(rows), xp=self.xp)
 
     def take_weights(self, rows: Sequence[int]) -> Array | None:
         """The weights of the named rows, if there are weights."""

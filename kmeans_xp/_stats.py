@@ -40,14 +40,14 @@ class Extent:
 
     def scale(self) -> Scale:
         """Scale of canonical distances."""
-        half = float(np.max(self.high * 0.5 - self.low * 0.5))
+        half = float((self.high * 0.5 - self.low * 0.5).max())
         return Scale.of_range(half, self._largest)
 
     def reach(self, shift: Host | None) -> float:
         """Largest component after the shift; means may leave the range by a rounding."""
         middle = np.zeros_like(self.middle) if shift is None else shift
         with np.errstate(over="ignore"):
-            reach = float(np.max(np.maximum(self.high - middle, middle - self.low)))
+            reach = float(np.maximum(self.high - middle, middle - self.low).max())
         return min(1.001 * reach, 1e308)
 
     def shift(self) -> Host | None:
@@ -56,7 +56,7 @@ class Extent:
 
     @property
     def _largest(self) -> float:
-        return float(max(np.max(self.high), -np.min(self.low)))
+        return max(float(self.high.max()), -float(self.low.min()))
 
 
 @dataclass(frozen=True)

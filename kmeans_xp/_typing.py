@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+import numpy as np
+
 Array: TypeAlias = Any
 """Any array of a library that follows the Python array API standard."""
 
@@ -14,6 +16,8 @@ Namespace: TypeAlias = Any
 
 T = TypeVar("T")
 
+FEW = 32
+"""What is less than one row of a block in so many waits until all blocks are done."""
 
 Rows: TypeAlias = Any
 """Some of the rows: a slice, or an array of positions."""
@@ -21,7 +25,12 @@ Rows: TypeAlias = Any
 
 def some(values: Array, rows: Rows, /, *, xp: Namespace) -> Array:
     """The values of some rows; a view for a slice."""
-    return values[rows] if isinstance(rows, slice) else xp.take(values, rows)
+    if isinstance(rows, slice):
+        return values[rows, ...]
+    if isinstance(values, np.ndarray) and not values.flags.c_contiguous:
+        # NumPy's take would first copy all of them
+        return values[rows]
+    return xp.take(values, rows, axis=0)
 
 
 def slices(total: int, step: int) -> Iterator[slice]:
@@ -113,8 +122,8 @@ class Kernel(Protocol):
         """Exact labels of rows that were left open."""
         ...
 
-    def own_distances(self, x: Array, nearest: Any, labels: Array, /) -> Array:
-        """Canonical squared distance of each row to the center of its label."""
+    def own_distances(self, x: Array, nearest: Any, labels: Array | None = None, /) -> Array:
+        """Canonical squared distance of each row to the center of its label (of its number)."""
         ...
 
     def distances(self, x: Array, centers: Array, scale: Any, /) -> Array:

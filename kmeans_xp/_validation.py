@@ -228,7 +228,7 @@ def check_centers(centers: Any, n_clusters: int, /) -> Array:
     """Return given starting centers as finite floats (n_clusters, d) in their own library."""
     if is_foreign(centers, "init"):
         centers = as_float(centers, "init")
-    else:
+    elif not _is_plain(centers):
         with _real_numbers("init"):
             centers = check_array(
                 centers,

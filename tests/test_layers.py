@@ -25,6 +25,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "kernels": (
         "_kernels._reference",
         "_kernels._numpy_gains",
+        "_kernels._numpy_scores",
+        "_kernels._numpy_few",
         "_kernels._numpy",
         "_kernels._tile",
         "_kernels._loops",

@@ -50,7 +50,7 @@ import numpy as np
 
 from .. import _primitives as p
 from .._typing import Array
-from ._numpy import moved_rows
+from ._numpy_scores import moved_rows
 from ._tile import GROUP, PART, STRIDE
 
 LEAST_FEATURES, LEAST_CLUSTERS = 128, 64

@@ -141,8 +141,9 @@ class NumbaKernel(NumpyKernel):
             )
         return int(carrying)
 
-    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array, /) -> Array:
+    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:
         out = np.empty(x.shape[0])
+        labels = np.arange(x.shape[0], dtype=np.int32) if labels is None else labels
         scale = nearest.scale
         _loops.own_distances(x, nearest.centers, labels, scale.before, scale.after, out)
         return out
@@ -175,14 +176,8 @@ def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
     # beyond this half norm a score may overflow; rows without weight may lie there
     most = float(np.finfo(work).max) / 64
     largest = d * min(reach * rung.scale, math.sqrt(most / d)) ** 2
-    error = np.asarray(
-        [
-            14.5 * rung.theta + 4.0 * rung.canonical,
-            12.5 * rung.theta,
-            2.0 * rung.underflow,
-            largest,
-        ]
-    )
+    own, common, slope = p.exclusion_terms(rung)
+    error = np.asarray([own, slope, common, largest])
     groups = -(-k // GROUP)
     padded = np.zeros((groups * GROUP, d), dtype=work)
     padded[:k] = rung.weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -10,21 +9,21 @@ import numpy.typing as npt
 
 from .. import _bounds as b
 from .. import _primitives as p
-from .._assign import FEW
 from .._backend import numpy_context
 from .._bounds import Drift, Proposal
 from .._exact import EXACT_ROWS
 from .._gains import Appraisal, Trials
 from .._stats import Surveyor
-from .._typing import Array, Block
-from . import _numpy_gains
+from .._typing import FEW, Array, Block, some
+from . import _numpy_few, _numpy_gains
+from ._numpy_scores import certify, half_norms, lower_bounds, moved_rows, squared_distances
 
 _SCORE_BYTES = 1 << 21
 _CROSS_VALUES = 1 << 16
 _DENSE_MARKS = 1 << 13
 _FEW_MARKS = 8
 _COLUMN_VALUES = 1 << 17
-_FEW_VALUES = 1 << 13
+_FEW_DISTANCES = 1 << 13
 _SUM_VALUES = 1 << 17
 
 
@@ -33,7 +32,9 @@ class NumpyKernel:
 
     name = "numpy"
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps: bool = True) -> None:
+        """``keeps``: blocks of few rows keep copies, which would add up where blocks are many."""
+        self._keeps = keeps
         self._xp = numpy_context().xp
         self.surveyor = Surveyor(self._xp)
 
@@ -47,7 +48,7 @@ class NumpyKernel:
             distances = self.distances(x, nearest.centers, nearest.scale)
             return Proposal(distances.argmin(axis=0).astype(np.int32), None, None)
         rung = nearest.rung(nearest.first, xp=self._xp)
-        half = _half_norms(x, rung, notes)
+        half = half_norms(x, rung, notes)
         if drift is None:
             labels, unsure, _ = self._certify(x, rung, half)
             return Proposal(labels, unsure, None)
@@ -62,6 +63,14 @@ class NumpyKernel:
     def look(
         self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
     ) -> tuple[int, Array | None]:
+        if nearest.first == "exact":
+            distances = self.distances(x, nearest.centers, nearest.scale)
+            state["labels"] = distances.argmin(axis=0).astype(np.int32)
+            return x.shape[0], None
+        is_small = self._keeps and x.size <= _numpy_few.KEPT_VALUES
+        if is_small and drift is None and nearest.first == "float32":
+            state.pop("bounds", None)
+            return x.shape[0], _numpy_few.label(x, nearest, state)
         return b.look(self, x, nearest, drift, state)
 
     def unproven(self, bounds: b.Bounds, labels: Array, drift: Drift, /) -> tuple[Array, int]:
@@ -70,8 +79,11 @@ class NumpyKernel:
         return doubt, int(np.count_nonzero(doubt))
 
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
+        if x.size * nearest.centers.shape[0] <= _FEW_DISTANCES:
+            distances = self.distances(x, nearest.centers, nearest.scale)
+            return distances.argmin(axis=0).astype(np.int32)
         rung = nearest.rung("float64", xp=self._xp)
-        labels, unsure, marks = self._certify(x, rung, _half_norms(x, rung, {}), keep=True)
+        labels, unsure, marks = self._certify(x, rung, half_norms(x, rung, {}), keep=True)
         if not marks.size:
             return labels
         few = x[unsure]
@@ -107,31 +119,38 @@ class NumpyKernel:
         for start in range(0, x.shape[0], step):
             part = slice(start, start + step)
             scores = None if edges is None else edges[:, part]
-            near = _certify_part(x[part], rung, half[part], labels[part], unsure[part], scores)
+            lower = lower_bounds(x[part], rung)
+            best = lower.min(axis=0)
+            limit = p.exclusion_threshold(best, half[part], rung, xp=np)
+            if scores is not None:
+                scores[0] = best
+            near = certify(
+                lower, limit, labels[part], unsure[part], None if scores is None else scores[1]
+            )
             if keep:
                 marks.append(near[:, unsure[part]].T)
         return labels, unsure, np.concatenate(marks)
 
-    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array, /) -> Array:
+    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:
+        if labels is None and x.size <= _CROSS_VALUES:
+            return squared_distances(x.T, nearest.centers.T, nearest.scale)
         out = np.empty(x.shape[0])
         step = max(256, _CROSS_VALUES // x.shape[1])
         for start in range(0, x.shape[0], step):
             part = slice(start, start + step)
-            rows = np.ascontiguousarray(x[part].T, dtype=np.float64)
-            own = nearest.centers.take(labels[part], axis=0)
-            mine = np.ascontiguousarray(own.T, dtype=np.float64)
-            out[part] = p.squared_distances(rows, mine, nearest.scale, xp=self._xp, axis=-2)
+            own = nearest.centers
+            own = own[part] if labels is None else own.take(labels[part], axis=0)
+            out[part] = squared_distances(x[part].T, own.T, nearest.scale)
         return out
 
     def distances(self, x: Array, centers: Array, scale: p.Scale, /) -> Array:
-        out = np.empty((centers.shape[0], x.shape[0]))
         step = max(256, _CROSS_VALUES // (centers.shape[0] * x.shape[1]))
+        if x.shape[0] <= step:
+            return squared_distances(x.T, centers[:, :, None], scale)
+        out = np.empty((centers.shape[0], x.shape[0]))
         for start in range(0, x.shape[0], step):
             part = slice(start, start + step)
-            rows = np.ascontiguousarray(x[part].T, dtype=np.float64)
-            out[:, part] = p.squared_distances(
-                rows, centers[:, :, None], scale, xp=self._xp, axis=-2
-            )
+            out[:, part] = squared_distances(x[part].T, centers[:, :, None], scale)
         return out
 
     def distances_at(self, x: Array, rows: Array, center: Array, scale: p.Scale, /) -> Array:
@@ -139,25 +158,29 @@ class NumpyKernel:
         step = max(256, _CROSS_VALUES // x.shape[1])
         for start in range(0, rows.size, step):
             part = slice(start, start + step)
-            out[part] = _canonical(x.take(rows[part], axis=0), center, scale)
+            out[part] = squared_distances(some(x, rows[part], xp=np).T, center[:, None], scale)
         return out
 
     def appraise(
         self, x: Array, weight: Array | None, state: dict[str, Any], trials: Trials, /
     ) -> Appraisal:
-        half = _half_norms(x, trials.rung, state)
+        half = half_norms(x, trials.rung, state)
         return _numpy_gains.appraise(x, weight, state, trials, half, moved_rows)
 
     def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
-        return _lower_bounds(x, rung), _half_norms(x, rung, notes)
+        return lower_bounds(x, rung), half_norms(x, rung, notes)
 
     def add_changes(
         self, block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any, /
     ) -> int | None:
         n_rows, n_columns = block.n_rows, ledger.n_columns
-        if n_rows * max(n_columns, n_clusters) <= _FEW_VALUES:
-            return _add_marked(block, before, ledger, n_clusters, sums)
         after = block.state["labels"]
+        if self._keeps and n_rows * n_columns <= _numpy_few.KEPT_VALUES:
+            if before is not None:
+                return _numpy_few.add_moved(block, before, ledger, n_clusters, sums)
+            columns = _numpy_few.columns_of(block, ledger)
+            sums.add(self.group_sums(columns, after, n_clusters), n_rows)
+            return n_rows if block.weight is None else int(np.count_nonzero(block.weight))
         moved = None if before is None else np.flatnonzero(after != before)
         if moved is not None and moved.size * FEW <= n_rows:
             return None  # few rows: the common way
@@ -186,120 +209,6 @@ class NumpyKernel:
     def put(self, values: Array, mask: Array, rows: Array, replacements: Array, /) -> Array:
         values[rows] = replacements
         return values
-
-
-def _canonical(x: Array, center: Array, scale: p.Scale) -> Array:
-    """`squared_distances` of rows to one center, in place and along columns."""
-    terms = x.T.astype(np.float64, order="C")
-    center = center.astype(np.float64)
-    if scale.before != 1.0:
-        terms *= scale.before
-        center *= scale.before
-    terms -= center[:, None]
-    if scale.after != 1.0:
-        terms *= scale.after
-    terms *= terms
-    width = terms.shape[0]
-    while width > 1:
-        half = (width + 1) // 2
-        terms[: width - half] += terms[half:width]
-        width = half
-    return terms[0]
-
-
-def _certify_part(
-    x: npt.NDArray[np.floating],
-    rung: p.Rung,
-    half: npt.NDArray[np.floating],
-    labels: npt.NDArray[np.int32],
-    unsure: npt.NDArray[np.bool_],
-    edges: npt.NDArray[np.floating] | None,
-) -> Array:
-    """Write labels and open rows; return the centers (k, m) that cannot be excluded.
-
-    A product of ``base + j`` with the marks is less than twice the base exactly where one
-    center is left, and then it tells which.  These are whole numbers that float32 holds.
-    """
-    lower = _lower_bounds(x, rung)
-    best = lower.min(axis=0)
-    near = lower <= p.exclusion_threshold(best, half, rung, xp=np)
-    if edges is not None:
-        edges[0] = best
-        np.copyto(lower, np.inf, where=near)
-        lower.min(axis=0, out=edges[1])
-    np.copyto(lower, near)
-    base, tally = _tally(lower.shape[0], lower.dtype)
-    sums = tally @ lower
-    sums -= base
-    np.minimum(sums, base, out=sums)
-    np.copyto(labels, sums, casting="unsafe")
-    np.greater_equal(np.abs(sums), base, out=unsure)
-    # any label will do until they are settled
-    np.copyto(labels, 0, where=unsure)
-    if sums.min() < 0:
-        # an overflow left a row no center: the next rung looks at every one
-        near[:, sums < 0] = True
-    return near
-
-
-def moved_rows(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating]:
-    """The rows x' of a rung: x itself where it needs neither shift nor scale."""
-    work = rung.weights.dtype
-    if rung.shift is not None:
-        moved = np.empty(x.shape, dtype=work)
-        np.subtract(x, rung.shift, out=moved, casting="same_kind")
-    else:
-        moved = x.astype(work, copy=False)
-    return moved if rung.scale == 1.0 else moved * work.type(rung.scale)
-
-
-def _lower_bounds(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.floating]:
-    lower: npt.NDArray[np.floating] = rung.weights @ moved_rows(x, rung).T
-    lower += rung.bias[:, None]
-    return lower
-
-
-def _half_norms(x: npt.NDArray[np.floating], rung: p.Rung, notes: dict[str, Any]) -> Array:
-    """|x'|^2 / 2, kept in the notes: it stays the same while shift and scale do."""
-    work = rung.weights.dtype
-    shift, scale, half = notes.get("half norms", (None, None, None))
-    if half is not None and half.dtype == work and shift is rung.origin and scale == rung.scale:
-        return half
-    half = np.empty(x.shape[0], dtype=work)
-    step = max(256, _CROSS_VALUES // x.shape[1])
-    for start in range(0, x.shape[0], step):
-        moved = moved_rows(x[start : start + step], rung)
-        np.einsum("ij,ij->i", moved, moved, out=half[start : start + step])
-    half *= work.type(0.5)
-    notes["half norms"] = (rung.origin, rung.scale, half)
-    return half
-
-
-@functools.lru_cache(maxsize=64)
-def _tally(n_clusters: int, work: np.dtype[np.floating]) -> tuple[int, npt.NDArray[np.floating]]:
-    base = 1 << (n_clusters - 1).bit_length()
-    return base, (base + np.arange(n_clusters)).astype(work)
-
-
-def _add_marked(block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any) -> int:
-    """A small block by one product of all its rows, whose columns are kept.
-
-    Fewer than 4096 rows, each added once and taken away once, are exact in float64.
-    """
-    state = block.state
-    if "columns" not in state:
-        state["columns"] = ledger.columns(block.x, block.weight)
-    after, numbers = state["labels"], np.arange(n_clusters, dtype=np.int32)[:, None]
-    marks = (after == numbers).astype(np.float64)
-    moved = None
-    if before is not None:
-        marks -= before == numbers
-        moved = after != before
-    sums.add((marks @ state["columns"]).astype(np.int64), 2 * block.n_rows)
-    if block.weight is not None:
-        positive = block.weight > 0.0
-        moved = positive if moved is None else moved & positive
-    return block.n_rows if moved is None else int(np.count_nonzero(moved))
 
 
 def _add_sums(total: Array, values: Array, labels: Array) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .._gains import Appraisal, Trials, bounded
 from .._primitives import Rung
-from .._typing import slices
+from .._typing import slices, some
 
 Rows = npt.NDArray[np.floating]
 _PIECE_ROWS = 1 << 14
@@ -63,7 +63,8 @@ def appraise(
 
 
 def _at(values: Rows, at: slice | npt.NDArray[np.intp]) -> Rows:
-    return values[at] if isinstance(at, slice) else values.take(at, axis=0)
+    rows: Rows = some(values, at, xp=np)
+    return rows
 
 
 def _reached(

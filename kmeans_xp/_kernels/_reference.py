@@ -43,7 +43,7 @@ class ReferenceKernel:
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
         return p.settle(x, nearest, xp=self.xp)
 
-    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array, /) -> Array:
+    def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:
         return p.own_distances(x, nearest, labels, xp=self.xp)
 
     def distances(self, x: Array, centers: Array, scale: p.Scale, /) -> Array:

@@ -13,10 +13,12 @@ from .._typing import Kernel
 
 _BLOCK_VALUES = 1 << 20
 _PIECE_VALUES = 1 << 18
+_FEW_VALUES, _FEW_PIECE_VALUES = 1 << 17, 1 << 14
 _BLOCK_BYTES = 1 << 25
 _MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
 _THREAD_WORK = 4_000_000
+_BOUNDS_WORK = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,12 @@ def select(
         # some blocks for each thread, none so large that its picked rows fill the memory
         threads = threads if n * k * d >= _THREAD_WORK else 1
         rows = _between(n if threads == 1 else -(-n // (4 * threads)), 1024, _BLOCK_VALUES // d)
-        pieces = _between(_PIECE_VALUES // d, 256, 4096)
+        # temporaries of few rows must not go back to the system: a fit would wait for them anew
+        values = _FEW_PIECE_VALUES if n * d <= _FEW_VALUES else _PIECE_VALUES
+        pieces = _between(values // d, 256, 4096)
         threads = threads if n >= 2 * rows else 1
+        if kernel == "numpy" and threads == 1 and n * d <= _FEW_VALUES and n * k <= _BOUNDS_WORK:
+            prunes = False
         at_once = _between(-(-n // (threads * rows)), 1, max(1, _MOST_ROWS // rows))
         return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes)
     rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
@@ -86,7 +92,7 @@ def load(plan: Plan, context: Context) -> Kernel:
     if plan.kernel == "numpy":
         from ._numpy import NumpyKernel
 
-        return NumpyKernel()
+        return NumpyKernel(keeps=plan.threads == 1)
     from ._reference import ReferenceKernel
 
     return ReferenceKernel(context.xp)
