@@ -26,12 +26,12 @@ def jit(function: Any, **options: Any) -> Any:
         return njit(function, nogil=True, error_model="numpy", **options)
 
 
-def _any_order(function: Any) -> Any:
+def any_order(function: Any) -> Any:
     """The same, for sums that may be taken in any order."""
     return jit(function, fastmath={"reassoc", "contract"})
 
 
-@_any_order
+@any_order
 def _own_score(x: Any, row: Any, shift: Any, scale: Any, weights: Any, label: Any) -> Any:
     """Product with one center and half the squared norm, of one row; sums as in a tile."""
     work = weights.dtype.type
@@ -199,18 +199,23 @@ def add_rows(x: Any, weight: Any, before: Any, after: Any, scales: Any, out: Any
 
 
 @jit
+def canonical(x: Any, row: Any, center: Any, before: Any, after: Any, squares: Any) -> Any:
+    """Canonical squared distance of a row to a center: `_primitives`, bit for bit."""
+    width = x.shape[1]
+    for f in range(width):
+        value = np.float64(x[row, f]) * before - np.float64(center[f]) * before
+        squares[f] = value * after * (value * after)
+    while width > 1:
+        half = (width + 1) // 2
+        for f in range(width - half):
+            squares[f] += squares[half + f]
+        width = half
+    return squares[0]
+
+
+@jit
 def own_distances(x: Any, centers: Any, labels: Any, before: Any, after: Any, out: Any) -> None:
-    """Canonical squared distance of each row to its center: `_primitives`, bit for bit."""
+    """Canonical squared distance of each row to its center."""
     squares = np.empty(x.shape[1])
     for row in range(x.shape[0]):
-        own = labels[row]
-        for f in range(x.shape[1]):
-            value = np.float64(x[row, f]) * before - np.float64(centers[own, f]) * before
-            squares[f] = value * after * (value * after)
-        width = x.shape[1]
-        while width > 1:
-            half = (width + 1) // 2
-            for f in range(width - half):
-                squares[f] += squares[half + f]
-            width = half
-        out[row] = squares[0]
+        out[row] = canonical(x, row, centers[labels[row]], before, after, squares)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from .. import _primitives as p
 from .._backend import numpy_context
 from .._bounds import Drift, Proposal
 from .._exact import EXACT_ROWS
-from .._gains import Appraisal, Trials
+from .._gains import Appraisal, Trials, make_trials
 from .._stats import Surveyor
-from .._typing import Array, Block
-from . import _numpy_gains
+from .._typing import Array, Block, Source
+from . import _compare, _numpy_gains
 
 _SCORE_BYTES = 1 << 21
 _CROSS_VALUES = 1 << 16
@@ -47,7 +48,7 @@ class NumpyKernel:
             distances = self.distances(x, nearest.centers, nearest.scale)
             return Proposal(distances.argmin(axis=0).astype(np.int32), None, None)
         rung = nearest.rung(nearest.first, xp=self._xp)
-        half = _half_norms(x, rung, notes)
+        half = half_norms(x, rung, notes)
         if drift is None:
             labels, unsure, _ = self._certify(x, rung, half)
             return Proposal(labels, unsure, None)
@@ -71,7 +72,7 @@ class NumpyKernel:
 
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
         rung = nearest.rung("float64", xp=self._xp)
-        labels, unsure, marks = self._certify(x, rung, _half_norms(x, rung, {}), keep=True)
+        labels, unsure, marks = self._certify(x, rung, half_norms(x, rung, {}), keep=True)
         if not marks.size:
             return labels
         few = x[unsure]
@@ -142,14 +143,25 @@ class NumpyKernel:
             out[part] = _canonical(x.take(rows[part], axis=0), center, scale)
         return out
 
+    def trials(self, nearest: p.Nearest, seeds: Sequence[int], source: Source, /) -> Trials:
+        return make_trials(nearest, seeds, source, xp=self._xp)
+
     def appraise(
         self, x: Array, weight: Array | None, state: dict[str, Any], trials: Trials, /
     ) -> Appraisal:
-        half = _half_norms(x, trials.rung, state)
+        half = half_norms(x, trials.rung, state)
         return _numpy_gains.appraise(x, weight, state, trials, half, moved_rows)
 
+    def gained(self, block: Block, trials: Trials, trial: int, lottery: Any, /) -> int:
+        return _compare.gained(self, block, trials, trial, lottery, xp=self._xp)
+
+    def improve(
+        self, block: Block, trials: Trials, trial: int, number: int, lottery: Any, /
+    ) -> None:
+        _compare.improve(self, block, trials, trial, number, lottery, xp=self._xp)
+
     def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
-        return _lower_bounds(x, rung), _half_norms(x, rung, notes)
+        return _lower_bounds(x, rung), half_norms(x, rung, notes)
 
     def add_changes(
         self, block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any, /
@@ -252,7 +264,7 @@ def _lower_bounds(x: npt.NDArray[np.floating], rung: p.Rung) -> npt.NDArray[np.f
     return lower
 
 
-def _half_norms(x: npt.NDArray[np.floating], rung: p.Rung, notes: dict[str, Any]) -> Array:
+def half_norms(x: npt.NDArray[np.floating], rung: p.Rung, notes: dict[str, Any]) -> Array:
     """|x'|^2 / 2, kept in the notes: it stays the same while shift and scale do."""
     work = rung.weights.dtype
     shift, scale, half = notes.get("half norms", (None, None, None))
