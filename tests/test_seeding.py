@@ -14,7 +14,9 @@ from conftest import Backend, make_backend
 from engine import opened, problem_of
 
 from kmeans_xp import _plusplus
+from kmeans_xp._init import seed_centers
 from kmeans_xp._plusplus import Closest, plusplus
+from kmeans_xp._problem import Training
 from kmeans_xp._random import Purpose, below
 
 CLUSTERS, TRIALS, SEED = 9, 4, 11
@@ -173,3 +175,33 @@ def test_many_seeds_rule_out_rows_as_no_rule_would(
         plan = {"first": dtype, "block_rows": 512, "threads": 2, "kernel": kernel}
         found.append(_found(numpy, x, None, 150, **plan))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("case", ["blobs32", "lattice", "repeated_rows", "tiny"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_candidates_weigh_what_the_rows_nearest_to_them_weigh(
+    xp: Backend, monkeypatch: pytest.MonkeyPatch, case: str, weighted: bool
+) -> None:
+    """Of k-means||, whose rounds keep count of the nearest; the first of equals has the row."""
+    skip_where_slow(xp, case)
+    x, _ = CASES[case]()
+    weight = weights() if weighted else None
+    seen = []
+
+    def over(self: Any, candidates: Any, mass: Any, n_clusters: int) -> Any:
+        seen.append((xp.host(candidates), xp.host(mass)))
+        return reached(self, candidates, mass, n_clusters)
+
+    reached = Training.over
+    monkeypatch.setattr(Training, "over", over)
+    with opened(xp):
+        problem = problem_of(xp, x, weight, k=6, first="float64", block_rows=700)
+        with problem.source.working():
+            seed_centers(problem, "k-means||", 6, SEED)
+        assert not {"closest", "seeds"} & set(problem.source.blocks[0].state)
+    ((candidates, mass),) = seen
+    assert len(candidates) > 6
+    labels = oracle.labels(x, candidates)
+    shares = None if weight is None else weight / 2.0 ** np.frexp(weight.max())[1]
+    wanted = np.bincount(labels, shares, len(candidates))
+    np.testing.assert_allclose(mass, wanted, rtol=1e-12 if weighted else 0)
