@@ -16,6 +16,8 @@ for a smaller s nothing is excluded.  So one limit a seed, the least of the cand
 rules out the rows whose q is not above it.  A lower bound of the canonical s^2 does as well:
 |c'|^2 + |a'|^2 - 2 c'.a' by a float64 product, less 4 theta (|c'|^2 + |a'|^2) + 4 eta (of which the
 bound of `_primitives` needs 2 theta and 2 eta, and the roundings here less than the rest).
+A kernel may add up the float64 squares of the differences in any order instead: that sum is at
+most (d + 3) u64 too large relatively, for which the limit is lowered by the share (d + 8) u64.
 
 By how much.  `screen` gives L_c and h = |x'|^2 / 2, with D^2 / 2 >= L + (1 - 5 theta) h - eta
 for the canonical D^2.  With M = (1 + 4 theta) q / 2 - ((1 - 5 theta) h - eta), a row gains nothing

@@ -60,7 +60,7 @@ def make_trials(nearest: Nearest, seeds: Sequence[int], source: Source) -> Compi
     panels, bias = np.empty((groups, d, GROUP), work), np.empty(groups * GROUP, work)
     limits = np.empty(len(seeds))
     shift = None if nearest.shift is None else nearest.shift.astype(work)
-    # as in the proof of `_gains`, less what a plain sum of squares may be too large by
+    # as in the proof of `_gains`, for sums of squares in any order
     share = 0.25 - 4.0 * canonical - 0.25 * (d + 8) * UNIT_ROUNDOFF["float64"]
     _gain_loops.prepare(
         nearest.centers,
