@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from . import _exact as exact
 from ._backend import to_host
+from ._gains import Units
 from ._passes import gains
 from ._primitives import Nearest
 from ._problem import Training
@@ -44,9 +45,10 @@ class Lottery:
     ) -> None:
         self._xp = problem.context.xp
         self._bits = _bits_for(largest)
-        # in two steps: 2**1114 is no number
-        self._up = math.ldexp(1.0, min(self._bits, _MOST_BITS))
-        self._more = math.ldexp(1.0, max(self._bits - _MOST_BITS, 0))
+        self.units = Units(
+            math.ldexp(1.0, min(self._bits, _MOST_BITS)),
+            math.ldexp(1.0, max(self._bits - _MOST_BITS, 0)),
+        )
         blocks = problem.source.blocks if blocks is None else blocks
 
         def whole(block: Block, rows: Rows) -> Array:
@@ -70,8 +72,7 @@ class Lottery:
 
     def whole(self, mass: Array) -> Array:
         """The numbers as integers (in float64)."""
-        scaled = mass * self._up
-        return self._xp.round(scaled if self._more == 1.0 else scaled * self._more)
+        return self.units.of(mass, xp=self._xp)
 
     def rows(self, keys: Sequence[tuple[int, ...]]) -> list[int]:
         """One row for each key; the total must be positive."""
@@ -82,6 +83,12 @@ class Lottery:
         """Take integers (float64) from the numbers of rows at these positions of a block."""
         if isinstance(self._tickets, _Pieces):
             self._tickets.lower(block, rows, by)
+
+    def pieces(self, block: Block) -> tuple[npt.NDArray[np.int64], int]:
+        """What `lower` lowers, for kernels: sums (int64) of a block by so many rows."""
+        if isinstance(self._tickets, _Pieces):
+            return self._tickets.of(block)
+        return np.zeros(1, dtype=np.int64), block.n_rows
 
     def stands(self, largest: float) -> bool:
         """Whether what was lowered is the lottery of numbers of which this is the largest."""
@@ -117,6 +124,10 @@ class _Pieces:
     def total(self) -> int:
         return sum(int(totals.sum()) for totals in self._totals)
 
+    def of(self, block: Block) -> tuple[npt.NDArray[np.int64], int]:
+        """As `Lottery.pieces`."""
+        return self._totals[block.number], self._size
+
     def lower(self, block: Block, rows: Array, by: Array) -> None:
         """As `Lottery.lower`."""
         xp, totals = self._problem.context.xp, self._totals[block.number]
@@ -141,46 +152,51 @@ class _Pieces:
         return np.concatenate([to_host(part) for part in sums])
 
     def locate(self, tickets: list[int]) -> list[int]:
-        running = [np.cumsum(totals) for totals in self._totals]
-        ends = list(itertools.accumulate(int(sums[-1]) for sums in running))
-        # by block and piece: what is left of each ticket there, and whose it is
-        wanted: dict[int, dict[int, list[tuple[int, int]]]] = {}
+        ends = list(itertools.accumulate(int(totals.sum()) for totals in self._totals))
+        wanted: dict[int, list[int]] = {}
         for i, ticket in enumerate(tickets):
-            number = bisect.bisect_right(ends, ticket)
-            ticket -= ends[number - 1] if number else 0
-            piece = int(running[number].searchsorted(ticket, side="right"))
-            ticket -= int(running[number][piece - 1]) if piece else 0
-            wanted.setdefault(number, {}).setdefault(piece, []).append((ticket, i))
+            wanted.setdefault(bisect.bisect_right(ends, ticket), []).append(i)
         found = [0] * len(tickets)
-        for number, by_piece in wanted.items():
-            pieces = sorted(by_piece)
-            for part in slices(len(pieces), max(1, _ROWS_AT_ONCE // self._size)):
-                mine = {piece: by_piece[piece] for piece in pieces[part]}
-                for i, row in self._inside(self._blocks[number], mine):
-                    found[i] = row
+        for number, mine in wanted.items():
+            before = ends[number - 1] if number else 0
+            left = np.asarray([tickets[i] - before for i in mine], dtype=np.int64)
+            for i, row in zip(mine, self._in_block(number, left), strict=True):
+                found[i] = row
         return found
 
+    def _in_block(self, number: int, tickets: npt.NDArray[np.int64]) -> list[int]:
+        """The rows of tickets below the sum of a block."""
+        totals = self._totals[number]
+        running = np.cumsum(totals)
+        drawn = running.searchsorted(tickets, side="right").tolist()
+        # np.unique takes longer for the few there are
+        places = {piece: place for place, piece in enumerate(sorted(set(drawn)))}
+        pieces, which = np.asarray(list(places)), np.asarray([places[piece] for piece in drawn])
+        found = np.empty_like(tickets)
+        for part in slices(len(pieces), max(1, _ROWS_AT_ONCE // self._size)):
+            some, mine = pieces[part], (which >= part.start) & (which < part.stop)
+            # the pieces now follow each other: what lay between them goes
+            passed = running[some] - np.cumsum(totals[some])
+            left = tickets[mine] - passed[which[mine] - part.start]
+            found[mine] = self._inside(self._blocks[number], some, left)
+        rows: list[int] = found.tolist()
+        return rows
+
     def _inside(
-        self, block: Block, tickets: dict[int, list[tuple[int, int]]]
-    ) -> list[tuple[int, int]]:
-        """The rows of tickets in some pieces of a block, each with whose ticket it was."""
+        self, block: Block, pieces: npt.NDArray[np.int64], tickets: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """The rows of tickets below the sum of some pieces of a block."""
         xp, size = self._problem.context.xp, self._size
-        rows = np.asarray(list(tickets), dtype=np.int64)[:, None] * size + np.arange(size)
+        rows = np.reshape(pieces[:, None] * size + np.arange(size), (-1,))
         # past the block's end its last row stands again, behind the row of any ticket
-        rows = np.minimum(np.reshape(rows, (-1,)), block.n_rows - 1)
+        np.minimum(rows, block.n_rows - 1, out=rows)
         whole = self._whole(block, exact.to_device(rows, block.x, xp=xp))
         running = xp.cumulative_sum(xp.astype(whole, xp.int64))
-        wanted, owners, before = [], [], 0
-        for piece, mine in tickets.items():
-            wanted += [before + ticket for ticket, _ in mine]
-            owners += [i for _, i in mine]
-            before += int(self._totals[block.number][piece])
-        found = block.start + rows[_positions(running, wanted, xp=xp)]
-        return list(zip(owners, found.tolist(), strict=True))
+        return block.start + rows[_positions(running, tickets, xp=xp)]
 
 
 def _positions(
-    running: Array, tickets: Sequence[int], /, *, xp: Namespace
+    running: Array, tickets: npt.ArrayLike, /, *, xp: Namespace
 ) -> npt.NDArray[np.int64]:
     """Where tickets fall among running sums."""
     wanted = exact.to_device(np.asarray(tickets, dtype=np.int64), running, xp=xp)

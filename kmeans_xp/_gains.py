@@ -16,6 +16,8 @@ for a smaller s nothing is excluded.  So one limit a seed, the least of the cand
 rules out the rows whose q is not above it.  A lower bound of the canonical s^2 does as well:
 |c'|^2 + |a'|^2 - 2 c'.a' by a float64 product, less 4 theta (|c'|^2 + |a'|^2) + 4 eta (of which the
 bound of `_primitives` needs 2 theta and 2 eta, and the roundings here less than the rest).
+A kernel may add up the float64 squares of the differences in any order instead: that sum is at
+most (d + 3) u64 too large relatively, for which the limit is lowered by the share (d + 8) u64.
 
 By how much.  `screen` gives L_c and h = |x'|^2 / 2, with D^2 / 2 >= L + (1 - 5 theta) h - eta
 for the canonical D^2.  With M = (1 + 4 theta) q / 2 - ((1 - 5 theta) h - eta), a row gains nothing
@@ -35,18 +37,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._primitives import Nearest, Rung, errors, screen, widened
-from ._typing import Array, Namespace
+from ._primitives import Nearest, Rung, build_rung, errors, screen, widened
+from ._typing import Array, Namespace, Source
 
-_LEAST_SQUARE = 2.0**-450
+LEAST_SQUARE = 2.0**-450
+_PIECES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Units:
+    """The integers in which gains are told apart: numbers times a power of two, rounded."""
+
+    up: float
+    more: float  # the rest of the power: 2**1114 is no number
+
+    def of(self, mass: Array, /, *, xp: Namespace) -> Array:
+        """The numbers as integers (in float64)."""
+        scaled = mass * self.up
+        return xp.round(scaled if self.more == 1.0 else scaled * self.more)
 
 
 @dataclass(frozen=True)
 class Trials:
     """Candidates for one seed: ready for a product, with the limits that rule out rows."""
 
+    nearest: Nearest
     rung: Rung
     limits: Array  # float64, by seed so far (what stands behind those is padding)
+    rows_at_once: int
 
     def margins(self, closest: Array, half: Array, /, *, xp: Namespace) -> Array:
         """M of each row, in the precision of the product."""
@@ -82,6 +100,18 @@ class Appraisal:
         return [trial for trial, high in enumerate(self.high) if high >= floor]
 
 
+def make_trials(
+    nearest: Nearest, seeds: Sequence[int], source: Source, /, *, xp: Namespace
+) -> Trials:
+    """Make candidates ready: equal ones gain alike, and the first of them is taken."""
+    rung = build_rung(nearest, nearest.first, source.n_features, xp=xp, told_apart=True)
+    # few lengths, for libraries that compile for each shape
+    count = max(64, 4 ** -(-(len(seeds) - 1).bit_length() // 2))
+    padded = [*seeds, *seeds[:1] * (count - len(seeds))]
+    at_most = limits(nearest, source.take(padded), xp=xp)
+    return Trials(nearest, rung, at_most, _PIECES_AT_ONCE * source.piece_rows)
+
+
 def limits(candidates: Nearest, seeds: Array, /, *, xp: Namespace) -> Array:
     """Squared distances up to which rows of each seed gain by no candidate."""
     theta, canonical, underflow = errors(candidates, "float64", int(seeds.shape[1]))
@@ -94,7 +124,7 @@ def limits(candidates: Nearest, seeds: Array, /, *, xp: Namespace) -> Array:
     products = xp.matmul(tried, seeds.T)
     least = xp.min((1.0 - 4.0 * theta) * ours[:, None] - 2.0 * products, axis=0)
     squares = least + ((1.0 - 4.0 * theta) * theirs - 4.0 * underflow)
-    usable = squares >= _LEAST_SQUARE
+    usable = squares >= LEAST_SQUARE
     return xp.where(usable, squares * (0.25 - 4.0 * canonical), -xp.ones_like(squares))
 
 
@@ -116,13 +146,13 @@ def appraise(
     gains = xp.where(marks, xp.astype(over, xp.float64), xp.zeros_like(closest)[None, :])
     high = 2.0 * xp.sum(gains if weight is None else gains * weight, axis=1)
     width = trials.width(float(xp.max(margin)), float(xp.max(half)), float(xp.max(rung.bias)))
-    return bounded([float(value) for value in high], int(x.shape[0]), 2.0**-53, width, marks, xp=xp)
+    pairs = int(xp.count_nonzero(marks))
+    return bounded([float(value) for value in high], int(x.shape[0]), 2.0**-53, width, pairs)
 
 
 def bounded(
-    high: Sequence[float], terms: int, unit: float, width: float, marks: Array, /, *, xp: Namespace
+    high: Sequence[float], terms: int, unit: float, width: float, pairs: int, /
 ) -> Appraisal:
     """The appraisal from sums of so many terms, added up with that unit roundoff."""
-    pairs = int(xp.count_nonzero(marks))
     rounding = 1.01 * (terms + 4) * unit * max(high)
     return Appraisal([value + rounding for value in high], 2.0 * (rounding + width * pairs), pairs)

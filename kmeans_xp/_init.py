@@ -66,15 +66,16 @@ def parallel(problem: Training, n_clusters: int, seed: int, /) -> Array:
             break
         taken = _oversample(problem, closest, n_clusters, seed, step)
         if taken:
+            _update_many(problem, closest, problem.source.take(taken), len(rows))
             rows += taken
-            _update_many(problem, closest, problem.source.take(taken))
-    rows = list(dict.fromkeys(rows))
     if len(rows) < n_clusters:
         rows += distinct_rows(problem, n_clusters - len(rows), seed, rows)
     candidates = problem.source.take(rows)
-    if len(rows) == n_clusters:
+    mass = None if len(rows) == n_clusters else _mass_of(problem, len(rows))
+    problem.source.forget("closest", "seeds")
+    if mass is None:
         return candidates
-    small = problem.over(candidates, _mass_of(problem, candidates), n_clusters)
+    small = problem.over(candidates, mass, n_clusters)
     return small.source.take(plusplus(small, n_clusters, mix(seed, Purpose.OVERSAMPLE)))
 
 
@@ -97,31 +98,30 @@ def _oversample(
     return [row for rows in problem.source.map(task) for row in rows]
 
 
-def _update_many(problem: Training, closest: Closest, centers: Array) -> None:
-    """Let several new centers improve the closest distances at once."""
+def _update_many(problem: Training, closest: Closest, centers: Array, first: int) -> None:
+    """Let several new centers, numbered from ``first``, improve the closest distances at once."""
     xp = problem.context.xp
     nearest = problem.nearest_to(centers)
 
     def task(block: Block) -> None:
-        labels = assign(problem, block, nearest)
+        labels, state = assign(problem, block, nearest), block.state
         distances = problem.kernel.own_distances(block.x, nearest, labels)
-        before = block.state["closest"]
-        block.state["closest"] = xp.where(distances < before, distances, before)
+        # of equally near centers the first stays
+        better = distances < state["closest"]
+        state["closest"] = xp.where(better, distances, state["closest"])
+        state["seeds"] = xp.where(better, labels + first, state["seeds"])
 
     problem.source.map(task)
     closest.draw_anew()
 
 
-def _mass_of(problem: Training, candidates: Array) -> Array:
+def _mass_of(problem: Training, count: int) -> Array:
     """Weight of the rows nearest to each candidate (float64)."""
-    nearest = problem.nearest_to(candidates)
-    count = int(candidates.shape[0])
-
     sums = exact.Accumulator(problem.context.xp, problem.ledger.words)
 
     def task(block: Block) -> None:
-        labels = assign(problem, block, nearest)
-        sums.add(cluster_sums(problem, block, labels, count), block.n_rows)
+        columns = problem.ledger.weight_columns(block.x, block.weight)
+        sums.add(problem.kernel.group_sums(columns, block.state["seeds"], count), block.n_rows)
 
     problem.source.map(task)
     return problem.ledger.masses(sums.total())

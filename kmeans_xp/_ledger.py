@@ -63,13 +63,18 @@ class Ledger:
         x = xp.astype(x, xp.float64, copy=False)
         weighted = x if weight is None else x * weight[:, None]
         parts = exact.quantise(weighted, self._up, self._grid.limbs, xp=xp)
+        return xp.concat([*parts, *self._weight_columns(x, weight)], axis=1)
+
+    def weight_columns(self, x: Array, weight: Array | None, /) -> Array:
+        """The last of the columns, those that `counts` and `masses` read."""
+        return self._xp.concat(self._weight_columns(x, weight), axis=1)
+
+    def _weight_columns(self, x: Array, weight: Array | None) -> list[Array]:
+        xp = self._xp
         if weight is None or self._weight_grid is None:
-            one = xp.ones_like(parts[0][:, :1])
-        else:
-            limbs = self._weight_grid.limbs
-            parts += exact.quantise(weight[:, None], self._weight_up, limbs, xp=xp)
-            one = xp.astype(weight > 0.0, xp.float64)[:, None]
-        return xp.concat([*parts, one], axis=1)
+            return [xp.ones_like(x[:, :1], dtype=xp.float64)]
+        parts = exact.quantise(weight[:, None], self._weight_up, self._weight_grid.limbs, xp=xp)
+        return [*parts, xp.astype(weight > 0.0, xp.float64)[:, None]]
 
     def counts(self, totals: Array, /) -> Array:
         """Rows with a positive weight in each cluster (int64)."""
@@ -111,9 +116,8 @@ class Ledger:
         xp = self._xp
         if self._weight_grid is None:
             return xp.astype(counts, xp.float64)
-        at = self._grid.limbs * self.n_features
-        limbs = self._weight_grid.limbs
-        totals = exact.two_words(totals[:, :, at : at + limbs], xp=xp)
+        limbs, end = self._weight_grid.limbs, int(totals.shape[2]) - 1
+        totals = exact.two_words(totals[:, :, end - limbs : end], xp=xp)
         words = xp.astype(totals, xp.float64)
         first, *rest = exact.terms([words[:, :, limb] for limb in range(limbs)])
         return sum(rest, start=first)

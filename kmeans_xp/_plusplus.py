@@ -5,21 +5,19 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from . import _exact as exact
 from ._backend import to_host
 from ._draws import Lottery, distinct_rows, weighted_rows
-from ._gains import Appraisal, Trials, limits
-from ._primitives import Nearest, build_rung
+from ._gains import Appraisal, Trials
+from ._primitives import Nearest
 from ._problem import Training
 from ._random import Purpose
 from ._stats import weigh
 from ._typing import Array, Block, Rows, slices, some
 
 _SMALL_WORK = 200_000
-_PIECES_AT_ONCE = 16
 _FEW_PAIRS = 20_000
 
 
@@ -46,20 +44,7 @@ def plusplus(
         best = closest.judge(drawn)
         rows.append(drawn[best])
         closest.accept(best)
-    closest.leave_labels()
     return rows
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """Some rows that a candidate may bring nearer, with their distances before and after."""
-
-    mask: Array
-    rows: Array
-    better: Array  # false for padding
-    before: Array
-    after: Array
-    gained: Array  # in the lottery's integers
 
 
 class Closest:
@@ -78,12 +63,12 @@ class Closest:
         self._xp = problem.context.xp
         self._kernel = problem.kernel
         self._blocks = blocks
-        self._most_rows = _PIECES_AT_ONCE * problem.source.piece_rows
         self._seeds: list[int] = []
         self._drawn: list[int] = []
-        self._screens = False
         self._pairs = 0
         self._candidates: Nearest
+        self._trials: Trials | None = None
+        self._top: tuple[Block, int]
 
     def mass(self, block: Block, rows: Rows) -> Array:
         """Weighted closest distances of some rows."""
@@ -107,22 +92,35 @@ class Closest:
 
     def draw_anew(self) -> None:
         """Set up the lottery for distances that were all written anew."""
-        largest = max(self._problem.source.map(self._largest, self._blocks))
-        self.lottery = Lottery(self._problem, self.mass, largest, self._blocks)
+        self.lottery = Lottery(self._problem, self.mass, self._seek_top(), self._blocks)
+
+    def _seek_top(self) -> float:
+        """The largest weighted distance; whose it is is kept."""
+        tops = self._problem.source.map(self._top_of, self._blocks)
+        number, (largest, row) = max(enumerate(tops), key=lambda top: top[1][0])
+        self._top = self._blocks[number], row
+        return largest
+
+    def _top_of(self, block: Block) -> tuple[float, int]:
+        best = -1.0, 0
+        most = block.n_rows if block.weight is None else 16 * self._problem.source.piece_rows
+        for part in slices(block.n_rows, most):
+            mass = self.mass(block, part)
+            row = int(self._xp.argmax(mass))
+            best = max(best, (float(mass[row]), part.start + row))
+        return best
 
     def judge(self, drawn: list[int]) -> int:
         """Index of the candidate that leaves the smallest sum; the first among equals."""
         source = self._problem.source
         work = source.n_rows * source.n_features * len(drawn)
-        self._screens = work > _SMALL_WORK and self._problem.plan.first != "exact"
+        screens = work > _SMALL_WORK and self._problem.plan.first != "exact"
         self._drawn = drawn
         nearest = self._problem.nearest_to(source.take(drawn), screens=False)
-        self._candidates = nearest
-        if self._screens:
-            # equal candidates gain alike, and the first is taken
-            depth = source.n_features
-            rung = build_rung(nearest, nearest.first, depth, xp=self._xp, told_apart=True)
-            trials = Trials(rung, self._limits(nearest))
+        self._candidates, self._trials = nearest, None
+        if screens:
+            trials = self._kernel.trials(nearest, self._seeds, source)
+            self._trials = trials
             total = self._sum(
                 lambda block: self._kernel.appraise(block.x, block.weight, block.state, trials)
             )
@@ -132,8 +130,7 @@ class Closest:
         leaders = total.leaders(self.lottery.unit)
         if len(leaders) == 1:
             return leaders[0]
-        exactly = self._marked_gains if self._screens else self._all_gains
-        parts = source.map(lambda block: exactly(block, leaders), self._blocks)
+        parts = source.map(lambda block: self._gains(block, leaders), self._blocks)
         gains = [sum(trial) for trial in zip(*parts, strict=True)]
         return leaders[gains.index(max(gains))]
 
@@ -143,41 +140,29 @@ class Closest:
     def accept(self, best: int) -> None:
         """Make the candidate a seed."""
         self._seeds.append(self._drawn[best])
-        if not self._screens:
+        trials = self._trials
+        if trials is None:
             self._problem.source.map(lambda block: self._take_over(block, best), self._blocks)
             self.draw_anew()
             return
+        number = len(self._seeds) - 1
 
-        def task(block: Block) -> float:
-            self._improve(block, best)
-            return self._largest(block)
+        def task(block: Block) -> None:
+            self._kernel.improve(block, trials, best, number, self.lottery)
 
         if self._pairs < _FEW_PAIRS:
             # done before another thread is awake
-            largest = max(task(block) for block in self._blocks)
+            for block in self._blocks:
+                task(block)
         else:
-            largest = max(self._problem.source.map(task, self._blocks))
+            self._problem.source.map(task, self._blocks)
+        # distances only fall: as long as the top one stays in place no other need be looked at
+        block, row = self._top
+        if self.lottery.stands(float(self.mass(block, slice(row, row + 1))[0])):
+            return
+        largest = self._seek_top()
         if not self.lottery.stands(largest):
             self.lottery = Lottery(self._problem, self.mass, largest, self._blocks)
-
-    def leave_labels(self) -> None:
-        """Leave the nearest seed of each row in the state of the source's blocks."""
-        for block in self._problem.source.blocks:
-            span = self._blocks[block.start // self._blocks[0].n_rows]
-            first = block.start - span.start
-            block.state["seed labels"] = span.state["seeds"][first : first + block.n_rows]
-
-    def _largest(self, block: Block) -> float:
-        """The largest weighted distance of a block."""
-        parts = slices(block.n_rows, block.n_rows if block.weight is None else self._most_rows)
-        return max(float(self._xp.max(self.mass(block, part))) for part in parts)
-
-    def _limits(self, nearest: Nearest) -> Array:
-        """Up to which distance the rows of each seed gain by no candidate."""
-        # few lengths, for libraries that compile for each shape
-        count = max(64, 4 ** -(-(len(self._seeds) - 1).bit_length() // 2))
-        seeds = self._seeds + self._seeds[:1] * (count - len(self._seeds))
-        return limits(nearest, self._problem.source.take(seeds), xp=self._xp)
 
     def _appraise_all(self, block: Block) -> Appraisal:
         """Bounds of the candidates' gains, and all their distances in the state."""
@@ -189,12 +174,14 @@ class Closest:
         slack = 1.01 * (block.n_rows + 4) * 2.0**-53 * max(sums)
         return Appraisal([slack - value for value in sums], 2.0 * slack, block.n_rows)
 
-    def _all_gains(self, block: Block, trials: list[int]) -> list[int]:
-        """Minus the sums that candidates leave, in the lottery's integers."""
-        xp, closest = self._xp, block.state["closest"]
+    def _gains(self, block: Block, leaders: list[int]) -> list[int]:
+        """By how much candidates lower the sum (but for a constant), in the lottery's integers."""
+        xp, trials = self._xp, self._trials
+        if trials is not None:
+            return [self._kernel.gained(block, trials, i, self.lottery) for i in leaders]
         gains = []
-        for trial in trials:
-            left = xp.minimum(block.state["trial"][trial, :], closest)
+        for trial in leaders:
+            left = xp.minimum(block.state["trial"][trial, :], block.state["closest"])
             whole = self.lottery.whole(weigh(left, block.weight, xp=xp))
             gains.append(-int(exact.exact_sums(whole, xp=xp)))
         return gains
@@ -207,54 +194,3 @@ class Closest:
         state["closest"] = xp.where(better, trial, state["closest"])
         number = xp.full_like(state["seeds"], len(self._seeds) - 1)
         state["seeds"] = xp.where(better, number, state["seeds"])
-
-    def _marked_gains(self, block: Block, trials: list[int]) -> list[int]:
-        """By how much candidates lower the sum, in the lottery's integers."""
-        return [
-            sum(
-                int(exact.exact_sums(found.gained, xp=self._xp))
-                for found in self._compared(block, trial)
-            )
-            for trial in trials
-        ]
-
-    def _improve(self, block: Block, best: int) -> None:
-        """Let the accepted candidate have the rows that it brings nearer."""
-        xp, state = self._xp, block.state
-        for found in self._compared(block, best):
-            seeds = xp.take(state["seeds"], found.rows)
-            number = xp.full_like(seeds, len(self._seeds) - 1)
-            for name, values in (
-                ("closest", xp.where(found.better, found.after, found.before)),
-                ("seeds", xp.where(found.better, number, seeds)),
-            ):
-                state[name] = self._kernel.put(state[name], found.mask, found.rows, values)
-            self.lottery.lower(block, found.rows, found.gained)
-        del state["trial"]
-
-    def _compared(self, block: Block, trial: int) -> Iterator[_Compared]:
-        """Compare the rows that a candidate may bring nearer, not too many at a time."""
-        positions, marks = block.state["trial"]
-        for part in slices(int(marks.shape[1]), self._most_rows):
-            mask = marks[trial, part]
-            count = int(self._xp.count_nonzero(mask))
-            if count:
-                rows, valid = self._kernel.compress(mask, count)
-                if positions is not None:
-                    rows = positions[part][rows]
-                elif part.start:
-                    rows = rows + part.start
-                yield self._compare(block, trial, mask, rows, valid)
-
-    def _compare(
-        self, block: Block, trial: int, mask: Array, rows: Array, valid: Array | None
-    ) -> _Compared:
-        xp, nearest, whole = self._xp, self._candidates, self.lottery.whole
-        center = nearest.centers[trial, :]
-        after = self._kernel.distances_at(block.x, rows, center, nearest.scale)
-        before = xp.take(block.state["closest"], rows)
-        better = after < before if valid is None else (after < before) & valid
-        weight = None if block.weight is None else xp.take(block.weight, rows)
-        gained = whole(weigh(before, weight, xp=xp)) - whole(weigh(after, weight, xp=xp))
-        gained = xp.where(better, gained, xp.zeros_like(gained))
-        return _Compared(mask, rows, better, before, after, gained)

@@ -44,8 +44,7 @@ class Block:
 
     ``state`` stays with the rows (on their device, on their worker): ``labels`` is int32,
     ``closest`` the float64 squared distance to the nearest seed so far, ``seeds`` (int32)
-    which seed that is.  k-means++ leaves ``seed labels`` (int32): for each row the nearest of
-    all its seeds by canonical distance, the lowest index among equals.
+    which seed that is, the first among equals.
     """
 
     x: Array
@@ -138,10 +137,26 @@ class Kernel(Protocol):
         """Canonical squared distances of the rows at these positions to one center (d,)."""
         ...
 
+    def trials(self, nearest: Any, seeds: Sequence[int], source: Source, /) -> Any:
+        """Make candidates for one more seed ready: `_gains.Trials` or more."""
+        ...
+
     def appraise(
         self, x: Array, weight: Array | None, state: dict[str, Any], trials: Any, /
     ) -> Any:
         """Bounds of what candidates gain, and in ``state["trial"]`` the rows; see `_gains`."""
+        ...
+
+    def gained(self, block: Block, trials: Any, trial: int, lottery: Any, /) -> int:
+        """By how much a candidate lowers the sum over a block, in the lottery's integers."""
+        ...
+
+    def improve(self, block: Block, trials: Any, trial: int, number: int, lottery: Any, /) -> None:
+        """Let a candidate, as the seed of this number, have the rows that it brings nearer.
+
+        The lottery's sums are lowered by what that gains.  Comes after `appraise`, on whose
+        rows it builds; the same is true of `gained`.
+        """
         ...
 
     def add_changes(

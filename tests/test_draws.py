@@ -70,6 +70,23 @@ def test_each_ticket_belongs_to_one_row(block_rows: int) -> None:
     assert lottery._tickets.locate([0]) == [1]
 
 
+def test_tickets_are_found_in_any_order_and_company() -> None:
+    """Pieces of seven rows, the last of each block shorter; the last rows carry most."""
+    weight = np.arange(50.0) % 6
+    numpy, x = make_backend("numpy"), np.arange(50.0)[:, None]
+    problem = problem_of(numpy, x, weight, k=1, first="exact", block_rows=23)
+    assert problem.source.piece_rows == 7
+    lottery = Lottery(problem, lambda block, rows: block.weight[rows], 5.0 / 8)
+    owners = np.repeat(np.arange(50), weight.astype(int))
+    order = np.random.default_rng(0).permutation(len(owners))
+    # the weights over 8, quantised to 40 bits of 1
+    tickets = [int(at) * 2**37 for at in order]
+    for step in (1, 4, len(tickets)):
+        for start in range(0, len(tickets), step):
+            found = lottery._tickets.locate(tickets[start : start + step])
+            assert found == owners[order[start : start + step]].tolist()
+
+
 def test_the_total_of_the_tickets_is_a_sum_of_whole_numbers(xp: Backend) -> None:
     if xp.id == "jax":
         pytest.skip("JAX compiles other shapes slowly: its starts are compared elsewhere")

@@ -23,6 +23,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "where arrays live": ("_cuda", "_backend"),
     "statistics": ("_stats", "_ledger"),
     "kernels": (
+        "_kernels._compare",
         "_kernels._reference",
         "_kernels._numpy_gains",
         "_kernels._numpy_scores",
@@ -31,6 +32,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels._tile",
         "_kernels._loops",
         "_kernels._survey",
+        "_kernels._price",
+        "_kernels._gain_tile",
+        "_kernels._gain_loops",
+        "_kernels._numba_gains",
         "_kernels._head_loops",
         "_kernels._head",
         "_kernels._numba",
@@ -72,7 +77,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 ORDER = list(itertools.chain.from_iterable(ROOMS.values()))
 ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules}
-COMPILED = ("_kernels._tile", "_kernels._loops", "_kernels._head_loops", "_kernels._survey")
+COMPILED = (
+    "_kernels._tile",
+    "_kernels._loops",
+    "_kernels._head_loops",
+    "_kernels._survey",
+    "_kernels._gain_tile",
+    "_kernels._gain_loops",
+)
 OPTIONAL = {
     "array_api_strict",
     "cupy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from conftest import Backend, make_backend
 from engine import opened, problem_of
 
 from kmeans_xp import _plusplus
-from kmeans_xp._plusplus import plusplus
+from kmeans_xp._init import seed_centers
+from kmeans_xp._plusplus import Closest, plusplus
+from kmeans_xp._problem import Training
 from kmeans_xp._random import Purpose, below
 
 CLUSTERS, TRIALS, SEED = 9, 4, 11
@@ -85,11 +88,18 @@ def always_screened(monkeypatch: pytest.MonkeyPatch) -> None:
 def _found(
     backend: Backend, x: Any, weight: Any, k: int, **plan: Any
 ) -> tuple[list[int], list[int]]:
-    with opened(backend):
+    class Kept(Closest):
+        def accept(self, best: int) -> None:
+            super().accept(best)
+            seeds.append([backend.host(block.state["seeds"]) for block in self._blocks])
+
+    seeds: list[Any] = []
+    with opened(backend), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_plusplus, "Closest", Kept)
         problem = problem_of(backend, x, weight, k=k, **plan)
         with problem.source.working():
             rows = plusplus(problem, k, SEED, TRIALS)
-        labels = backend.host(problem.source.collect("seed labels"))
+    labels = np.concatenate(seeds[-1])
     assert labels.dtype == np.int32
     return rows, labels.tolist()
 
@@ -103,6 +113,27 @@ def test_picks_are_those_of_a_plain_loop(xp: Backend, case: str, weighted: bool)
     weight = weights() if weighted else None
     for first in {"float64", x.dtype.name}:
         found = _found(xp, x, weight, CLUSTERS, first=first, block_rows=700)
+        assert found == _wanted(case, weighted)
+
+
+@pytest.mark.usefixtures("always_screened")
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("always", [True, False], ids=["always", "in turns"])
+def test_compiled_loops_pick_the_same(
+    monkeypatch: pytest.MonkeyPatch, case: str, weighted: bool, always: bool
+) -> None:
+    """They may be brought in between two steps."""
+    pytest.importorskip("numba", reason="numba is not installed")
+    from kmeans_xp._kernels import _numba_gains
+
+    turns = itertools.cycle([True, always])
+    monkeypatch.setattr(_numba_gains, "pays", lambda *_: next(turns))
+    x, _ = CASES[case]()
+    weight = weights() if weighted else None
+    for first in ("float32", "float64"):
+        plan = {"first": first, "block_rows": 700, "kernel": "numba"}
+        found = _found(make_backend("numpy"), x, weight, CLUSTERS, **plan)
         assert found == _wanted(case, weighted)
 
 
@@ -126,10 +157,14 @@ def test_blocks_and_threads_pick_the_same(block_rows: int, threads: int) -> None
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("d", [1, 2, 7, 40])
+@pytest.mark.parametrize("kernel", ["numpy", "numba"])
 def test_many_seeds_rule_out_rows_as_no_rule_would(
-    monkeypatch: pytest.MonkeyPatch, dtype: str, d: int
+    monkeypatch: pytest.MonkeyPatch, kernel: str, dtype: str, d: int
 ) -> None:
     """Most rows are skipped here: distances to all candidates say the same."""
+    if kernel == "numba":
+        pytest.importorskip("numba", reason="numba is not installed")
+    monkeypatch.setenv("KMEANS_XP_NUMBA", "1")
     numpy = make_backend("numpy")
     random = np.random.default_rng(d)
     x = random.normal(size=(60, d)) * 3
@@ -137,5 +172,36 @@ def test_many_seeds_rule_out_rows_as_no_rule_would(
     found = []
     for small in (0, 1 << 60):
         monkeypatch.setattr(_plusplus, "_SMALL_WORK", small)
-        found.append(_found(numpy, x, None, 150, first=dtype, block_rows=512, threads=2))
+        plan = {"first": dtype, "block_rows": 512, "threads": 2, "kernel": kernel}
+        found.append(_found(numpy, x, None, 150, **plan))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("case", ["blobs32", "lattice", "repeated_rows", "tiny"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_candidates_weigh_what_the_rows_nearest_to_them_weigh(
+    xp: Backend, monkeypatch: pytest.MonkeyPatch, case: str, weighted: bool
+) -> None:
+    """Of k-means||, whose rounds keep count of the nearest; the first of equals has the row."""
+    skip_where_slow(xp, case)
+    x, _ = CASES[case]()
+    weight = weights() if weighted else None
+    seen = []
+
+    def over(self: Any, candidates: Any, mass: Any, n_clusters: int) -> Any:
+        seen.append((xp.host(candidates), xp.host(mass)))
+        return reached(self, candidates, mass, n_clusters)
+
+    reached = Training.over
+    monkeypatch.setattr(Training, "over", over)
+    with opened(xp):
+        problem = problem_of(xp, x, weight, k=6, first="float64", block_rows=700)
+        with problem.source.working():
+            seed_centers(problem, "k-means||", 6, SEED)
+        assert not {"closest", "seeds"} & set(problem.source.blocks[0].state)
+    ((candidates, mass),) = seen
+    assert len(candidates) > 6
+    labels = oracle.labels(x, candidates)
+    shares = None if weight is None else weight / 2.0 ** np.frexp(weight.max())[1]
+    wanted = np.bincount(labels, shares, len(candidates))
+    np.testing.assert_allclose(mass, wanted, rtol=1e-12 if weighted else 0)

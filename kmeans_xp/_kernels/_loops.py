@@ -28,9 +28,9 @@ def _stamp() -> tuple[tuple[str, int, int], ...]:
 _STAMP = _stamp()
 
 
-def jit(function: Any) -> Any:
+def jit(function: Any, **options: Any) -> Any:
     """Compile when first called, and keep the result on disk where a place can be written."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    options |= {"nogil": True, "error_model": "numpy"}
     try:
         compiled = njit(function, cache=True, **options)
     except RuntimeError:
@@ -38,6 +38,11 @@ def jit(function: Any) -> Any:
     # numba looks at the function's own file, but constants and intrinsics come from others
     compiled._cache._cache_file._source_stamp = _STAMP
     return compiled
+
+
+def any_order(function: Any) -> Any:
+    """The same, for sums that may be taken in any order."""
+    return jit(function, fastmath={"reassoc", "contract"})
 
 
 @jit
@@ -196,18 +201,23 @@ def add_rows(x: Any, weight: Any, before: Any, after: Any, scales: Any, out: Any
 
 
 @jit
+def canonical(x: Any, row: Any, center: Any, before: Any, after: Any, squares: Any) -> Any:
+    """Canonical squared distance of a row to a center: `_primitives`, bit for bit."""
+    width = x.shape[1]
+    for f in range(width):
+        value = np.float64(x[row, f]) * before - np.float64(center[f]) * before
+        squares[f] = value * after * (value * after)
+    while width > 1:
+        half = (width + 1) // 2
+        for f in range(width - half):
+            squares[f] += squares[half + f]
+        width = half
+    return squares[0]
+
+
+@jit
 def own_distances(x: Any, centers: Any, labels: Any, before: Any, after: Any, out: Any) -> None:
-    """Canonical squared distance of each row to its center: `_primitives`, bit for bit."""
+    """Canonical squared distance of each row to its center."""
     squares = np.empty(x.shape[1])
     for row in range(x.shape[0]):
-        own = labels[row]
-        for f in range(x.shape[1]):
-            value = np.float64(x[row, f]) * before - np.float64(centers[own, f]) * before
-            squares[f] = value * after * (value * after)
-        width = x.shape[1]
-        while width > 1:
-            half = (width + 1) // 2
-            for f in range(width - half):
-                squares[f] += squares[half + f]
-            width = half
-        out[row] = squares[0]
+        out[row] = canonical(x, row, centers[labels[row]], before, after, squares)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal
-from .._typing import Array, Block
-from . import _head_loops, _loops
+from .._gains import Appraisal, Trials
+from .._typing import Array, Block, Source
+from . import _head_loops, _loops, _numba_gains
 from ._head import Heads
+from ._numba_gains import CompiledTrials
 from ._numpy import NumpyKernel
 from ._survey import CompiledSurveyor
 from ._tile import GROUP, PART
@@ -126,6 +129,31 @@ class NumbaKernel(NumpyKernel):
             self.heads.learn(part.size, scores, x.shape[1], centers, ready.twinned.size)
             done, left = done + part.size, left + more
         return done, left
+
+    def trials(self, nearest: p.Nearest, seeds: Sequence[int], source: Source, /) -> Trials:
+        if _numba_gains.pays(nearest, source):
+            return _numba_gains.make_trials(nearest, seeds, source)
+        return super().trials(nearest, seeds, source)
+
+    def appraise(
+        self, x: Array, weight: Array | None, state: dict[str, Any], trials: Trials, /
+    ) -> Appraisal:
+        if isinstance(trials, CompiledTrials):
+            return _numba_gains.appraise(x, weight, state, trials)
+        return super().appraise(x, weight, state, trials)
+
+    def gained(self, block: Block, trials: Trials, trial: int, lottery: Any, /) -> int:
+        if isinstance(trials, CompiledTrials):
+            return _numba_gains.gained(block, trials, trial, lottery)
+        return super().gained(block, trials, trial, lottery)
+
+    def improve(
+        self, block: Block, trials: Trials, trial: int, number: int, lottery: Any, /
+    ) -> None:
+        if isinstance(trials, CompiledTrials):
+            _numba_gains.improve(block, trials, trial, number, lottery)
+        else:
+            super().improve(block, trials, trial, number, lottery)
 
     def add_changes(
         self, block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any, /

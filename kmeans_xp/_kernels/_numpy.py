@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from .. import _primitives as p
 from .._backend import numpy_context
 from .._bounds import Drift, Proposal
 from .._exact import EXACT_ROWS
-from .._gains import Appraisal, Trials
+from .._gains import Appraisal, Trials, make_trials
 from .._stats import Surveyor
-from .._typing import FEW, Array, Block, some
-from . import _numpy_few, _numpy_gains
+from .._typing import FEW, Array, Block, Source, some
+from . import _compare, _numpy_few, _numpy_gains
 from ._numpy_scores import certify, half_norms, lower_bounds, moved_rows, squared_distances
 
 _SCORE_BYTES = 1 << 21
@@ -161,11 +162,22 @@ class NumpyKernel:
             out[part] = squared_distances(some(x, rows[part], xp=np).T, center[:, None], scale)
         return out
 
+    def trials(self, nearest: p.Nearest, seeds: Sequence[int], source: Source, /) -> Trials:
+        return make_trials(nearest, seeds, source, xp=self._xp)
+
     def appraise(
         self, x: Array, weight: Array | None, state: dict[str, Any], trials: Trials, /
     ) -> Appraisal:
         half = half_norms(x, trials.rung, state)
         return _numpy_gains.appraise(x, weight, state, trials, half, moved_rows)
+
+    def gained(self, block: Block, trials: Trials, trial: int, lottery: Any, /) -> int:
+        return _compare.gained(self, block, trials, trial, lottery, xp=self._xp)
+
+    def improve(
+        self, block: Block, trials: Trials, trial: int, number: int, lottery: Any, /
+    ) -> None:
+        _compare.improve(self, block, trials, trial, number, lottery, xp=self._xp)
 
     def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
         return lower_bounds(x, rung), half_norms(x, rung, notes)

@@ -58,7 +58,8 @@ def appraise(
         if rows is None:
             near &= reached[part]
         width = trials.width(float(margin.max()), float(mine.max()), bias)
-        total = total + bounded(high, over.shape[1], unit, width, near, xp=np)
+        pairs = int(np.count_nonzero(near))
+        total = total + bounded(high, over.shape[1], unit, width, pairs)
     return total
 
 

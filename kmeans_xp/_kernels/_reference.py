@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ from .. import _gains
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal, look, propose, unproven
 from .._stats import Surveyor
-from .._typing import Array, Namespace
+from .._typing import Array, Block, Namespace, Source
+from . import _compare
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,17 @@ class ReferenceKernel:
         self, x: Array, weight: Array | None, state: dict[str, Any], trials: _gains.Trials, /
     ) -> _gains.Appraisal:
         return _gains.appraise(x, weight, state, trials, xp=self.xp)
+
+    def trials(self, nearest: p.Nearest, seeds: Sequence[int], source: Source, /) -> _gains.Trials:
+        return _gains.make_trials(nearest, seeds, source, xp=self.xp)
+
+    def gained(self, block: Block, trials: _gains.Trials, trial: int, lottery: Any, /) -> int:
+        return _compare.gained(self, block, trials, trial, lottery, xp=self.xp)
+
+    def improve(
+        self, block: Block, trials: _gains.Trials, trial: int, number: int, lottery: Any, /
+    ) -> None:
+        _compare.improve(self, block, trials, trial, number, lottery, xp=self.xp)
 
     def add_changes(self, *_: Any) -> int | None:
         return None

@@ -35,20 +35,21 @@ _ZERO, _ONE = (ir.Constant(_INT64, value) for value in (0, 1))
 _LABELS = ir.VectorType(_INT32, LANES)
 
 
-def _splat(builder: Any, value: Any, vector: Any) -> Any:
+def splat(builder: Any, value: Any, vector: Any) -> Any:
     """Copy a scalar to all lanes."""
     empty = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(empty, value, ir.Constant(_INT32, 0))
-    return builder.shuffle_vector(first, empty, ir.Constant(_LABELS, [0] * LANES))
+    lanes = ir.VectorType(_INT32, vector.count)
+    return builder.shuffle_vector(first, empty, ir.Constant(lanes, [0] * vector.count))
 
 
-def _multiply_add(builder: Any, a: Any, b: Any, total: Any) -> Any:
+def multiply_add(builder: Any, a: Any, b: Any, total: Any) -> Any:
     """a * b + total, fused or not: the proof of the bounds holds for either."""
     product = builder.fmul(a, b, flags=("contract",))
     return builder.fadd(product, total, flags=("contract",))
 
 
-def _pointers(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
+def pointers(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
     """What arrays point to; other arguments as they are."""
     return [
         context.make_array(kind)(context, builder, value).data
@@ -62,7 +63,7 @@ class _Panels:
     """Emits the loop over panels of centers: the scores of a tile, for a subclass to look at."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
-        arrays = _pointers(context, builder, signature, args)
+        arrays = pointers(context, builder, signature, args)
         tile, self.panels, self.bias, self.width, self.groups, *self.others = arrays
         scalar = context.get_value_type(signature.args[0].dtype)
         self.align = context.get_abi_sizeof(scalar)
@@ -98,7 +99,7 @@ class _Panels:
         for place, total in enumerate(self.totals):
             at = builder.add(first, ir.Constant(_INT64, place))
             bias = builder.load(builder.gep(self.bias, [at]))
-            builder.store(_splat(builder, bias, self.vector), total)
+            builder.store(splat(builder, bias, self.vector), total)
         start = builder.mul(first, self.width)
         step = ir.Constant(_INT64, PART)
         with cgutils.for_range_slice(builder, _ZERO, self.width, step, inc=True) as (part, _):
@@ -120,8 +121,8 @@ class _Panels:
         panel = builder.gep(self.panels, [builder.add(start, step)])
         for place, total in enumerate(self.sums):
             weight = builder.load(builder.gep(panel, [ir.Constant(_INT64, place)]))
-            spread = _splat(builder, weight, self.vector)
-            builder.store(_multiply_add(builder, spread, rows, builder.load(total)), total)
+            spread = splat(builder, weight, self.vector)
+            builder.store(multiply_add(builder, spread, rows, builder.load(total)), total)
 
 
 class _Best(_Panels):
@@ -149,7 +150,7 @@ class _Best(_Panels):
         loser = builder.select(leads, best, score)
         closer = builder.fcmp_ordered("<", loser, second)
         builder.store(builder.select(closer, loser, second), self.second)
-        labels = _splat(builder, number, _LABELS)
+        labels = splat(builder, number, _LABELS)
         builder.store(builder.select(leads, labels, builder.load(self.label)), self.label)
         builder.store(builder.select(leads, score, best), self.best)
 
@@ -244,7 +245,7 @@ def fill_columns(
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _fill_columns(builder, *_pointers(context, builder, signature, args))
+        _fill_columns(builder, *pointers(context, builder, signature, args))
         return context.get_dummy_value()
 
     return types.void(tile, first, x, places, shift, scale), generate
@@ -256,7 +257,7 @@ def _fill_columns(
     vectors = (ir.VectorType(pointer.type.pointee, LANES) for pointer in (tile, x, shift))
     work, read, wide = vectors
     away = _load(builder, builder.gep(shift, [first]), wide)
-    factor = _splat(builder, scale, wide)
+    factor = splat(builder, scale, wide)
     rows = []
     for lane in range(LANES):
         place = builder.load(builder.gep(places, [ir.Constant(_INT64, lane)]))
@@ -297,7 +298,7 @@ def dot(typing_context: Any, a: Any, first: Any, b: Any, second: Any, width: Any
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _dot(builder, *_pointers(context, builder, signature, args))
+        return _dot(builder, *pointers(context, builder, signature, args))
 
     return a.dtype(a, first, b, second, width), generate
 
@@ -317,7 +318,7 @@ def _dot(builder: Any, a: Any, first: Any, b: Any, second: Any, width: Any) -> A
                 _load(builder, builder.gep(array, [builder.add(start, here)]), vector)
                 for array, start in ((a, first), (b, second))
             )
-            builder.store(_multiply_add(builder, left, right, builder.load(total)), total)
+            builder.store(multiply_add(builder, left, right, builder.load(total)), total)
     parts = [builder.load(total) for total in sums]
     while len(parts) > 1:
         half = len(parts) // 2
