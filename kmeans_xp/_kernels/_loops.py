@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .._bounds import OUTWARDS, TABLE
+from .._bounds import OUTWARDS
 from .._exact import ONE_LIMB
+from .._groups import TABLE
 from ._tile import GROUP, LANES, PART, score_tile
 
 UP, DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
@@ -48,13 +49,11 @@ def _own_score(x: Any, row: Any, shift: Any, scale: Any, weights: Any, label: An
 
 
 @jit
-def list_doubtful(frame: Any, centers: Any, tables: Any, x: Any, state: Any, rows: Any) -> Any:
-    """List the rows whose label is not proven: by slack, by both sides, by the own center.
+def list_doubtful(apart: Any, tables: Any, state: Any, rows: Any) -> Any:
+    """List the rows whose label is not proven by their slack or by both sides.
 
-    Three loops without a branch on the outcome, which no processor could foresee.
+    Loops without a branch on the outcome, which no processor could foresee.
     """
-    shift, scale, error = frame
-    weights, bias, apart = centers
     labels, slack, upper, lower = state
     spent = tables[0, 1]
     count = 0
@@ -70,8 +69,17 @@ def list_doubtful(frame: Any, centers: Any, tables: Any, x: Any, state: Any, row
         slack[row] = (far - near + tables[0, 0, label]) * _LESS
         rows[count] = row
         count += not near < far
-    few, count = count, 0
-    for row in rows[:few]:
+    return count
+
+
+@jit
+def look_closer(frame: Any, centers: Any, tables: Any, x: Any, state: Any, rows: Any) -> Any:
+    """Keep those of the listed rows that the distance to their own center does not prove."""
+    shift, scale, error = frame
+    weights, bias, apart = centers
+    labels, slack, upper, lower = state
+    count = 0
+    for row in rows:
         label = labels[row]
         product, half = _own_score(x, row, shift, scale, weights, label)
         score = bias[label] + product

@@ -14,6 +14,7 @@ from .._backend import numpy_context
 from .._bounds import Drift, Proposal
 from .._exact import EXACT_ROWS
 from .._gains import Appraisal, Trials
+from .._look import look
 from .._stats import Surveyor
 from .._typing import Array, Block
 from . import _numpy_gains
@@ -62,7 +63,7 @@ class NumpyKernel:
     def look(
         self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
     ) -> tuple[int, Array | None]:
-        return b.look(self, x, nearest, drift, state)
+        return look(self, x, nearest, drift, state)
 
     def unproven(self, bounds: b.Bounds, labels: Array, drift: Drift, /) -> tuple[Array, int]:
         doubt = bounds.slack > drift.tables[0, 1].take(labels)
