@@ -57,10 +57,12 @@ class Groups:
 
     @property
     def count(self) -> int:
+        """How many groups there are."""
         return int(self.members.shape[0])
 
     @property
     def size(self) -> int:
+        """Places in a group."""
         return int(self.members.shape[1])
 
     def after(self, moves: Array, /, *, xp: Namespace) -> Groups:
@@ -93,6 +95,7 @@ def group(centers: Array, size: int, dtype: Any, /, *, xp: Namespace) -> Groups:
 
 
 def _tables(spent: Array, dtype: Any, /, *, xp: Namespace) -> Array:
+    """Rounded down and up."""
     return xp.astype(xp.stack([spent * (1.0 - TABLE), spent * (1.0 + TABLE)]), dtype, copy=False)
 
 

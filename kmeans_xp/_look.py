@@ -221,6 +221,7 @@ def _score(
 
 
 def _best_two(lower: Array, members: Array, /, *, xp: Namespace) -> tuple[Array, Array, Array]:
+    """The best and second-best score of each row, and the best center."""
     place = xp.argmin(lower, axis=0)
     number = xp.arange(
         int(lower.shape[0]), dtype=place.dtype, device=array_api_compat.device(lower)

@@ -72,6 +72,13 @@ def _two_groups() -> Case:
     return x, x[:K].copy(), None
 
 
+def _two_clouds() -> Case:
+    """Norms are large beside distances, so that scores round by more than usual."""
+    x = _crowd(5, "float32")
+    x[::2] += np.float32(6)
+    return x, x[:K].copy(), None
+
+
 def _heavy() -> Case:
     """Weights, and rows far out that carry none."""
     x = _crowd(6, "float32")
@@ -97,6 +104,7 @@ SETS: dict[str, Callable[[], Case]] = {
     "twins": _twins,
     "empty": _empty,
     "two groups": _two_groups,
+    "two clouds": _two_clouds,
     "weights": _heavy,
     "huge": _huge,
 }
@@ -198,14 +206,16 @@ def _true(x: Rows, centers: Rows, state: Any, drift: Any) -> int:
     return finite
 
 
-@pytest.mark.parametrize("name", ["crowded32", "crowded64", "shifted32", "33 features", "ties"])
+@pytest.mark.parametrize(
+    "name", ["crowded32", "crowded64", "shifted32", "33 features", "ties", "two clouds"]
+)
 @pytest.mark.parametrize("kernel", LOOPS)
 def test_every_bound_is_true(kernel: str, name: str) -> None:
     """While the centers move, and rows are looked at again or not."""
     _need(kernel)
     numpy = make_backend("numpy")
     x, centers, _ = SETS[name]()
-    x = x[::12]
+    x = x[::11]
     with opened(numpy) as context:
         problem = problem_of(numpy, x, k=len(centers), first="float32", kernel=kernel)
         problem.cover(np.concatenate([centers - 9, centers + 9]))
@@ -268,6 +278,25 @@ def test_open_rows_keep_no_bound(kernel: str) -> None:
     assert left is not None
     assert left.any()
     assert (state["bounds"].groups[left] == -np.inf).all()
+
+
+@pytest.mark.parametrize("kernel", LOOPS)
+def test_near_ties_stay_open(kernel: str) -> None:
+    """Rows half way between neighbours, rounded: float32 scores do not tell which is nearer."""
+    _need(kernel)
+    numpy = make_backend("numpy")
+    centers = _crowd(8, "float32", n=K, d=9)
+    apart = ((centers[:, None, :] - centers) ** 2).sum(axis=2) + 9 * np.eye(K)
+    x = (centers + centers[apart.argmin(axis=1)]) / 2
+    x = (x + np.random.default_rng(8).normal(size=(9, K, 9)) * 1e-8).astype(np.float32)
+    x = x.reshape(-1, 9)
+    with opened(numpy) as context:
+        problem = problem_of(numpy, x, k=K, first="float32", kernel=kernel)
+        drift, state, nearest = _begun(problem, x, centers, 8, context.xp)
+        _, left = problem.kernel.look(x, nearest, drift, state)
+        labels = state["labels"]
+        labels[left] = problem.kernel.settle(x[left], nearest)
+    assert labels.tolist() == [row.index(min(row)) for row in oracle.exact_distances(x, centers)]
 
 
 @pytest.mark.parametrize("size", [1, 6, 8, 50])
@@ -349,7 +378,7 @@ def test_routing_of_groups() -> None:
             groups = -(-k // found)
             assert groups <= 32
             columns = -(-groups // 16) * 16
-            assert 4 * n * columns <= max(0.2 * 4 * n * d, 24 << 20)
+            assert 4 * n * columns <= 0.25 * 4 * n * d + (32 << 20)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -19,7 +19,7 @@ _EXACT_WORK = 10_000
 _THREAD_WORK = 4_000_000
 _GROUPED_FEATURES, _GROUPED_CLUSTERS = 16, 128
 _GROUPS_AT_ONCE, _MOST_GROUPS = 16, 32
-_GROUP_BYTES = 24 << 20
+_GROUP_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ def select(
 
 
 def _group_size(shape: Shape) -> int:
-    """Centers in a group: so many that the bounds of all groups fit a fifth of the rows' memory."""
+    """Centers in a group: so many that the bounds of all groups fit a share of the rows' memory."""
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
     if d < _GROUPED_FEATURES or k < _GROUPED_CLUSTERS:
         return 0
     size = 4 if shape.dtype == "float32" else 8
-    room = max(n * d * size // 5, _GROUP_BYTES) // (size * n)
+    room = (n * d * size // 4 + _GROUP_BYTES) // (size * n)
     most = min(_MOST_GROUPS, room // _GROUPS_AT_ONCE * _GROUPS_AT_ONCE)
     if most == 0:
         return 0
