@@ -25,11 +25,12 @@ the tables of them round by 2**-22 to the safe side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import array_api_compat
 
+from ._groups import TABLE, Groups, group
 from ._primitives import (
     Nearest,
     Rung,
@@ -39,12 +40,10 @@ from ._primitives import (
     not_excluded,
     screen,
 )
-from ._typing import Array, Kernel, Namespace, some
+from ._typing import Array, Namespace
 
 OUTWARDS = 2.0**-20
-TABLE = 2.0**-22
 _LEAST_MOVE = 1e-150
-_COMPACT_SHARE = 0.7  # above it, picking the rows costs more than scoring the others
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,13 @@ class Drift:
 
     ``own`` (k,) adds up the movements of each center, ``rival`` (k,) the largest of the others
     sweep by sweep; both float64.  ``tables`` (3, 2, k) holds their sum and the two, rounded
-    down and rounded up, in the dtype of the rows' bounds.
+    down and rounded up, in the dtype of the rows' bounds.  ``groups`` are those of `_groups`.
     """
 
     own: Array
     rival: Array
     tables: Array
+    groups: Groups | None = None
 
     @classmethod
     def of(cls, own: Array, rival: Array, dtype: Any, /, *, xp: Namespace) -> Drift:
@@ -67,18 +67,28 @@ class Drift:
         tables = [xp.stack([lost * edge for edge in edges]) for lost in (own + rival, own, rival)]
         return cls(own, rival, xp.astype(xp.stack(tables), dtype, copy=False))
 
+    def grouped(self, centers: Array, size: int, /, *, xp: Namespace) -> Drift:
+        """The same, with groups of centers from now on."""
+        return replace(self, groups=group(centers, size, self.tables.dtype, xp=xp))
+
+    def ungrouped(self) -> Drift:
+        """The same without groups."""
+        return replace(self, groups=None)
+
 
 @dataclass(frozen=True)
 class Bounds:
     """What rows keep, (m,) each in the dtype of the tables; see the module's doc.
 
     ``upper`` and ``lower`` are the two sides for when the slack is spent: less what the own
-    center, plus what the others had moved by when the row was scored.
+    center, plus what the others had moved by when the row was scored.  ``groups`` (m, G) are the
+    bounds of `_groups`, if there are any; a row whose slack sufficed may have none yet (-inf).
     """
 
     slack: Array
     upper: Array
     lower: Array
+    groups: Array | None = None
 
 
 class Proposal(NamedTuple):
@@ -102,7 +112,10 @@ def drifted(drift: Drift, squared: Array, /, *, xp: Namespace) -> Drift:
     is_fastest = place == xp.argmax(moves)
     second = xp.max(xp.where(is_fastest, xp.zeros_like(moves), moves))
     rival = xp.where(is_fastest, second, xp.max(moves))
-    return Drift.of(drift.own + moves, drift.rival + rival, drift.tables.dtype, xp=xp)
+    after = Drift.of(drift.own + moves, drift.rival + rival, drift.tables.dtype, xp=xp)
+    if drift.groups is None:
+        return after
+    return replace(after, groups=drift.groups.after(moves, xp=xp))
 
 
 def kept(
@@ -123,12 +136,17 @@ def kept(
     zero = xp.zeros_like(half)
     upper = xp.sqrt(2.0 * xp.where(near > 0.0, near, zero)) * (1.0 + OUTWARDS)
     lower = xp.sqrt(2.0 * xp.where(far > 0.0, far, zero)) * (1.0 - OUTWARDS)
-    tables = drift.tables
-    upper, lower = (xp.astype(edge, tables.dtype, copy=False) for edge in (upper, lower))
+    dtype = drift.tables.dtype
+    upper, lower = (xp.astype(edge, dtype, copy=False) for edge in (upper, lower))
     if never is not None:
         infinite = xp.full_like(lower, float("inf"))
         upper, lower = xp.where(never, infinite, upper), xp.where(never, -infinite, lower)
-    spent, own, rival = (xp.take(tables[place, 0, :], labels) for place in range(3))
+    return between(upper, lower, labels, drift, xp=xp)
+
+
+def between(upper: Array, lower: Array, labels: Array, drift: Drift, /, *, xp: Namespace) -> Bounds:
+    """What to keep of rows within ``upper`` of their center and beyond ``lower`` of the others."""
+    spent, own, rival = (xp.take(drift.tables[place, 0, :], labels) for place in range(3))
     return Bounds(
         ((lower - upper) + spent) * (1.0 - TABLE),
         upper * (1.0 + TABLE) - own,
@@ -159,48 +177,3 @@ def propose(x: Array, nearest: Nearest, drift: Drift | None, /, *, xp: Namespace
     # a twin of the own center is not among the others: it may part from it any time
     never = is_open if rung.twinned is None else is_open | xp.take(rung.twinned, labels)
     return Proposal(labels, is_open, kept(best, second, half, labels, never, rung, drift, xp=xp))
-
-
-def look(
-    kernel: Kernel, x: Array, nearest: Nearest, drift: Drift | None, state: dict[str, Any], /
-) -> tuple[int, Array | None]:
-    """Label a block's rows by the first rung: how many were scored, which are left open.
-
-    With bounds and a drift, rows whose label is proven are passed over.
-    """
-    bounds = state.pop("bounds", None)
-    if drift is not None and bounds is not None:
-        doubt, count = kernel.unproven(bounds, state["labels"], drift)
-        if count == 0:
-            state["bounds"] = bounds
-            return 0, None
-        if count <= _COMPACT_SHARE * int(x.shape[0]):
-            return count, _look_again(kernel, x, nearest, drift, state, bounds, doubt, count)
-    state["labels"], is_open, bounds = kernel.propose(x, nearest, state, drift)
-    if bounds is not None:
-        state["bounds"] = bounds
-    return int(x.shape[0]), is_open
-
-
-def _look_again(
-    kernel: Kernel,
-    x: Array,
-    nearest: Nearest,
-    drift: Drift,
-    state: dict[str, Any],
-    bounds: Bounds,
-    doubt: Array,
-    count: int,
-) -> Array | None:
-    """Score the rows in doubt alone; leave which of the block's rows are open."""
-    xp = array_api_compat.array_namespace(x)
-    rows, _ = kernel.compress(doubt, count)
-    labels, is_open, fresh = kernel.propose(some(x, rows, xp=xp), nearest, {}, drift)
-    # the labels before are still asked for: they are not written over
-    state["labels"] = kernel.put(xp.asarray(state["labels"], copy=True), doubt, rows, labels)
-    if fresh is not None:
-        pairs = zip(vars(bounds).values(), vars(fresh).values(), strict=True)
-        state["bounds"] = Bounds(*(kernel.put(old, doubt, rows, new) for old, new in pairs))
-    if is_open is None:
-        return None
-    return kernel.put(xp.zeros_like(doubt), doubt, rows, is_open)

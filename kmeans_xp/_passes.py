@@ -53,7 +53,7 @@ def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
     if is_new:
         problem.source.forget("bounds")
     look = relabel(problem, nearest, drift)
-    problem.pruner.learn(look.scored / problem.source.n_rows)
+    problem.pruner.learn(look.scored, problem.source.n_rows)
 
     sums = exact.Accumulator(xp, problem.ledger.words)
 

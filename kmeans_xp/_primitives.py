@@ -254,8 +254,8 @@ def own_distances(
     return squared_distances(x, centers, nearest.scale, xp=xp)
 
 
-def screen(x: Array, rung: Rung, /, *, xp: Namespace) -> tuple[Array, Array]:
-    """Lower bounds L (k, m) and half the squared norms |x'|^2 / 2 (m,) of the shifted rows."""
+def moved_rows(x: Array, rung: Rung, /, *, xp: Namespace) -> Array:
+    """The rows x' in the precision of a rung."""
     # shifted in the rows' own precision where that is the higher one
     work = rung.weights.dtype
     moved = x if x.dtype == xp.float64 else xp.astype(x, work, copy=False)
@@ -263,7 +263,12 @@ def screen(x: Array, rung: Rung, /, *, xp: Namespace) -> tuple[Array, Array]:
         moved = moved - xp.astype(rung.shift, moved.dtype, copy=False)
     if rung.scale != 1.0:
         moved = moved * rung.scale
-    moved = xp.astype(moved, work, copy=False)
+    return xp.astype(moved, work, copy=False)
+
+
+def screen(x: Array, rung: Rung, /, *, xp: Namespace) -> tuple[Array, Array]:
+    """Lower bounds L (k, m) and half the squared norms |x'|^2 / 2 (m,) of the shifted rows."""
+    moved = moved_rows(x, rung, xp=xp)
     lower = xp.matmul(rung.weights, moved.T) + rung.bias[:, None]
     return lower, 0.5 * xp.sum(moved * moved, axis=1)
 
@@ -378,6 +383,8 @@ def scatter(values: Array, mask: Array, replacements: Array, /, *, xp: Namespace
     """Put ``replacements`` (in order) where ``mask`` is true."""
     ranks = xp.cumulative_sum(xp.astype(mask, xp.int64)) - 1
     ranks = xp.where(ranks < 0, xp.zeros_like(ranks), ranks)
+    if values.ndim == 2:
+        mask = mask[:, None]
     return xp.where(mask, xp.take(replacements, ranks, axis=0), values)
 
 

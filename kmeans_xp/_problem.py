@@ -106,7 +106,7 @@ class Training(Problem):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.pruner = Pruner(self.plan.prunes, self.context.xp)
+        self.pruner = Pruner(self.plan.prunes, self.context.xp, self.plan.group_size)
 
     def over(self, x: Array, weight: Array, n_clusters: int, /) -> Training:
         """The same question about other rows on the same device."""

@@ -1,4 +1,8 @@
-"""When bounds are used: they begin with a run, and pause where they rule out too little."""
+"""When bounds are used: they begin with a run, and pause where they rule out too little.
+
+Groups of centers (see `_groups`) join them where a sweep left many rows in doubt all the same, and
+go for the rest of the run where most groups of those rows must be scored nevertheless.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,19 @@ from ._typing import Array, Namespace
 _POOR_SHARE = 0.6
 _TRIES = 2
 _LONGEST_PAUSE = 16
+_DOUBTFUL_SHARE = 0.3
+_WORTH = 0.7  # of the centers
+_GROUP_TRIES = 3
 
 
 class Pruner:
-    """The drift of a run's centers, as long as the rows keep bounds."""
+    """The drift of a run's centers, as long as the rows keep bounds.
 
-    def __init__(self, enabled: bool, xp: Namespace) -> None:
-        self._enabled, self._xp = enabled, xp
+    ``group_size`` is the number of centers in a group; 0 for no groups.
+    """
+
+    def __init__(self, enabled: bool, xp: Namespace, group_size: int = 0) -> None:
+        self._enabled, self._xp, self._group_size = enabled, xp, group_size
         self.begin()
 
     def begin(self) -> None:
@@ -26,6 +36,8 @@ class Pruner:
         self._is_new = False
         self._poor = 0
         self._pause = self._left = 0
+        self._group_tries = _GROUP_TRIES if self._group_size else 0
+        self._wants_groups = self._are_begun = False
 
     def drift_for(self, nearest: Nearest, /) -> tuple[Drift | None, bool]:
         """The drift for this sweep (None: no bounds), and whether old bounds must go."""
@@ -35,23 +47,48 @@ class Pruner:
             self._left -= 1
             return None, False
         self._is_new = self._drift is None or self._scale != nearest.scale.factor
-        if self._is_new:
-            low, high = FLOAT32_REACH
-            narrow = nearest.scale.factor == 1.0 and low <= nearest.reach <= high
-            count = int(nearest.centers.shape[0])
-            dtype = "float32" if narrow else "float64"
-            self._drift = _bounds.no_drift(count, dtype, nearest.centers, xp=self._xp)
-            self._scale = nearest.scale.factor
+        if self._drift is None or self._is_new:
+            self._drift = self._new_drift(nearest)
+        if self._wants_groups and self._drift.groups is None:
+            self._drift = self._drift.grouped(nearest.centers, self._group_size, xp=self._xp)
+            self._are_begun = False
         return self._drift, self._is_new
+
+    def _new_drift(self, nearest: Nearest) -> Drift:
+        low, high = FLOAT32_REACH
+        narrow = nearest.scale.factor == 1.0 and low <= nearest.reach <= high
+        dtype = "float32" if narrow else "float64"
+        self._scale = nearest.scale.factor
+        count = int(nearest.centers.shape[0])
+        return _bounds.no_drift(count, dtype, nearest.centers, xp=self._xp)
 
     def moved(self, squared: Array, /) -> None:
         """Note the movements of the centers after a sweep."""
         if self._drift is not None:
             self._drift = _bounds.drifted(self._drift, squared, xp=self._xp)
 
-    def learn(self, share: float, /) -> None:
-        """Pause for longer and longer when most rows had to be scored all the same."""
+    def learn(self, scored: int, n_rows: int, /) -> None:
+        """Judge a sweep by the rows in doubt, or with groups by the pairs that were scored.
+
+        Bounds pause for longer and longer when most of it had to be scored all the same.
+        """
         if self._drift is None or self._is_new:
+            return
+        share = scored / n_rows
+        groups = self._drift.groups
+        if groups is not None and groups.tally:
+            if not self._are_begun:
+                self._are_begun = True
+                return  # no row had bounds for groups before
+            work = sum(groups.tally) / (n_rows * groups.count * groups.size)
+            if work > _WORTH * share:
+                self._group_tries -= 1
+            share = work
+            if self._group_tries == 0:
+                self._wants_groups = False
+                self._drift = self._drift.ungrouped()
+        elif groups is None and self._group_tries and share > _DOUBTFUL_SHARE:
+            self._wants_groups = True
             return
         self._poor = self._poor + 1 if share > _POOR_SHARE else 0
         if self._poor == 0:

@@ -110,7 +110,10 @@ class Kernel(Protocol):
     def look(
         self, x: Array, nearest: Any, drift: Any, state: dict[str, Any], /
     ) -> tuple[int, Array | None]:
-        """Write labels (and bounds) of a block to ``state``; rows scored, rows left open."""
+        """Write labels (and bounds) of a block to ``state``; rows scored, rows left open.
+
+        With groups in the drift their ``tally`` gets the pairs that were scored.
+        """
         ...
 
     def unproven(self, bounds: Any, labels: Array, drift: Any, /) -> tuple[Array, int]:

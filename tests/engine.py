@@ -41,19 +41,25 @@ def problem_of(
     kernel: str | None = None,
     variance: bool = False,
     prunes: bool = True,
+    group_size: int = 0,
 ) -> Training:
     """A problem over host rows; without ``first`` the library plans for itself."""
     context = context_of(backend.array(np.zeros(1)))
     plan = None
     if first is not None:
         kernel = kernel or ("numpy" if backend.id == "numpy" else "reference")
-        plan = plan_of(kernel, first, block_rows, threads, prunes)
+        plan = plan_of(kernel, first, block_rows, threads, prunes, group_size)
     weight = None if weight is None else backend.array(weight, np.float64)
     return training_problem(backend.array(x), weight, context, k, variance=variance, plan=plan)
 
 
 def plan_of(
-    kernel: str, first: str, block_rows: int = 4096, threads: int = 1, prunes: bool = True
+    kernel: str,
+    first: str,
+    block_rows: int = 4096,
+    threads: int = 1,
+    prunes: bool = True,
+    group_size: int = 0,
 ) -> Plan:
     """A plan that routing would not make by itself."""
     plan = select(Shape(1, 1, 1, first), backend="numpy", threads=1)
@@ -68,6 +74,7 @@ def plan_of(
         seeding_rows=20 * block_rows if kernel == "numpy" else block_rows,
         threads=threads,
         prunes=prunes,
+        group_size=group_size,
     )
 
 

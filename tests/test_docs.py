@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 TEXTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OPTIONAL = ("torch", "jax", "cupy")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMPILED = {"head", "head_loops", "loops", "numba", "survey", "tile"}
+COMPILED = {"group_loops", "group_tile", "head", "head_loops", "loops", "numba", "survey", "tile"}
 """Modules of the kernels that load with numba alone."""
 
 

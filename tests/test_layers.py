@@ -19,7 +19,16 @@ PACKAGE = pathlib.Path(kmeans_xp.__file__).parent
 
 ROOMS: dict[str, tuple[str, ...]] = {
     "words": ("_typing", "exceptions"),
-    "mathematics": ("_exact", "_random", "_primitives", "_bounds", "_pruning", "_gains"),
+    "mathematics": (
+        "_exact",
+        "_random",
+        "_primitives",
+        "_groups",
+        "_bounds",
+        "_look",
+        "_pruning",
+        "_gains",
+    ),
     "where arrays live": ("_cuda", "_backend"),
     "statistics": ("_stats", "_ledger"),
     "kernels": (
@@ -31,6 +40,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels._numpy",
         "_kernels._tile",
         "_kernels._loops",
+        "_kernels._group_tile",
+        "_kernels._group_loops",
         "_kernels._survey",
         "_kernels._price",
         "_kernels._gain_tile",
@@ -80,6 +91,8 @@ ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules
 COMPILED = (
     "_kernels._tile",
     "_kernels._loops",
+    "_kernels._group_tile",
+    "_kernels._group_loops",
     "_kernels._head_loops",
     "_kernels._survey",
     "_kernels._gain_tile",

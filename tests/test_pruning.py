@@ -213,13 +213,13 @@ def test_bounds_pause_where_they_rule_out_too_little() -> None:
     for _ in range(60):
         drift, is_new = pruner.drift_for(nearest)
         used.append(drift is not None and not is_new)
-        pruner.learn(1.0)
+        pruner.learn(50, 50)
         pruner.moved(np.ones(4))
     assert 3 < sum(used) < 30
     pruner.begin()
-    for share in (1.0, 0.1, 0.1, 0.1):
+    for scored in (50, 5, 5, 5):
         drift, is_new = pruner.drift_for(nearest)
-        pruner.learn(share)
+        pruner.learn(scored, 50)
         pruner.moved(np.ones(4))
     assert drift is not None
     assert not is_new

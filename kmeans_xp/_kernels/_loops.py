@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .._bounds import OUTWARDS, TABLE
+from .._bounds import OUTWARDS
 from .._exact import ONE_LIMB
+from .._groups import TABLE
 from ._tile import GROUP, LANES, PART, fill_columns, score_tile
 
 UP, DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
@@ -49,7 +50,7 @@ def any_order(function: Any) -> Any:
 def list_doubtful(apart: Any, tables: Any, state: Any, rows: Any) -> Any:
     """List the rows whose label is not proven: by slack, then by both sides.
 
-    Two loops without a branch on the outcome, which no processor could foresee.
+    Loops without a branch on the outcome, which no processor could foresee.
     """
     labels, slack, upper, lower = state
     spent = tables[0, 1]

@@ -13,13 +13,14 @@ import numpy as np
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal
 from .._gains import Appraisal, Trials
+from .._groups import Groups
 from .._typing import Array, Block, Source
-from . import _head_loops, _loops, _numba_gains
+from . import _group_loops, _head_loops, _loops, _numba_gains
 from ._head import Heads
 from ._numba_gains import CompiledTrials
 from ._numpy import NumpyKernel
 from ._survey import CompiledSurveyor
-from ._tile import GROUP, PART
+from ._tile import GROUP, LANES, PART
 
 _NO_TABLES = np.zeros((3, 2, 0), dtype=np.float32)
 _NOTHING, _NO_LABELS = np.empty(0), np.empty(0, dtype=np.int32)
@@ -84,26 +85,72 @@ class NumbaKernel(NumpyKernel):
         ready = self._ready(nearest, nearest.first, x)
         bounds = state.pop("bounds", None)
         n_rows = int(x.shape[0])
+        tables = _NO_TABLES if drift is None else drift.tables
+        limits = self._limits(nearest, ready, drift, bounds, state)
         if drift is None or bounds is None:
             rows = np.arange(n_rows, dtype=np.int32)
             labels = state["labels"].copy() if "labels" in state else np.empty(n_rows, np.int32)
-            dtype = np.float32 if drift is None else drift.tables.dtype
-            kept = tuple(np.empty(0 if drift is None else n_rows, dtype) for _ in range(3))
+            kept = _three(0 if drift is None else n_rows, tables.dtype)
         else:
-            labels, kept = state["labels"].copy(), tuple(vars(bounds).values())
-            rows = np.empty(n_rows, np.int32)
+            labels, kept = state["labels"].copy(), (bounds.slack, bounds.upper, bounds.lower)
             apart = self._apart(nearest, x, ready)
-            count = _loops.list_doubtful(apart, drift.tables, (labels, *kept), rows)
-            rows = rows[:count]
-        tables = _NO_TABLES if drift is None else drift.tables
+            rows = np.empty(n_rows, np.int32)
+            rows = rows[: _loops.list_doubtful(apart, tables, (labels, *kept), rows)]
         is_open = np.zeros(n_rows, dtype=np.bool_)
         scored = labels, *kept, is_open
-        done, left = self._score_heads(nearest, ready, tables, x, rows, scored, state)
-        left += ready.score(tables, x, rows[done:], scored)
+        if drift is None or limits is None:
+            count = rows.size
+            done, left = self._score_heads(nearest, ready, tables, x, rows, scored, state)
+            left += ready.score(tables, x, rows[done:], scored)
+        else:
+            count, left = self._score_groups(nearest, ready, drift, x, rows, scored, limits)
         state["labels"] = labels
         if drift is not None:
-            state["bounds"] = Bounds(*kept)
-        return rows.size, is_open if left else None
+            state["bounds"] = Bounds(*kept, limits)
+        return count, is_open if left else None
+
+    def _limits(
+        self,
+        nearest: p.Nearest,
+        ready: _Ready,
+        drift: Drift | None,
+        bounds: Bounds | None,
+        state: dict[str, Any],
+    ) -> Array | None:
+        """The bounds of groups that rows keep, as yet none perhaps; None to go without."""
+        if drift is None or bounds is None or drift.groups is None or ready.twinned.any():
+            return None
+        if self.heads.begin(nearest, ready.rung, state) is not None:
+            return None
+        if bounds.groups is not None:
+            return bounds.groups
+        shape = bounds.slack.size, -(-drift.groups.count // LANES) * LANES
+        return np.full(shape, -np.inf, dtype=bounds.slack.dtype)
+
+    def _score_groups(
+        self,
+        nearest: p.Nearest,
+        ready: _Ready,
+        drift: Drift,
+        x: Array,
+        rows: Array,
+        scored: tuple[Array, ...],
+        limits: Array,
+    ) -> tuple[int, int]:
+        """Label rows by groups: how many were scored, how many of them stay open."""
+        groups = drift.groups
+        assert groups is not None
+        key = "numba groups", x.dtype
+        with self._lock:
+            if key not in nearest.notes:
+                nearest.notes[key] = _grouped(ready.rung, groups)
+            centers, spent = nearest.notes[key]
+        about = groups.home, groups.members, spent
+        count, left, pairs = _group_loops.score_groups(
+            ready.frame, centers, about, drift.tables, x, rows, scored, limits
+        )
+        groups.tally.append(pairs * groups.size)
+        return int(count), int(left)
 
     def _score_heads(
         self,
@@ -214,11 +261,35 @@ def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
     twinned = np.zeros(k, np.bool_) if rung.twinned is None else rung.twinned
     return _Ready(
         (shift, wide.type(rung.scale), error),
-        np.ascontiguousarray(padded.reshape(groups, GROUP, d).transpose(0, 2, 1)),
+        _panels(padded),
         bias,
         twinned,
         rung,
     )
+
+
+def _three(n_rows: int, dtype: Any) -> tuple[Array, Array, Array]:
+    """Room for the bounds of rows."""
+    return np.empty(n_rows, dtype), np.empty(n_rows, dtype), np.empty(n_rows, dtype)
+
+
+def _grouped(rung: p.Rung, groups: Groups) -> tuple[tuple[Array, ...], Array]:
+    """Panels and bias of the centers by group, weights and bias as they were, and the tables."""
+    members = groups.members.ravel()
+    k, d = rung.weights.shape
+    weights = np.zeros((k, -(-d // (2 * LANES)) * 2 * LANES), dtype=rung.weights.dtype)
+    weights[:, :d] = rung.weights
+    bias = np.where(groups.present.ravel(), rung.bias[members], np.inf).astype(rung.bias.dtype)
+    spent = np.zeros((2, -(-groups.count // LANES) * LANES), dtype=groups.tables.dtype)
+    spent[:, : groups.count] = groups.tables
+    panels = _panels(weights[members, : -(-d // LANES) * LANES])
+    return (panels, bias, weights.ravel(), rung.bias), spent
+
+
+def _panels(weights: Array) -> Array:
+    """Centers (a multiple of GROUP) by panel, features first."""
+    parts = weights.reshape(-1, GROUP, weights.shape[1])
+    return np.ascontiguousarray(parts.transpose(0, 2, 1))
 
 
 def _distances_apart(centers: Array, ready: _Ready) -> Array:

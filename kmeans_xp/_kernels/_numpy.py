@@ -14,6 +14,7 @@ from .._backend import numpy_context
 from .._bounds import Drift, Proposal
 from .._exact import EXACT_ROWS
 from .._gains import Appraisal, Trials, make_trials
+from .._look import look
 from .._stats import Surveyor
 from .._typing import FEW, Array, Block, Source, some
 from . import _compare, _numpy_few, _numpy_gains
@@ -72,7 +73,7 @@ class NumpyKernel:
         if is_small and drift is None and nearest.first == "float32":
             state.pop("bounds", None)
             return x.shape[0], _numpy_few.label(x, nearest, state)
-        return b.look(self, x, nearest, drift, state)
+        return look(self, x, nearest, drift, state)
 
     def unproven(self, bounds: b.Bounds, labels: Array, drift: Drift, /) -> tuple[Array, int]:
         doubt = bounds.slack > drift.tables[0, 1].take(labels)

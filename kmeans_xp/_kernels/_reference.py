@@ -8,7 +8,8 @@ from typing import Any
 
 from .. import _gains
 from .. import _primitives as p
-from .._bounds import Bounds, Drift, Proposal, look, propose, unproven
+from .._bounds import Bounds, Drift, Proposal, propose, unproven
+from .._look import look
 from .._stats import Surveyor
 from .._typing import Array, Block, Namespace, Source
 from . import _compare

@@ -19,6 +19,9 @@ _MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
 _THREAD_WORK = 4_000_000
 _BOUNDS_WORK = 1 << 19
+_GROUPED_FEATURES, _GROUPED_CLUSTERS = 16, 128
+_GROUPS_AT_ONCE, _MOST_GROUPS = 16, 32
+_GROUP_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Shape:
 class Plan:
     """Which kernel, from which precision, in which blocks and pieces, on how many threads.
 
-    Seeding skips most rows, so that it takes several blocks for one.
+    Seeding skips most rows, so that it takes several blocks for one.  ``group_size`` is the number
+    of centers in a group of `_groups`, 0 for no groups.
     """
 
     kernel: str
@@ -45,6 +49,7 @@ class Plan:
     seeding_rows: int
     threads: int
     prunes: bool = False
+    group_size: int = 0
 
 
 def select(
@@ -68,6 +73,7 @@ def select(
     if kernel == "numpy":
         if compiled and first != "exact":
             kernel = "numba"
+        group_size = _group_size(shape) if kernel == "numba" else 0
         # some blocks for each thread, none so large that its picked rows fill the memory
         threads = threads if n * k * d >= _THREAD_WORK else 1
         rows = _between(n if threads == 1 else -(-n // (4 * threads)), 1024, _BLOCK_VALUES // d)
@@ -78,9 +84,22 @@ def select(
         if kernel == "numpy" and threads == 1 and n * d <= _FEW_VALUES and n * k <= _BOUNDS_WORK:
             prunes = False
         at_once = _between(-(-n // (threads * rows)), 1, max(1, _MOST_ROWS // rows))
-        return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes)
+        return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes, group_size)
     rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
     return Plan(kernel, first, rows, rows, rows, 1, prunes)
+
+
+def _group_size(shape: Shape) -> int:
+    """Centers in a group: so many that the bounds of all groups fit a share of the rows' memory."""
+    n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
+    if d < _GROUPED_FEATURES or k < _GROUPED_CLUSTERS:
+        return 0
+    size = 4 if shape.dtype == "float32" else 8
+    room = (n * d * size // 4 + _GROUP_BYTES) // (size * n)
+    most = min(_MOST_GROUPS, room // _GROUPS_AT_ONCE * _GROUPS_AT_ONCE)
+    if most == 0:
+        return 0
+    return max(16 if k < 256 else 32, -(-k // (8 * most)) * 8)
 
 
 def load(plan: Plan, context: Context) -> Kernel:

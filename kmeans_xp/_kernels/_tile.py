@@ -256,22 +256,22 @@ def _fill_columns(
 ) -> None:
     vectors = (ir.VectorType(pointer.type.pointee, LANES) for pointer in (tile, x, shift))
     work, read, wide = vectors
-    away = _load(builder, builder.gep(shift, [first]), wide)
+    away = load(builder, builder.gep(shift, [first]), wide)
     factor = splat(builder, scale, wide)
     rows = []
     for lane in range(LANES):
         place = builder.load(builder.gep(places, [ir.Constant(_INT64, lane)]))
-        row = _load(builder, builder.gep(x, [builder.add(place, first)]), read)
+        row = load(builder, builder.gep(x, [builder.add(place, first)]), read)
         row = row if read == wide else builder.fpext(row, wide)
         row = builder.fmul(builder.fsub(row, away), factor)
         rows.append(row if work == wide else builder.fptrunc(row, work))
     start = builder.mul(first, ir.Constant(_INT64, LANES))
-    for feature, column in enumerate(_transposed(builder, rows)):
+    for feature, column in enumerate(transposed(builder, rows)):
         place = builder.gep(tile, [builder.add(start, ir.Constant(_INT64, feature * LANES))])
         builder.store(column, builder.bitcast(place, work.as_pointer()), align=4)
 
 
-def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+def transposed(builder: Any, rows: list[Any]) -> list[Any]:
     """Swap the off-diagonal blocks of 8 by 8, then those of 4 by 4, and so on."""
     rows, size = list(rows), LANES // 2
     while size:
@@ -286,7 +286,7 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
     return rows
 
 
-def _load(builder: Any, place: Any, vector: Any) -> Any:
+def load(builder: Any, place: Any, vector: Any) -> Any:
     return builder.load(builder.bitcast(place, vector.as_pointer()), align=4)
 
 
@@ -315,7 +315,7 @@ def _dot(builder: Any, a: Any, first: Any, b: Any, second: Any, width: Any) -> A
         for place, total in enumerate(sums):
             here = builder.add(at, ir.Constant(_INT64, place * LANES))
             left, right = (
-                _load(builder, builder.gep(array, [builder.add(start, here)]), vector)
+                load(builder, builder.gep(array, [builder.add(start, here)]), vector)
                 for array, start in ((a, first), (b, second))
             )
             builder.store(multiply_add(builder, left, right, builder.load(total)), total)
@@ -323,10 +323,10 @@ def _dot(builder: Any, a: Any, first: Any, b: Any, second: Any, width: Any) -> A
     while len(parts) > 1:
         half = len(parts) // 2
         parts = [builder.fadd(parts[i], parts[half + i]) for i in range(half)]
-    return _fold(builder, parts[0])
+    return fold(builder, parts[0])
 
 
-def _fold(builder: Any, total: Any) -> Any:
+def fold(builder: Any, total: Any) -> Any:
     """Add up the lanes of a vector by halves."""
     lanes = LANES
     while lanes > 1:
