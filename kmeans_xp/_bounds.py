@@ -31,15 +31,8 @@ from typing import Any, NamedTuple
 import array_api_compat
 
 from ._groups import TABLE, Groups, group
-from ._primitives import (
-    Nearest,
-    Rung,
-    cross_distances,
-    exclusion_threshold,
-    first_true,
-    not_excluded,
-    screen,
-)
+from ._picks import first_true
+from ._primitives import Nearest, Rung, cross_distances, exclusion_threshold, not_excluded, screen
 from ._typing import Array, Namespace
 
 OUTWARDS = 2.0**-20

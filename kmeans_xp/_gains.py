@@ -37,7 +37,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._primitives import Nearest, Rung, build_rung, errors, screen, widened
+from ._distances import widened
+from ._primitives import Nearest, Rung, build_rung, errors, screen
 from ._typing import Array, Namespace, Source
 
 LEAST_SQUARE = 2.0**-450

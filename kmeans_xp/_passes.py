@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from . import _exact as exact
 from ._assign import batches, relabel
 from ._backend import to_host
+from ._distances import squared_distances
 from ._ledger import Stats
-from ._primitives import Nearest, squared_distances
+from ._primitives import Nearest
 from ._problem import Problem, Training, as_centers
 from ._stats import weigh
 from ._typing import FEW, Array, Block, Namespace, some

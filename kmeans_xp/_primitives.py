@@ -1,10 +1,6 @@
-"""The mathematics, once, in the Python array API.
+"""Which center is nearest: found by a matrix product, proven by a bound.
 
-Distances.  ``squared_distances`` is the canonical float64 distance that every label is
-judged by: differences of the stored values, squares, and a fixed halving tree over the
-features, one IEEE operation at a time, so that its bits are the same on every library.
-
-Screening.  Labels are found by a matrix product and proven by a bound.  With a shift t,
+Labels are found by a matrix product and proven by a bound.  With a shift t,
 x' = x - t, c' = c - t, half the squared distance is |x'|^2 / 2 + s_j with
 s_j = |c'_j|^2 / 2 - x'.c'_j, and one product and one addition give
 L_j = (1/2 - theta) |c'_j|^2 - x'.c'_j, which is s_j - theta |c'_j|^2 but for rounding.
@@ -37,12 +33,13 @@ that excludes all centers but one is done, the others go to the next rung.
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass, field
 from typing import Any
 
 import array_api_compat
 
+from ._distances import Scale, squared_distances, widened
+from ._picks import compress, first_true, scatter
 from ._typing import Array, Namespace, slices
 
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
@@ -54,77 +51,6 @@ _AT_ONCE = 1 << 18  # values of centers that are widened together
 
 MAX_FEATURES = {"float32": 30_000, "float64": 1 << 40}
 """Features up to which the bound of a rung is proven (theta stays below 0.0025)."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Powers of two that keep differences and their squares away from over- and underflow.
-
-    ``before`` multiplies the values, ``after`` the differences.  Both are 1 for data whose
-    range lies between 2**-256 and 2**256: then scaling is skipped and changes no bit.
-    """
-
-    before: float = 1.0
-    after: float = 1.0
-
-    @property
-    def factor(self) -> float:
-        return self.before * self.after
-
-    @classmethod
-    def of_range(cls, widest: float, largest: float) -> Scale:
-        """Choose from half the widest range of a feature and the largest magnitude."""
-        if widest == 0.0 or 2.0**-256 <= widest <= 2.0**256:
-            return cls()
-        # up to 2**480, so that squares neither overflow nor lose more than they must
-        exponent = 480 - math.frexp(widest)[1]
-        before = 0.25 if largest > 2.0**1020 else 1.0
-        return cls(before, math.ldexp(1.0 / before, max(-1000, min(1000, exponent))))
-
-
-def halving_sum(a: Array, /, *, xp: Namespace, axis: int = -1) -> Array:
-    """Add up an axis (-1 or -2) by folding it in halves: one fixed order of additions."""
-    after = (slice(None),) * (-1 - axis)
-    width = int(a.shape[axis])
-    while width > 1:
-        half = (width + 1) // 2
-        folded = a[(..., slice(0, width - half), *after)] + a[(..., slice(half, width), *after)]
-        if width % 2:
-            # the middle column waits for the next fold
-            middle = a[(..., slice(width - half, half), *after)]
-            folded = xp.concat([folded, middle], axis=axis)
-        a, width = folded, half
-    return a[(..., 0, *after)]
-
-
-def halving_total(values: list[float], /) -> float:
-    """The same of plain numbers."""
-    while (width := len(values)) > 1:
-        half = (width + 1) // 2
-        middle = values[width - half : half]
-        values = [*map(operator.add, values[: width - half], values[half:]), *middle]
-    return values[0]
-
-
-def widened(x: Array, /, *, xp: Namespace) -> Array:
-    """The values as float64; the array itself where they are."""
-    return x if x.dtype == xp.float64 else xp.astype(x, xp.float64)
-
-
-def squared_distances(
-    x: Array, centers: Array, scale: Scale, /, *, xp: Namespace, axis: int = -1
-) -> Array:
-    """Canonical squared distances in units of ``scale``; ``axis`` holds the features.
-
-    The other axes broadcast: (m, d) with (m, d) pairs rows, (m, d) with (k, 1, d) crosses them.
-    """
-    x, centers = widened(x, xp=xp), widened(centers, xp=xp)
-    if scale.before != 1.0:
-        x, centers = x * scale.before, centers * scale.before
-    difference = x - centers
-    if scale.after != 1.0:
-        difference = difference * scale.after
-    return halving_sum(difference * difference, xp=xp, axis=axis)
 
 
 @dataclass
@@ -359,45 +285,3 @@ def resolve(x: Array, near: Array, nearest: Nearest, /, *, xp: Namespace) -> Arr
         labels = xp.where(closer, rank, labels)
         near = near & (columns != rank[:, None])
     return labels
-
-
-def first_true(mask: Array, /, *, xp: Namespace) -> Array:
-    return xp.astype(xp.argmax(xp.astype(mask, xp.int8), axis=1), xp.int32)
-
-
-def compress(mask: Array, count: int, /, *, xp: Namespace) -> tuple[Array, Array | None]:
-    """Positions of the true entries without a data-dependent shape.
-
-    The result is padded to a power of four, so that libraries which compile for each shape
-    meet few shapes; the second array marks the positions that count.
-    """
-    device = array_api_compat.device(mask)
-    padded = min(max(64, 4 ** -(-(count - 1).bit_length() // 2)), int(mask.shape[0]))
-    running = xp.cumulative_sum(xp.astype(mask, xp.int64))
-    ranks = xp.arange(1, padded + 1, dtype=xp.int64, device=device)
-    positions = xp.searchsorted(running, xp.where(ranks > count, count, ranks))
-    return positions, (None if padded == count else ranks <= count)
-
-
-def scatter(values: Array, mask: Array, replacements: Array, /, *, xp: Namespace) -> Array:
-    """Put ``replacements`` (in order) where ``mask`` is true."""
-    ranks = xp.cumulative_sum(xp.astype(mask, xp.int64)) - 1
-    ranks = xp.where(ranks < 0, xp.zeros_like(ranks), ranks)
-    if values.ndim == 2:
-        mask = mask[:, None]
-    return xp.where(mask, xp.take(replacements, ranks, axis=0), values)
-
-
-def group_sums(values: Array, labels: Array, n_groups: int, /, *, xp: Namespace) -> Array:
-    """Sums by label of integer-valued rows: sort, running int64 sum, differences.
-
-    The running sum may wrap around; its differences are right all the same.
-    """
-    device = array_api_compat.device(values)
-    order = xp.argsort(labels)
-    whole = xp.astype(xp.take(values, order, axis=0), xp.int64)
-    running = xp.cumulative_sum(whole, axis=0, include_initial=True)
-    edges = xp.arange(n_groups + 1, dtype=labels.dtype, device=device)
-    ends = xp.searchsorted(xp.take(labels, order), edges)
-    at_ends = xp.take(running, ends, axis=0)
-    return at_ends[1:, :] - at_ends[:n_groups, :]

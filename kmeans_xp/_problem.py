@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._backend import Context, dtype_name, thread_count, to_host
+from ._distances import Scale
 from ._exact import exponent_above, to_device
 from ._kernels import METER, Plan, Shape, load, select
 from ._ledger import Ledger
-from ._primitives import FLOAT32_REACH, Nearest, Scale
+from ._primitives import FLOAT32_REACH, Nearest
 from ._pruning import Pruner
 from ._sources import MemorySource
 from ._stats import Extent, Summary, summarise, survey

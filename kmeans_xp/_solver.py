@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from ._assign import relabel
 from ._backend import to_host
+from ._distances import Scale, halving_total
 from ._empty import repair
 from ._exact import carry
 from ._passes import host_counts, inertia, sweep, used_clusters
-from ._primitives import Scale, halving_total
 from ._problem import Training
 from ._typing import Array
 

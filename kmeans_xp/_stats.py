@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from . import _exact as exact
 from ._backend import by_feature, to_host
-from ._primitives import Scale
+from ._distances import Scale
 from ._typing import Array, Block, Namespace, Source
 
 Host = npt.NDArray[np.float64]

@@ -12,11 +12,12 @@ from engine import NO_LIMIT, opened, problem_of, solve
 
 from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
+from kmeans_xp._distances import Scale, halving_sum, halving_total, squared_distances
 from kmeans_xp._kernels import Shape, _numpy_few, _numpy_scores, select
 from kmeans_xp._typing import Block, some
 
 SHAPES = [(1, 1, 1), (2, 1, 2), (150, 4, 3), (1000, 2, 20), (300, 70, 5), (7000, 3, 40)]
-SCALES = [p.Scale(), p.Scale(0.25, 2.0**40), p.Scale(1.0, 2.0**-300)]
+SCALES = [Scale(), Scale(0.25, 2.0**40), Scale(1.0, 2.0**-300)]
 
 
 def _rows(shape: tuple[int, int, int], limbs: int = 1) -> Any:
@@ -183,7 +184,7 @@ def test_a_row_whose_scores_overflow_stays_open() -> None:
 
 @pytest.mark.parametrize("scale", SCALES, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_distances_in_place(scale: p.Scale, dtype: str) -> None:
+def test_distances_in_place(scale: Scale, dtype: str) -> None:
     random = np.random.default_rng(1)
     for n, d, k in SHAPES:
         x, centers = (random.normal(size=(size, d)).astype(dtype) for size in (n, k))
@@ -191,7 +192,7 @@ def test_distances_in_place(scale: p.Scale, dtype: str) -> None:
         crossed = _numpy_scores.squared_distances(x.T, centers[:, :, None], scale)
         assert crossed.tobytes() == p.cross_distances(x, centers, scale, xp=np).tobytes()
         paired = _numpy_scores.squared_distances(centers.T, centers[::-1].T, scale)
-        wanted = p.squared_distances(centers, centers[::-1], scale, xp=np)
+        wanted = squared_distances(centers, centers[::-1], scale, xp=np)
         assert paired.tobytes() == wanted.tobytes()
         assert (x == kept[0]).all()
         assert (centers == kept[1]).all()
@@ -214,7 +215,7 @@ def test_plain_numbers_are_added_up_like_arrays() -> None:
     random = np.random.default_rng(3)
     for size in range(1, 70):
         values = 10.0 ** random.uniform(-8, 8, size)
-        assert p.halving_total(values.tolist()) == float(p.halving_sum(values, xp=np))
+        assert halving_total(values.tolist()) == float(halving_sum(values, xp=np))
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])

@@ -15,9 +15,9 @@ from engine import opened, problem_of, solve
 from test_pruning import _drifting, _need
 
 from kmeans_xp import _bounds, _pruning
+from kmeans_xp._distances import squared_distances
 from kmeans_xp._groups import group
 from kmeans_xp._kernels import Shape, select
-from kmeans_xp._primitives import squared_distances
 from kmeans_xp._pruning import Pruner
 from kmeans_xp._solver import Rules
 

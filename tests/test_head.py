@@ -17,10 +17,10 @@ from test_pruning import _check, _drifting
 pytest.importorskip("numba", reason="numba is not installed")
 
 from kmeans_xp import _bounds
+from kmeans_xp._distances import squared_distances
 from kmeans_xp._kernels import _head
 from kmeans_xp._kernels._loops import jit
 from kmeans_xp._kernels._tile import GROUP, LANES, STRIDE, dot, list_near
-from kmeans_xp._primitives import squared_distances
 from kmeans_xp._query import predict, prepare
 from kmeans_xp._solver import Rules
 

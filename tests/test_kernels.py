@@ -16,6 +16,7 @@ from engine import opened, plan_of, problem_of
 from kmeans_xp import _draws, _gains
 from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
+from kmeans_xp._distances import Scale
 from kmeans_xp._draws import Lottery
 from kmeans_xp._kernels import Shape, _numpy, load, select
 from kmeans_xp._stats import NonFiniteError, weigh
@@ -135,7 +136,7 @@ def test_rows_that_overflow_a_product_are_left_open(name: str, dtype: str) -> No
     )
     centers = np.asarray([[3.0, 3.0], [1.0, 1.0]], dtype=dtype)
     rungs = {("float32", 2): rung, ("float64", 2): rung}
-    nearest = p.Nearest(centers, None, p.Scale(), 10.0, dtype, rungs)
+    nearest = p.Nearest(centers, None, Scale(), 10.0, dtype, rungs)
     with np.errstate(over="ignore", invalid="ignore"):
         _, unsure, _ = kernel.propose(x, nearest, {})
         settled = kernel.settle(x, nearest)
@@ -147,7 +148,7 @@ def test_rows_that_overflow_a_product_are_left_open(name: str, dtype: str) -> No
 def test_labels_of_rows_whose_squares_overflow(name: str) -> None:
     kernel = _kernel(name)
     x = np.asarray([[0.0, 0.0], [1.0, 1.0], [1e300, 0.0]])
-    nearest = p.Nearest(x[:2], None, p.Scale(), 1e300, "float64")
+    nearest = p.Nearest(x[:2], None, Scale(), 1e300, "float64")
     with np.errstate(over="ignore", invalid="ignore"):
         labels, unsure, _ = kernel.propose(x, nearest, {})
     assert labels[:2].tolist() == [0, 1]
@@ -217,7 +218,7 @@ def test_screens(name: str, dtype: str, shape: tuple[int, int, int]) -> None:
 def test_distances_at(name: str, dtype: str, shape: tuple[int, int, int]) -> None:
     kernel = _kernel(name)
     x, centers = _data(shape, "fresh", dtype)
-    for scale in (p.Scale(), p.Scale(0.25, 2.0**40)):
+    for scale in (Scale(), Scale(0.25, 2.0**40)):
         every = kernel.distances(x, centers, scale)
         rows = np.random.default_rng(0).integers(0, len(x), size=2 * len(x))
         _poison()
@@ -225,7 +226,7 @@ def test_distances_at(name: str, dtype: str, shape: tuple[int, int, int]) -> Non
             assert kernel.distances_at(x, rows, center, scale).tolist() == wanted[rows].tolist()
 
 
-def _seeded(kernel: Any, x: Any, seeds: Any, scale: p.Scale) -> dict[str, Any]:
+def _seeded(kernel: Any, x: Any, seeds: Any, scale: Scale) -> dict[str, Any]:
     distances = kernel.distances(x, seeds, scale)
     return {"closest": distances.min(axis=0), "seeds": distances.argmin(axis=0).astype(np.int32)}
 
@@ -386,7 +387,7 @@ def test_an_appraisal_without_numbers_tells_nothing() -> None:
 def test_rows_that_overflow_a_product_may_gain(name: str) -> None:
     """What is no number must stay marked, and the bounds must not decide."""
     x = np.asarray([[1e30, 1e30], [1.0, 2.0], [3.0, 4.0]], dtype=np.float32)
-    nearest = p.Nearest(np.asarray([[1e30, -1e30]], np.float32), None, p.Scale(), 1e30, "float32")
+    nearest = p.Nearest(np.asarray([[1e30, -1e30]], np.float32), None, Scale(), 1e30, "float32")
     state = {"closest": np.full(3, 1e62), "seeds": np.zeros(3, dtype=np.int32)}
     kernel = _kernel(name)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -22,6 +22,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "mathematics": (
         "_exact",
         "_random",
+        "_distances",
+        "_picks",
         "_primitives",
         "_groups",
         "_bounds",

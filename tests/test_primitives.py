@@ -14,6 +14,8 @@ from engine import opened
 
 from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
+from kmeans_xp._distances import Scale, halving_sum, squared_distances
+from kmeans_xp._picks import compress, group_sums, scatter
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 7, 8, 9, 31, 33])
@@ -22,8 +24,8 @@ def test_halving_sum_folds_in_one_fixed_order(xp: Backend, width: int) -> None:
     a = random.normal(size=(3, width)) * 10.0 ** random.integers(-8, 8, size=(3, width))
     roots = np.sqrt(np.abs(a))
     with opened(xp) as context:
-        found = xp.host(p.halving_sum(xp.array(roots * roots), xp=context.xp))
-        columns = xp.host(p.halving_sum(xp.array((roots * roots).T), xp=context.xp, axis=-2))
+        found = xp.host(halving_sum(xp.array(roots * roots), xp=context.xp))
+        columns = xp.host(halving_sum(xp.array((roots * roots).T), xp=context.xp, axis=-2))
     wanted = [oracle.canonical(row, [0.0] * width) for row in roots.tolist()]
     assert found.tolist() == columns.tolist() == wanted
 
@@ -35,8 +37,8 @@ def test_squared_distances_are_the_canonical_ones(xp: Backend, dtypes: tuple[str
     c = (random.normal(size=(3, 5)) + 1e4).astype(dtypes[1])
     with opened(xp) as context:
         one = xp.array(x)
-        crossed = p.cross_distances(one, xp.array(c), p.Scale(), xp=context.xp)
-        paired = p.squared_distances(one, xp.array(np.resize(c, (20, 5))), p.Scale(), xp=context.xp)
+        crossed = p.cross_distances(one, xp.array(c), Scale(), xp=context.xp)
+        paired = squared_distances(one, xp.array(np.resize(c, (20, 5))), Scale(), xp=context.xp)
         crossed, paired = xp.host(crossed), xp.host(paired)
     wanted = [[oracle.canonical(row, center) for center in c.tolist()] for row in x.tolist()]
     assert crossed.T.tolist() == wanted
@@ -48,7 +50,7 @@ def test_the_scale_keeps_squares_in_range(magnitude: float) -> None:
     random = np.random.default_rng(1)
     x, c = random.normal(size=(2, 6, 3)) * magnitude
     half = float(np.max(np.maximum(x.max(0), c.max(0)) / 2 - np.minimum(x.min(0), c.min(0)) / 2))
-    scale = p.Scale.of_range(half, float(max(np.abs(x).max(), np.abs(c).max())))
+    scale = Scale.of_range(half, float(max(np.abs(x).max(), np.abs(c).max())))
     found = p.cross_distances(x, c, scale, xp=np)
     assert np.isfinite(found).all()
     assert found.min() > 1e-290
@@ -69,7 +71,7 @@ def test_the_first_of_equal_centers_is_never_passed_over(xp: Backend, dtype: str
         k, d = random.integers(2, 20), random.integers(1, 12)
         centers = random.normal(size=(k, d)).astype(dtype)[random.integers(0, k, size=k)]
         with opened(xp) as context:
-            nearest = p.Nearest(xp.array(centers), None, p.Scale(), 1.0, dtype)
+            nearest = p.Nearest(xp.array(centers), None, Scale(), 1.0, dtype)
             rung = p.build_rung(nearest, dtype, int(d), xp=context.xp)
             passed_over = np.isinf(xp.host(rung.bias))
             none = np.zeros(k, dtype=bool)
@@ -218,10 +220,10 @@ def test_compress_and_scatter_are_inverse(xp: Backend, name: str) -> None:
     count = int(mask.sum())
     with opened(xp) as context:
         marks = xp.array(mask)
-        positions, valid = p.compress(marks, count, xp=context.xp)
+        positions, valid = compress(marks, count, xp=context.xp)
         new = context.xp.astype(positions, context.xp.float64) + 1000.0
         values = xp.array(np.arange(len(mask), dtype=float))
-        back = xp.host(p.scatter(values, marks, new, xp=context.xp))
+        back = xp.host(scatter(values, marks, new, xp=context.xp))
         positions = xp.host(positions)
         valid = np.ones(count, dtype=bool) if valid is None else xp.host(valid)
     assert positions[valid].tolist() == np.flatnonzero(mask).tolist()
@@ -234,7 +236,7 @@ def test_compress_and_scatter_are_inverse(xp: Backend, name: str) -> None:
 def test_scatter_into_nothing_changes_nothing(xp: Backend) -> None:
     with opened(xp) as context:
         values = xp.array(np.arange(100.0))
-        found = p.scatter(values, xp.array(MASKS["none"]), values[:1] - 5.0, xp=context.xp)
+        found = scatter(values, xp.array(MASKS["none"]), values[:1] - 5.0, xp=context.xp)
         assert xp.host(found).tolist() == list(range(100))
 
 
@@ -243,7 +245,7 @@ def test_group_sums_are_exact_even_when_the_running_sum_wraps(xp: Backend) -> No
     values = random.integers(-(2**40), 2**40, size=(500, 3)).astype(float)
     labels = random.choice([0, 2, 3, 6], size=500).astype(np.int32)
     with opened(xp) as context:
-        found = xp.host(p.group_sums(xp.array(values), xp.array(labels), 7, xp=context.xp))
+        found = xp.host(group_sums(xp.array(values), xp.array(labels), 7, xp=context.xp))
     wanted = [[0] * 3 for _ in range(7)]
     for row, label in zip(values.tolist(), labels.tolist(), strict=True):
         wanted[label] = [a + int(b) for a, b in zip(wanted[label], row, strict=True)]

@@ -14,10 +14,10 @@ from conftest import Backend, make_backend
 from engine import opened, plan_of, problem_of, solve
 
 from kmeans_xp import _bounds
+from kmeans_xp._distances import squared_distances
 from kmeans_xp._empty import repair
 from kmeans_xp._kernels import load
 from kmeans_xp._passes import sweep
-from kmeans_xp._primitives import squared_distances
 from kmeans_xp._pruning import Pruner
 from kmeans_xp._solver import Rules
 

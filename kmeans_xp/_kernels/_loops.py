@@ -203,7 +203,7 @@ def add_rows(x: Any, weight: Any, before: Any, after: Any, scales: Any, out: Any
 
 @jit
 def canonical(x: Any, row: Any, center: Any, before: Any, after: Any, squares: Any) -> Any:
-    """Canonical squared distance of a row to a center: `_primitives`, bit for bit."""
+    """Canonical squared distance of a row to a center: `_distances`, bit for bit."""
     width = x.shape[1]
     for f in range(width):
         value = np.float64(x[row, f]) * before - np.float64(center[f]) * before

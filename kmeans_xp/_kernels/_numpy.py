@@ -12,6 +12,7 @@ from .. import _bounds as b
 from .. import _primitives as p
 from .._backend import numpy_context
 from .._bounds import Drift, Proposal
+from .._distances import Scale
 from .._exact import EXACT_ROWS
 from .._gains import Appraisal, Trials, make_trials
 from .._look import look
@@ -145,7 +146,7 @@ class NumpyKernel:
             out[part] = squared_distances(x[part].T, own.T, nearest.scale)
         return out
 
-    def distances(self, x: Array, centers: Array, scale: p.Scale, /) -> Array:
+    def distances(self, x: Array, centers: Array, scale: Scale, /) -> Array:
         step = max(256, _CROSS_VALUES // (centers.shape[0] * x.shape[1]))
         if x.shape[0] <= step:
             return squared_distances(x.T, centers[:, :, None], scale)
@@ -155,7 +156,7 @@ class NumpyKernel:
             out[:, part] = squared_distances(x[part].T, centers[:, :, None], scale)
         return out
 
-    def distances_at(self, x: Array, rows: Array, center: Array, scale: p.Scale, /) -> Array:
+    def distances_at(self, x: Array, rows: Array, center: Array, scale: Scale, /) -> Array:
         out = np.empty(rows.size)
         step = max(256, _CROSS_VALUES // x.shape[1])
         for start in range(0, rows.size, step):

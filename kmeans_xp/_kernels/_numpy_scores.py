@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _primitives as p
+from .._distances import Scale
 from .._typing import Array, slices
 
 Floats = npt.NDArray[np.floating]
@@ -87,7 +88,7 @@ def certify(
     return near
 
 
-def squared_distances(x: Array, centers: Array, scale: p.Scale) -> npt.NDArray[np.float64]:
+def squared_distances(x: Array, centers: Array, scale: Scale) -> npt.NDArray[np.float64]:
     """The primitive of this name for features on the last axis but one, in place."""
     if scale.before != 1.0:
         x, centers = (np.multiply(a, scale.before, dtype=np.float64) for a in (x, centers))

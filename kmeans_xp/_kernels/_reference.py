@@ -9,7 +9,9 @@ from typing import Any
 from .. import _gains
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal, propose, unproven
+from .._distances import Scale, squared_distances
 from .._look import look
+from .._picks import compress, group_sums, scatter
 from .._stats import Surveyor
 from .._typing import Array, Block, Namespace, Source
 from . import _compare
@@ -49,15 +51,15 @@ class ReferenceKernel:
     def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:
         return p.own_distances(x, nearest, labels, xp=self.xp)
 
-    def distances(self, x: Array, centers: Array, scale: p.Scale, /) -> Array:
+    def distances(self, x: Array, centers: Array, scale: Scale, /) -> Array:
         return p.cross_distances(x, centers, scale, xp=self.xp)
 
     def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
         return p.screen(x, rung, xp=self.xp)
 
-    def distances_at(self, x: Array, rows: Array, center: Array, scale: p.Scale, /) -> Array:
+    def distances_at(self, x: Array, rows: Array, center: Array, scale: Scale, /) -> Array:
         few = self.xp.take(x, rows, axis=0)
-        return p.squared_distances(few, center[None, :], scale, xp=self.xp)
+        return squared_distances(few, center[None, :], scale, xp=self.xp)
 
     def appraise(
         self, x: Array, weight: Array | None, state: dict[str, Any], trials: _gains.Trials, /
@@ -79,10 +81,10 @@ class ReferenceKernel:
         return None
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
-        return p.group_sums(values, labels, n_groups, xp=self.xp)
+        return group_sums(values, labels, n_groups, xp=self.xp)
 
     def compress(self, mask: Array, count: int, /) -> tuple[Array, Array | None]:
-        return p.compress(mask, count, xp=self.xp)
+        return compress(mask, count, xp=self.xp)
 
     def put(self, values: Array, mask: Array, rows: Array, replacements: Array, /) -> Array:
-        return p.scatter(values, mask, replacements, xp=self.xp)
+        return scatter(values, mask, replacements, xp=self.xp)
