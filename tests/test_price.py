@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import sys
 
 import pytest
@@ -35,6 +37,19 @@ def test_loops_on_disk_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
     account = Account(LOOPS, 3.0)
     assert [account.pays("float32", 0.03) for _ in range(3)] == [False, True, True]
     assert not Account("_other.loops", 3.0).pays("float32", 1.0)
+
+
+def test_loops_of_earlier_sources_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert not _price.is_compiled(LOOPS)
+    (tmp_path / "folder").mkdir()
+    index = tmp_path / "folder" / f"{LOOPS}-12.py311.nbi"
+    index.touch()
+    assert _price.is_compiled(LOOPS)
+    os.utime(index, (1e9, 1e9))
+    assert not _price.is_compiled(LOOPS)
 
 
 @pytest.mark.usefixtures("numba_at_hand")

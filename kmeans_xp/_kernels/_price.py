@@ -58,9 +58,12 @@ def has_numba() -> bool:
 
 
 def is_compiled(loops: str) -> bool:
-    """Whether compiled loops lie on disk, in one of the places where numba keeps them."""
+    """Whether these sources' compiled loops lie on disk, in one of the places numba keeps them."""
     here = pathlib.Path(__file__).parent
     places = [here / "__pycache__", pathlib.Path.home() / ".cache" / "numba"]
     if os.environ.get("NUMBA_CACHE_DIR"):
         places = [pathlib.Path(os.environ["NUMBA_CACHE_DIR"])]
-    return any(any(place.glob(f"**/{loops}-*.nbi")) for place in places)
+    # what an earlier version left there does not count
+    newest = max((file.stat().st_mtime for file in here.parent.rglob("*.py")), default=0.0)
+    found = (file for place in places for file in place.glob(f"**/{loops}-*.nbi"))
+    return any(file.stat().st_mtime > newest for file in found)
