@@ -17,7 +17,7 @@ _FEW_VALUES, _FEW_PIECE_VALUES = 1 << 17, 1 << 14
 _BLOCK_BYTES = 1 << 25
 _MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
-_THREAD_WORK = 4_000_000
+_THREAD_WORK = 8_000_000  # for each
 _BOUNDS_WORK = 1 << 19
 _GROUPED_FEATURES, _GROUPED_CLUSTERS = 16, 128
 _GROUPS_AT_ONCE, _MOST_GROUPS = 16, 32
@@ -74,9 +74,10 @@ def select(
         if compiled and first != "exact":
             kernel = "numba"
         group_size = _group_size(shape) if kernel == "numba" else 0
-        # some blocks for each thread, none so large that its picked rows fill the memory
-        threads = threads if n * k * d >= _THREAD_WORK else 1
-        rows = _between(n if threads == 1 else -(-n // (4 * threads)), 1024, _BLOCK_VALUES // d)
+        # as many blocks for each thread, none so large that its picked rows fill the memory
+        threads = _between(n * k * d // _THREAD_WORK, 1, threads)
+        turns = -(-n * d // (threads * _BLOCK_VALUES))
+        rows = _between(-(-n // (threads * turns)), 1024, _BLOCK_VALUES // d)
         # temporaries of few rows must not go back to the system: a fit would wait for them anew
         values = _FEW_PIECE_VALUES if n * d <= _FEW_VALUES else _PIECE_VALUES
         pieces = _between(values // d, 256, 4096)
