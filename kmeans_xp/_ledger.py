@@ -34,7 +34,6 @@ class Ledger:
         self.words = exact.words_for(n_rows)
         self._grid, self._weight_grid, self._xp = summary.grid, summary.weight_grid, xp
         self._up = exact.to_device(self._grid.up, like, xp=xp)
-        self._like = like
         self._is_short = exact.one_word(n_rows, self._grid.limbs)
         self._counts_rows = self._weight_grid is None and n_rows < 1 << 26
         self.n_features = len(self._grid.exponents)
