@@ -140,7 +140,7 @@ def training_problem(
         plan.first,
         exponent,
         summary=summary,
-        ledger=Ledger(summary, x, source.n_rows, context.xp),
+        ledger=Ledger(summary, x, source.n_rows, context.xp, kernel.means),
         dtype=dtype,
     )
 

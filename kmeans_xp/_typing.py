@@ -171,6 +171,12 @@ class Kernel(Protocol):
         """
         ...
 
+    def means(
+        self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
+    ) -> Array:
+        """Quotients (k, features) of totals by weights, as `_exact.means` gives them."""
+        ...
+
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         """Exact sums (int64) of integer-valued float64 rows by label."""
         ...

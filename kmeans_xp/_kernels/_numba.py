@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from .._bounds import Bounds, Drift, Proposal
 from .._gains import Appraisal, Trials
 from .._groups import Groups
 from .._typing import Array, Block, Source
-from . import _group_loops, _head_loops, _loops, _numba_gains
+from . import _few_loops, _group_loops, _head_loops, _loops, _numba_gains, _sum_loops
 from ._head import Heads
 from ._numba_gains import CompiledTrials
 from ._numpy import NumpyKernel
@@ -30,7 +29,7 @@ _NOTHING, _NO_LABELS = np.empty(0), np.empty(0, dtype=np.int32)
 class _Ready:
     """The centers of a sweep as the loops want them."""
 
-    frame: tuple[Any, ...]  # shift, scale, error terms
+    frame: _loops.Frame
     panels: Array  # (groups, d, GROUP)
     bias: Array  # (groups * GROUP,), infinite for padding
     twinned: Array  # (k,)
@@ -82,8 +81,11 @@ class NumbaKernel(NumpyKernel):
     ) -> tuple[int, Array | None]:
         if nearest.first == "exact":
             return super().look(x, nearest, drift, state)
-        ready = self._ready(nearest, nearest.first, x)
         bounds = state.pop("bounds", None)
+        if drift is None and _few_loops.serves(x, nearest):
+            state["labels"] = _few_loops.label(x, nearest, state)
+            return x.shape[0], None
+        ready = self._ready(nearest, nearest.first, x)
         n_rows = int(x.shape[0])
         tables = _NO_TABLES if drift is None else drift.tables
         limits = self._limits(nearest, ready, drift, bounds, state)
@@ -216,6 +218,13 @@ class NumbaKernel(NumpyKernel):
             )
         return int(carrying)
 
+    def means(
+        self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
+    ) -> Array:
+        out = np.empty((weights.shape[0], features))
+        _sum_loops.divide(totals, weights, limbs, kind["short"], out)
+        return out
+
     def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:
         out = np.empty(x.shape[0])
         labels = np.arange(x.shape[0], dtype=np.int32) if labels is None else labels
@@ -229,7 +238,7 @@ class NumbaKernel(NumpyKernel):
             if key not in nearest.notes:
                 depth = min(x.shape[1], PART + -(-x.shape[1] // PART))
                 rung = nearest.rung(work, xp=self._xp, depth=depth)
-                nearest.notes[key] = _prepare(rung, nearest.reach, x.dtype)
+                nearest.notes[key] = _prepare(nearest, rung, x.dtype)
             ready: _Ready = nearest.notes[key]
             return ready
 
@@ -243,16 +252,10 @@ class NumbaKernel(NumpyKernel):
             return apart
 
 
-def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
+def _prepare(nearest: p.Nearest, rung: p.Rung, dtype: np.dtype[Any]) -> _Ready:
     work = rung.weights.dtype
-    wide = np.result_type(dtype, work)
+    errors = rung.theta, rung.canonical, rung.underflow
     k, d = rung.weights.shape
-    shift = np.zeros(d, wide) if rung.shift is None else rung.shift.astype(wide)
-    # beyond this half norm a score may overflow; rows without weight may lie there
-    most = float(np.finfo(work).max) / 64
-    largest = d * min(reach * rung.scale, math.sqrt(most / d)) ** 2
-    own, common, slope = p.exclusion_terms(rung)
-    error = np.asarray([own, slope, common, largest])
     groups = -(-k // GROUP)
     padded = np.zeros((groups * GROUP, d), dtype=work)
     padded[:k] = rung.weights
@@ -260,7 +263,7 @@ def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
     bias[:k] = rung.bias
     twinned = np.zeros(k, np.bool_) if rung.twinned is None else rung.twinned
     return _Ready(
-        (shift, wide.type(rung.scale), error),
+        _loops.make_frame(nearest, errors, work, dtype),
         _panels(padded),
         bias,
         twinned,

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _bounds as b
+from .. import _exact as exact
 from .. import _primitives as p
 from .._backend import numpy_context
 from .._bounds import Drift, Proposal
 from .._distances import Scale
-from .._exact import EXACT_ROWS
 from .._gains import Appraisal, Trials, make_trials
 from .._look import look
 from .._stats import Surveyor
-from .._typing import FEW, Array, Block, Source, some
+from .._typing import FEW, Array, Block, Source, slices, some
 from . import _compare, _numpy_few, _numpy_gains
 from ._numpy_scores import certify, half_norms, lower_bounds, moved_rows, squared_distances
 
@@ -26,6 +26,7 @@ _CROSS_VALUES = 1 << 16
 _DENSE_MARKS = 1 << 13
 _FEW_MARKS = 8
 _COLUMN_VALUES = 1 << 17
+_MEANS_IN_CACHE = 1 << 14
 _FEW_DISTANCES = 1 << 13
 _SUM_VALUES = 1 << 17
 
@@ -198,7 +199,7 @@ class NumpyKernel:
         moved = None if before is None else np.flatnonzero(after != before)
         if moved is not None and moved.size * FEW <= n_rows:
             return None  # few rows: the common way
-        step = max(256, min(EXACT_ROWS, _COLUMN_VALUES // block.x.shape[1]))
+        step = max(256, min(exact.EXACT_ROWS, _COLUMN_VALUES // block.x.shape[1]))
         with sums.lend((n_clusters, n_columns), n_rows if moved is None else 2 * moved.size) as out:
             for start in range(0, n_rows if moved is None else moved.size, step):
                 rows = slice(start, start + step) if moved is None else moved[start : start + step]
@@ -211,6 +212,17 @@ class NumpyKernel:
         if block.weight is None:
             return n_rows if moved is None else int(moved.size)
         return int(np.count_nonzero(block.weight if moved is None else block.weight[moved]))
+
+    def means(
+        self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
+    ) -> Array:
+        # of as many clusters as a cache has room for: the temporaries are many
+        step = max(1, _MEANS_IN_CACHE // features)
+        means = [
+            exact.means(totals[:, at, :], weights[at], features, limbs, **kind)
+            for at in slices(weights.shape[0], step)
+        ]
+        return means[0] if len(means) == 1 else np.concatenate(means)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         total = np.zeros((n_groups, values.shape[1]), dtype=np.int64)
@@ -228,8 +240,8 @@ class NumpyKernel:
 def _add_sums(total: Array, values: Array, labels: Array) -> None:
     """Add rows by label: 4096 at a time are exact in float64, few columns stay in cache."""
     columns = max(8, _SUM_VALUES // total.shape[0])
-    for start in range(0, values.shape[0], EXACT_ROWS):
-        rows = slice(start, start + EXACT_ROWS)
+    for start in range(0, values.shape[0], exact.EXACT_ROWS):
+        rows = slice(start, start + exact.EXACT_ROWS)
         for first in range(0, values.shape[1], columns):
             part = slice(first, first + columns)
             found = _float_sums(values[rows, part], labels[rows], total.shape[0])

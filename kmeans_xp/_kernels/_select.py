@@ -19,6 +19,7 @@ _MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
 _THREAD_WORK = 8_000_000  # for each
 _BOUNDS_WORK = 1 << 19
+_COMPILED_BOUNDS_WORK = 1 << 21
 _GROUPED_FEATURES, _GROUPED_CLUSTERS = 16, 128
 _GROUPS_AT_ONCE, _MOST_GROUPS = 16, 32
 _GROUP_BYTES = 32 << 20
@@ -63,7 +64,8 @@ def select(
     """Choose the plan for a fit or a predict; ``compiled``: loops are at hand, or worth having."""
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
     kernel = "numpy" if backend == "numpy" else "reference"
-    if n * k * d <= _EXACT_WORK:
+    compiled = compiled and backend == "numpy"
+    if n * k * d <= _EXACT_WORK and not compiled:
         first = "exact"
     elif float32_products and d <= MAX_FEATURES["float32"]:
         first = "float32"
@@ -71,9 +73,8 @@ def select(
         first = "float64"
     prunes = k > 1 and first != "exact"
     if kernel == "numpy":
-        if compiled and first != "exact":
-            kernel = "numba"
-        group_size = _group_size(shape) if kernel == "numba" else 0
+        kernel = "numba" if compiled else kernel
+        group_size = _group_size(shape) if compiled else 0
         # as many blocks for each thread, none so large that its picked rows fill the memory
         threads = _between(n * k * d // _THREAD_WORK, 1, threads)
         turns = -(-n * d // (threads * _BLOCK_VALUES))
@@ -83,6 +84,8 @@ def select(
         pieces = _between(values // d, 256, 4096)
         threads = threads if n >= 2 * rows else 1
         if kernel == "numpy" and threads == 1 and n * d <= _FEW_VALUES and n * k <= _BOUNDS_WORK:
+            prunes = False
+        if kernel == "numba" and n * k * d <= _COMPILED_BOUNDS_WORK:
             prunes = False
         at_once = _between(-(-n // (threads * rows)), 1, max(1, _MOST_ROWS // rows))
         return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes, group_size)
