@@ -71,6 +71,11 @@ class Source(Protocol):
     piece_rows: int
     xp: Namespace
 
+    @property
+    def sample(self) -> Array:
+        """Some array of the source: new arrays go to its device."""
+        ...
+
     def map(self, task: Callable[[Block], T]) -> list[T]:
         """Run ``task`` once on every block; results come in row order."""
         ...

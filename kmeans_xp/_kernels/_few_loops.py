@@ -15,9 +15,6 @@ from .._typing import Array
 from ._loops import Frame, canonical, fill, jit, make_frame
 from ._tile import GROUP, LANES, PART, score_tile
 
-FEW_WORK = 1 << 21
-"""Rows times centers times features, up to which rows count as few."""
-
 _WORK = np.dtype(np.float32)
 
 
@@ -37,11 +34,6 @@ class _Tiles:
         return shift is nearest.shift and factor == nearest.scale.factor and reach == nearest.reach
 
 
-def serves(x: Array, nearest: p.Nearest) -> bool:
-    """Whether the rows are few, and float32 scores of use."""
-    return nearest.first == _WORK.name and x.size * nearest.centers.shape[0] <= FEW_WORK
-
-
 def label(x: Array, nearest: p.Nearest, state: dict[str, Any]) -> Array:
     """Exact labels; rows that float32 scores leave open are settled on the spot.
 
@@ -53,7 +45,7 @@ def label(x: Array, nearest: p.Nearest, state: dict[str, Any]) -> Array:
     scale = nearest.scale
     scales = scale.factor, scale.before, scale.after
     labels = np.empty(x.shape[0], np.int32)
-    _label(x, tiles.rows, tiles.half, nearest.centers, tiles.frame, scales, tiles.share, labels)
+    label_rows(x, tiles.rows, tiles.half, nearest.centers, tiles.frame, scales, tiles.share, labels)
     return labels
 
 
@@ -76,7 +68,7 @@ def _fill(x: Any, frame: Any, tiles: Any, half: Any) -> None:
 
 
 @jit
-def _label(
+def label_rows(
     x: Any,
     tiles: Any,
     half: Any,
@@ -86,6 +78,7 @@ def _label(
     share: Any,
     labels: Any,
 ) -> None:
+    """Label all rows: tiles by their scores, and the rows that these leave open one by one."""
     factor, before, after = scales
     shift, _, error = frame
     panels, bias = _panels(centers, shift, factor, share)

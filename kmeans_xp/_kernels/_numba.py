@@ -46,8 +46,9 @@ class NumbaKernel(NumpyKernel):
 
     name = "numba"
 
-    def __init__(self) -> None:
+    def __init__(self, *, few: bool = False) -> None:
         super().__init__()
+        self._few = few
         self.surveyor = CompiledSurveyor(self._xp)
         self._lock = threading.Lock()
         self.heads = Heads()
@@ -82,7 +83,7 @@ class NumbaKernel(NumpyKernel):
         if nearest.first == "exact":
             return super().look(x, nearest, drift, state)
         bounds = state.pop("bounds", None)
-        if drift is None and _few_loops.serves(x, nearest):
+        if self._few and drift is None and nearest.first == "float32":
             state["labels"] = _few_loops.label(x, nearest, state)
             return x.shape[0], None
         ready = self._ready(nearest, nearest.first, x)

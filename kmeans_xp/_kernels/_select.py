@@ -19,7 +19,7 @@ _MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
 _THREAD_WORK = 8_000_000  # for each
 _BOUNDS_WORK = 1 << 19
-_COMPILED_BOUNDS_WORK = 1 << 21
+_FEW_WORK = 1 << 21
 _GROUPED_FEATURES, _GROUPED_CLUSTERS = 16, 128
 _GROUPS_AT_ONCE, _MOST_GROUPS = 16, 32
 _GROUP_BYTES = 32 << 20
@@ -40,7 +40,7 @@ class Plan:
     """Which kernel, from which precision, in which blocks and pieces, on how many threads.
 
     Seeding skips most rows, so that it takes several blocks for one.  ``group_size`` is the number
-    of centers in a group of `_groups`, 0 for no groups.
+    of centers in a group of `_groups`, 0 for no groups; ``few`` rows go through `_few_loops`.
     """
 
     kernel: str
@@ -51,6 +51,7 @@ class Plan:
     threads: int
     prunes: bool = False
     group_size: int = 0
+    few: bool = False
 
 
 def select(
@@ -85,12 +86,17 @@ def select(
         threads = threads if n >= 2 * rows else 1
         if kernel == "numpy" and threads == 1 and n * d <= _FEW_VALUES and n * k <= _BOUNDS_WORK:
             prunes = False
-        if kernel == "numba" and n * k * d <= _COMPILED_BOUNDS_WORK:
-            prunes = False
+        few = compiled and is_few(shape)
+        prunes = prunes and not few
         at_once = _between(-(-n // (threads * rows)), 1, max(1, _MOST_ROWS // rows))
-        return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes, group_size)
+        return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes, group_size, few)
     rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
     return Plan(kernel, first, rows, rows, rows, 1, prunes)
+
+
+def is_few(shape: Shape) -> bool:
+    """Whether compiled loops take these rows in one call: one thread, without bounds."""
+    return shape.n_rows * shape.n_clusters * shape.n_features <= _FEW_WORK
 
 
 def _group_size(shape: Shape) -> int:
@@ -111,7 +117,7 @@ def load(plan: Plan, context: Context) -> Kernel:
     if plan.kernel == "numba":
         from ._numba import NumbaKernel
 
-        return NumbaKernel()
+        return NumbaKernel(few=plan.few)
     if plan.kernel == "numpy":
         from ._numpy import NumpyKernel
 
