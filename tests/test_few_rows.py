@@ -254,7 +254,7 @@ def test_few_rows_keep_no_bounds() -> None:
 
     assert not prunes(5000, 2, 15)
     assert not prunes(1797, 64, 10)
-    assert prunes(5000, 2, 15, compiled=True)
+    assert prunes(5000, 64, 50, compiled=True)
     assert prunes(50_000, 2, 15)
     assert prunes(5000, 64, 15)
     assert prunes(5000, 4, 500)

@@ -54,6 +54,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels._head_loops",
         "_kernels._head",
         "_kernels._numba",
+        "_kernels._few",
         "_kernels._select",
         "_kernels._meter",
         "_kernels",

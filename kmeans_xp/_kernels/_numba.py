@@ -14,7 +14,7 @@ from .._bounds import Bounds, Drift, Proposal
 from .._gains import Appraisal, Trials
 from .._groups import Groups
 from .._typing import Array, Block, Source
-from . import _few_loops, _group_loops, _head_loops, _loops, _numba_gains, _sum_loops
+from . import _group_loops, _head_loops, _loops, _numba_gains, _sum_loops
 from ._head import Heads
 from ._numba_gains import CompiledTrials
 from ._numpy import NumpyKernel
@@ -46,9 +46,8 @@ class NumbaKernel(NumpyKernel):
 
     name = "numba"
 
-    def __init__(self, *, few: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._few = few
         self.surveyor = CompiledSurveyor(self._xp)
         self._lock = threading.Lock()
         self.heads = Heads()
@@ -83,9 +82,6 @@ class NumbaKernel(NumpyKernel):
         if nearest.first == "exact":
             return super().look(x, nearest, drift, state)
         bounds = state.pop("bounds", None)
-        if self._few and drift is None and nearest.first == "float32":
-            state["labels"] = _few_loops.label(x, nearest, state)
-            return x.shape[0], None
         ready = self._ready(nearest, nearest.first, x)
         n_rows = int(x.shape[0])
         tables = _NO_TABLES if drift is None else drift.tables

@@ -19,7 +19,7 @@ _MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
 _THREAD_WORK = 8_000_000  # for each
 _BOUNDS_WORK = 1 << 19
-_FEW_WORK = 1 << 21
+_FEW_WORK = 12_000_000
 _GROUPED_FEATURES, _GROUPED_CLUSTERS = 16, 128
 _GROUPS_AT_ONCE, _MOST_GROUPS = 16, 32
 _GROUP_BYTES = 32 << 20
@@ -40,7 +40,7 @@ class Plan:
     """Which kernel, from which precision, in which blocks and pieces, on how many threads.
 
     Seeding skips most rows, so that it takes several blocks for one.  ``group_size`` is the number
-    of centers in a group of `_groups`, 0 for no groups; ``few`` rows go through `_few_loops`.
+    of centers in a group of `_groups`, 0 for no groups; ``few`` rows have a kernel of their own.
     """
 
     kernel: str
@@ -114,10 +114,14 @@ def _group_size(shape: Shape) -> int:
 
 def load(plan: Plan, context: Context) -> Kernel:
     """Import and build the kernel that a plan names."""
+    if plan.kernel == "numba" and plan.few:
+        from ._few import FewKernel
+
+        return FewKernel()
     if plan.kernel == "numba":
         from ._numba import NumbaKernel
 
-        return NumbaKernel(few=plan.few)
+        return NumbaKernel()
     if plan.kernel == "numpy":
         from ._numpy import NumpyKernel
 
