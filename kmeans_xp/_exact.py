@@ -213,7 +213,7 @@ def means(
 ) -> Array:
     """Quotients (k, features) of (words, k, columns) totals by (k,) weights; see `ratio`.
 
-    ``short`` says that one word may be divided as it is (see `one_word`).
+    ``short`` says that totals of one word may be divided as they are (see `one_word`).
     """
     xp = array_api_compat.array_namespace(totals)
     words = xp.astype(totals if short else two_words(totals, xp=xp), xp.float64)

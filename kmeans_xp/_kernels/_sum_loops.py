@@ -15,6 +15,7 @@ from ._loops import jit
 def divide(totals: Any, weights: Any, limbs: Any, short: Any, out: Any) -> None:
     """Quotients (k, d) of (words, k, columns) totals by (k,) weights."""
     k, d = out.shape
+    short = short and totals.shape[0] == 1
     for cluster in range(k):
         weight = weights[cluster]
         for f in range(d):
