@@ -18,7 +18,7 @@ from kernels import KINDS, data_of, kernel_of, poison
 from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
 from kmeans_xp._distances import Scale
-from kmeans_xp._kernels import Shape, _few, select
+from kmeans_xp._kernels import Shape, _center_loops, _few, select
 
 # tiles and panels by one less and one more; one row, one feature, one center
 SHAPES = [(1, 1, 1), (15, 1, 2), (16, 2, 3), (17, 3, 4), (150, 4, 5), (333, 33, 7), (90, 70, 90)]
@@ -151,3 +151,26 @@ def test_means_are_those_of_the_primitive(words: int, limbs: int, weights: str) 
         assert found.tobytes() == exact.means(totals, divisors, d, limbs, **kind).tobytes()
         cached = kernel_of("numpy").means(totals, divisors, d, limbs, **kind)
         assert cached.tobytes() == found.tobytes()
+
+
+@pytest.mark.parametrize("most", [0, 1 << 16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_open_rows_are_settled_either_way(
+    monkeypatch: pytest.MonkeyPatch, kind: str, most: int
+) -> None:
+    monkeypatch.setattr("kmeans_xp._kernels._numba._FEW_DISTANCES", most)
+    for shape in SHAPES:
+        x, centers = data_of(shape, kind, "float64")
+        poison()
+        found = kernel_of("numba").settle(x, _nearest(x, centers, x.mean(axis=0)))
+        assert found.tolist() == oracle.labels(x, centers)
+
+
+def test_all_but_the_first_of_equal_centers_get_no_score() -> None:
+    random = np.random.default_rng(3)
+    centers = random.integers(0, 2, size=(60, 4)).astype(np.float64)
+    bias, twinned = np.zeros(60), np.zeros(60, np.bool_)
+    _center_loops.mark_repeats(centers, bias, twinned)
+    rows = [tuple(center) for center in centers.tolist()]
+    assert twinned.tolist() == [rows.count(row) > 1 for row in rows]
+    assert np.isinf(bias).tolist() == [row in rows[:i] for i, row in enumerate(rows)]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ._loops import canonical, fill, jit
+from ._center_loops import fill_panels, nearest_to
+from ._loops import fill, jit
 from ._tile import GROUP, LANES, score_tile
 
 
@@ -35,8 +36,10 @@ def label_rows(
     """Label all rows, those that scores leave open one by one; how many these were."""
     factor, before, after = scales
     shift, _, error = frame
-    panels, bias = _panels(centers, shift, factor, share)
-    d = x.shape[1]
+    k, d = centers.shape
+    groups = (k + GROUP - 1) // GROUP
+    panels, bias = np.empty((groups, d, GROUP), half.dtype), np.empty(groups * GROUP, half.dtype)
+    fill_panels(centers, shift, factor, share, panels, bias)
     work = half.dtype.type
     own, slope, common, most = work(error[0]), work(error[1]), work(error[2]), work(error[3])
     best, second = np.empty_like(half[0]), np.empty_like(half[0])
@@ -59,34 +62,6 @@ def label_rows(
         for lane in range(count):
             if is_open[lane]:
                 row = start + lane
-                labels[row] = _settle(x, row, centers, before, after, squares)
+                labels[row] = nearest_to(x, row, centers, before, after, squares)
                 total += 1
     return total
-
-
-@jit
-def _panels(centers: Any, shift: Any, factor: Any, share: Any) -> Any:
-    """-c' by panel, features first, and the bias, infinite for padding."""
-    k, d = centers.shape
-    groups = (k + GROUP - 1) // GROUP
-    panels = np.zeros((groups, d, GROUP), np.float32)
-    bias = np.full(groups * GROUP, np.inf, np.float32)
-    for center in range(k):
-        panel, place, total = panels[center // GROUP], center % GROUP, 0.0
-        for f in range(d):
-            moved = (np.float64(centers[center, f]) - np.float64(shift[f])) * -factor
-            panel[f, place] = np.float32(moved)
-            total += moved * moved
-        bias[center] = np.float32(share * total)
-    return panels, bias
-
-
-@jit
-def _settle(x: Any, row: Any, centers: Any, before: Any, after: Any, squares: Any) -> Any:
-    """The first of the centers at the least canonical distance."""
-    label, least = 0, canonical(x, row, centers[0], before, after, squares)
-    for center in range(1, centers.shape[0]):
-        distance = canonical(x, row, centers[center], before, after, squares)
-        if distance < least:
-            label, least = center, distance
-    return label
