@@ -20,7 +20,7 @@ from . import _compare, _numpy_few, _numpy_gains, _numpy_wide
 from ._numpy_scores import certify, half_norms, lower_bounds, moved_rows, squared_distances
 from ._numpy_sums import WideSums, add_sums, adds_by_row
 from ._numpy_survey import WideSurveyor
-from ._numpy_wide import WIDE, Scores, scores_by_row
+from ._numpy_wide import WIDE, Scores, rung_of, scores_by_row
 from ._space import Space
 
 _SCORE_BYTES = 1 << 21
@@ -43,7 +43,7 @@ class NumpyKernel:
         self.surveyor = WideSurveyor(self._xp, self._space)
 
     def prepare(self, nearest: p.Nearest, /) -> None:
-        nearest.rung(nearest.first, xp=self._xp)
+        rung_of(nearest, nearest.first)
 
     def propose(
         self, x: Array, nearest: p.Nearest, notes: dict[str, Any], drift: Drift | None = None, /
@@ -62,7 +62,7 @@ class NumpyKernel:
         rows: Array | None = None,
     ) -> Proposal:
         """The same for all or the listed rows, which are picked piece by piece."""
-        rung = nearest.rung(nearest.first, xp=self._xp)
+        rung = rung_of(nearest, nearest.first)
         scores = Scores(x, rung, notes, self._space, rows)
         if drift is None:
             labels, unsure, _ = self._certify(scores)
@@ -90,7 +90,7 @@ class NumpyKernel:
         bounds = state.get("bounds")
         if drift is None or bounds is None or drift.groups is not None:
             return look(self, x, nearest, drift, state)
-        if not scores_by_row(nearest.rung(nearest.first, xp=self._xp)):
+        if not scores_by_row(x.shape[1], nearest.centers.shape[0]):
             return look(self, x, nearest, drift, state)
         doubt, count = self.unproven(bounds, state["labels"], drift)
         if count > COMPACT_SHARE * x.shape[0]:
@@ -127,7 +127,7 @@ class NumpyKernel:
         if x.size * nearest.centers.shape[0] <= _FEW_DISTANCES:
             distances = self.distances(x, nearest.centers, nearest.scale)
             return distances.argmin(axis=0).astype(np.int32)
-        rung = nearest.rung("float64", xp=self._xp)
+        rung = rung_of(nearest, "float64")
         labels, unsure, marks = self._certify(Scores(x, rung, {}, self._space), keep=True)
         if not marks.size:
             return labels

@@ -19,7 +19,8 @@ WIDE = 48
 PIECE_VALUES = 1 << 16
 _MOST_CLUSTERS = 32
 _SMALL_PRODUCT = 1_000_000
-_LEAST_ROWS, _MOST_ROWS = 24, 1024
+_PART = 64  # features
+_MOST_ROWS = 1024
 _NARROW = 16
 
 
@@ -36,7 +37,8 @@ class Scores:
     ) -> None:
         self.rung = rung
         self._x, self._rows, self._space, self._notes = x, rows, space, notes
-        self._by_row, self._is_new = scores_by_row(rung), False
+        k, d = rung.weights.shape
+        self._by_row, self._is_new = scores_by_row(d, k), False
         half = known_half_norms(rung, notes)
         if half is not None:
             self.half = half if rows is None else half.take(rows)
@@ -61,10 +63,16 @@ class Scores:
             note_half_norms(self.half, self.rung, self._notes)
 
 
-def scores_by_row(rung: p.Rung) -> bool:
+def scores_by_row(n_features: int, n_clusters: int) -> bool:
     """Whether `lower_bounds` here is the faster one."""
-    k, d = rung.weights.shape
-    return d >= WIDE and k <= _MOST_CLUSTERS
+    return n_features >= WIDE and n_clusters <= _MOST_CLUSTERS
+
+
+def rung_of(nearest: p.Nearest, dtype: str) -> p.Rung:
+    """The rung of the products that `Scores` makes."""
+    k, d = nearest.centers.shape
+    depth = _PART + -(-d // _PART) if scores_by_row(d, k) and d >= 2 * _PART else None
+    return nearest.rung(dtype, xp=np, depth=depth)
 
 
 def lower_bounds(
@@ -73,26 +81,55 @@ def lower_bounds(
     """L (k, m) of all or some rows; ``half`` gets |x'|^2 / 2.
 
     OpenBLAS multiplies small matrices (m k d up to a million) without copying them into another
-    layout first, which takes as long as the product itself where centers are few.
+    layout first, which takes as long as the product itself where centers are few.  Products of
+    a part of the features each are small for more rows, and their sums are less deep: far fewer
+    rows are left open.
     """
     k, d = rung.weights.shape
     work = rung.weights.dtype
     n_rows = x.shape[0] if rows is None else rows.size
-    step = max(1, _SMALL_PRODUCT // (k * d))
-    step = min(step, _MOST_ROWS) if step >= _LEAST_ROWS else max(1, 4 * PIECE_VALUES // d)
+    width = d if d < 2 * _PART else _PART
+    step = min(_SMALL_PRODUCT // (k * width), _MOST_ROWS, max(64, 4 * PIECE_VALUES // d))
     weights = np.ascontiguousarray(rung.weights.T)
     bias = rung.bias[:, None]
-    found = space.take("scores", (min(step, n_rows), k), work)
     lower = np.empty((k, n_rows), dtype=work)
     for part in slices(n_rows, step):
         moved = moved_rows(picked(x, part if rows is None else rows[part], space), rung, space)
-        scores = np.matmul(moved, weights, out=found[: moved.shape[0]])
-        np.add(scores.T, bias, out=lower[:, part])
+        np.add(_product(moved, weights, width, space).T, bias, out=lower[:, part])
         if half is not None:
-            np.einsum("ij,ij->i", moved, moved, out=half[part])
+            half[part] = _norms(moved, width)
     if half is not None:
         half *= work.type(0.5)
     return lower
+
+
+def _product(rows: Floats, weights: Floats, width: int, space: Space) -> Floats:
+    """Rows times weights (d, k), added up over so many features at a time; in a buffer."""
+    (m, d), k = rows.shape, weights.shape[1]
+    parts = d // width
+    found = space.take("products", (parts + 1, m, k), rows.dtype)
+    if parts == 1 and d == width:
+        return np.matmul(rows, weights, out=found[0])
+    end = parts * width
+    left = rows[:, :end].reshape(m, parts, width).transpose(1, 0, 2)
+    np.matmul(left, weights[:end].reshape(parts, width, k), out=found[:parts])
+    if end == d:
+        return np.add.reduce(found[:-1], axis=0, out=found[-1])
+    np.matmul(rows[:, end:], weights[end:], out=found[-1])
+    for product in found[:-1]:
+        found[-1] += product
+    return found[-1]
+
+
+def _norms(rows: Floats, width: int) -> Floats:
+    """Squared norms, added up in the same parts."""
+    m, d = rows.shape
+    end = d // width * width
+    parts = rows[:, :end].reshape(m, -1, width)
+    norms = np.einsum("ijk,ijk->ij", parts, parts).sum(axis=1)
+    if end < d:
+        norms += np.einsum("ij,ij->i", rows[:, end:], rows[:, end:])
+    return norms
 
 
 def picked(x: Array, rows: slice | Array, space: Space) -> Array:
