@@ -244,7 +244,11 @@ class NumpyKernel:
         step = max(256, min(EXACT_ROWS, _COLUMN_VALUES // block.x.shape[1]))
         with sums.lend((n_clusters, n_columns), n_rows if moved is None else 2 * moved.size) as out:
             if by_row:
-                WideSums(out, block, ledger, self._space).add(after, moved, before)
+                adder = WideSums(out, block, ledger, self._space)
+                if moved is None:
+                    adder.add_all(after)
+                else:
+                    adder.add_moved(after, before, moved)
                 return _carrying(block, moved)
             for start in range(0, n_rows if moved is None else moved.size, step):
                 rows = slice(start, start + step) if moved is None else moved[start : start + step]
