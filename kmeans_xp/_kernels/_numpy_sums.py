@@ -22,6 +22,7 @@ from ._space import Space
 
 _DENSE_MARKS, _DENSE_WORK = 1 << 13, 1 << 18
 _SUM_VALUES = 1 << 17
+_PIECE_VALUES = 1 << 18
 _FEW_LEFT = 4
 _NONE = np.empty(0, dtype=np.intp)
 
@@ -86,7 +87,7 @@ class WideSums:
         self._up, self._limbs, _, _ = ledger.scales
         # else a value may vanish by scaling, as it must
         self._may_scale_late = bool(self._up.min() >= 1.0)
-        self._step = max(64, min(EXACT_ROWS, _SUM_VALUES // block.x.shape[1]))
+        self._step = max(64, min(EXACT_ROWS, _PIECE_VALUES // block.x.shape[1]))
 
     def add_all(self, after: Array) -> None:
         """Add all rows, and learn which of them are whole in one limb."""

@@ -46,8 +46,11 @@ class WideSurveyor(Surveyor):
         up, limbs = grid.up.astype(work), hint[0]
         total = np.zeros(x.shape[1], dtype=np.int64)
         for part, values, whole in self._pieces(x, work):
-            np.copyto(values, x[part])
-            values *= up
+            if x.dtype == work:
+                np.multiply(x[part], up, out=values)
+            else:
+                np.copyto(values, x[part])
+                values *= up
             np.rint(values, out=whole)
             total += whole.sum(axis=0, dtype=np.float64).astype(np.int64)
             limbs = self._limbs(values, whole, limbs)

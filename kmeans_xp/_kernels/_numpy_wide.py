@@ -16,7 +16,7 @@ from ._space import Space
 WIDE = 48
 """Features from which rows are read where they lie: a transposed copy would cost more."""
 
-PIECE_VALUES = 1 << 16
+PIECE_VALUES = 1 << 17
 _MOST_CLUSTERS = 32
 _SMALL_PRODUCT = 1_000_000
 _PART = 64  # features
@@ -89,7 +89,7 @@ def lower_bounds(
     work = rung.weights.dtype
     n_rows = x.shape[0] if rows is None else rows.size
     width = d if d < 2 * _PART else _PART
-    step = min(_SMALL_PRODUCT // (k * width), _MOST_ROWS, max(64, 4 * PIECE_VALUES // d))
+    step = min(_SMALL_PRODUCT // (k * width), _MOST_ROWS, max(64, 2 * PIECE_VALUES // d))
     weights = np.ascontiguousarray(rung.weights.T)
     bias = rung.bias[:, None]
     lower = np.empty((k, n_rows), dtype=work)
