@@ -15,6 +15,7 @@ from .._distances import Scale
 from .._exact import EXACT_ROWS
 from .._gains import Appraisal, Trials, make_trials
 from .._look import COMPACT_SHARE, look
+from .._stats import Surveyor
 from .._typing import FEW, Array, Block, Source, slices, some
 from . import _compare, _numpy_few, _numpy_gains, _numpy_wide
 from ._numpy_scores import certify, half_norms, lower_bounds, moved_rows, squared_distances
@@ -40,7 +41,7 @@ class NumpyKernel:
         self._keeps = keeps
         self._xp = numpy_context().xp
         self._space = Space()
-        self.surveyor = WideSurveyor(self._xp, self._space)
+        self.surveyor: Surveyor = WideSurveyor(self._xp, self._space)
 
     def prepare(self, nearest: p.Nearest, /) -> None:
         rung_of(nearest, nearest.first)
@@ -108,6 +109,7 @@ class NumpyKernel:
         found = self._propose(x, nearest, state, drift, rows)
         labels = state["labels"].copy()
         labels[rows] = found.labels
+        assert found.bounds is not None
         for old, new in (
             (bounds.slack, found.bounds.slack),
             (bounds.upper, found.bounds.upper),

@@ -17,7 +17,7 @@ WIDE = 48
 """Features from which rows are read where they lie: a transposed copy would cost more."""
 
 PIECE_VALUES = 1 << 17
-_MOST_CLUSTERS = 32
+_MOST_CLUSTERS, _VERY_WIDE = 32, 256
 _SMALL_PRODUCT = 1_000_000
 _PART = 64  # features
 _MOST_ROWS = 1024
@@ -40,13 +40,14 @@ class Scores:
         k, d = rung.weights.shape
         self._by_row, self._is_new = scores_by_row(d, k), False
         half = known_half_norms(rung, notes)
-        if half is not None:
-            self.half = half if rows is None else half.take(rows)
-        elif self._by_row:
+        if half is None and self._by_row:
             self._is_new = True
-            self.half = np.empty(x.shape[0] if rows is None else rows.size, rung.weights.dtype)
-        else:
-            self.half = half_norms(x, rung, notes)
+            half = np.empty(x.shape[0] if rows is None else rows.size, rung.weights.dtype)
+        elif half is None:
+            half = half_norms(x, rung, notes)
+        elif rows is not None:
+            half = half[rows]
+        self.half: Floats = half
 
     def lower_bounds(self, part: slice) -> Floats:
         """L (k, m), and half the norms if these are new."""
@@ -65,7 +66,8 @@ class Scores:
 
 def scores_by_row(n_features: int, n_clusters: int) -> bool:
     """Whether `lower_bounds` here is the faster one."""
-    return n_features >= WIDE and n_clusters <= _MOST_CLUSTERS
+    most = _MOST_CLUSTERS if n_features < _VERY_WIDE else 4 * _MOST_CLUSTERS
+    return n_features >= WIDE and n_clusters <= most
 
 
 def rung_of(nearest: p.Nearest, dtype: str) -> p.Rung:
@@ -103,7 +105,7 @@ def lower_bounds(
     return lower
 
 
-def _product(rows: Floats, weights: Floats, width: int, space: Space) -> Floats:
+def _product(rows: Floats, weights: Floats, width: int, space: Space) -> Array:
     """Rows times weights (d, k), added up over so many features at a time; in a buffer."""
     (m, d), k = rows.shape, weights.shape[1]
     parts = d // width
@@ -121,7 +123,7 @@ def _product(rows: Floats, weights: Floats, width: int, space: Space) -> Floats:
     return found[-1]
 
 
-def _norms(rows: Floats, width: int) -> Floats:
+def _norms(rows: Floats, width: int) -> Array:
     """Squared norms, added up in the same parts."""
     m, d = rows.shape
     end = d // width * width

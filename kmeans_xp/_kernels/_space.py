@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._typing import Array
+
 _ALIGNMENT = 64  # bytes: a line of the cache
 
 
@@ -22,7 +24,7 @@ class Space(threading.local):
     def __init__(self) -> None:
         self._buffers: dict[str, npt.NDArray[np.uint8]] = {}
 
-    def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+    def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
         """An array with any content, valid until this thread takes the name again."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         buffer = self._buffers.get(name)
