@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import _bounds as b
+from .. import _exact as exact
 from .. import _primitives as p
 from .._backend import numpy_context
 from .._bounds import Drift, Proposal
 from .._distances import Scale
-from .._exact import EXACT_ROWS
 from .._gains import Appraisal, Trials, make_trials
 from .._look import COMPACT_SHARE, look
 from .._stats import Surveyor
@@ -28,6 +28,7 @@ _SCORE_BYTES = 1 << 21
 _CROSS_VALUES = 1 << 16
 _FEW_MARKS = 8
 _COLUMN_VALUES = 1 << 17
+_MEANS_IN_CACHE = 1 << 14
 _FEW_DISTANCES = 1 << 13
 
 
@@ -243,7 +244,7 @@ class NumpyKernel:
                 return 0
             if not by_row or moved.size < n_clusters:
                 return None  # few rows: the common way
-        step = max(256, min(EXACT_ROWS, _COLUMN_VALUES // block.x.shape[1]))
+        step = max(256, min(exact.EXACT_ROWS, _COLUMN_VALUES // block.x.shape[1]))
         with sums.lend((n_clusters, n_columns), n_rows if moved is None else 2 * moved.size) as out:
             if by_row:
                 adder = WideSums(out, block, ledger, self._space)
@@ -261,6 +262,17 @@ class NumpyKernel:
                     np.negative(columns, out=columns)
                     add_sums(out, columns, before[rows])
         return _carrying(block, moved)
+
+    def means(
+        self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
+    ) -> Array:
+        # of as many clusters as a cache has room for: the temporaries are many
+        step = max(1, _MEANS_IN_CACHE // features)
+        means = [
+            exact.means(totals[:, at, :], weights[at], features, limbs, **kind)
+            for at in slices(weights.shape[0], step)
+        ]
+        return means[0] if len(means) == 1 else np.concatenate(means)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         total = np.zeros((n_groups, values.shape[1]), dtype=np.int64)
