@@ -85,7 +85,7 @@ class WideSums:
     def __init__(self, total: Array, block: Block, ledger: Any, space: Space) -> None:
         self._total, self._block, self._ledger, self._space = total, block, ledger, space
         self._up, self._limbs, _, _ = ledger.scales
-        # else a value may vanish by scaling, as it must
+        # else values may vanish by scaling, as they must, and sums overflow without
         self._may_scale_late = bool(self._up.min() >= 1.0)
         self._step = max(64, min(EXACT_ROWS, _PIECE_VALUES // block.x.shape[1]))
 
