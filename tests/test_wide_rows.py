@@ -50,7 +50,7 @@ def _rows(shape: tuple[int, int, int], kind: str) -> Any:
         return np.abs(x) / np.abs(x).max() * 1.7e308
     if kind == "far32":
         # float32 cannot hold the smallest in units of the largest
-        x[0, :] *= 1e37
+        x[0, :] *= 1e36
         x[-1, ::3] *= 1e-37
         return x.astype(np.float32)
     if kind == "columns":
