@@ -36,9 +36,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "kernels": (
         "_kernels._compare",
         "_kernels._reference",
+        "_kernels._space",
         "_kernels._numpy_gains",
         "_kernels._numpy_scores",
         "_kernels._numpy_few",
+        "_kernels._numpy_wide",
+        "_kernels._numpy_sums",
+        "_kernels._numpy_survey",
         "_kernels._numpy",
         "_kernels._tile",
         "_kernels._loops",
