@@ -18,8 +18,6 @@ from ._problem import Problem, Training, as_centers
 from ._stats import weigh
 from ._typing import FEW, Array, Block, Namespace, some
 
-_INERTIA_LIMBS = 2
-
 
 @dataclass(frozen=True)
 class Moves:
@@ -190,10 +188,8 @@ def inertia(problem: Problem, nearest: Nearest, /) -> float:
     up = math.ldexp(1.0, exact.LIMB_BITS - exponent)
 
     def add(block: Block) -> int:
-        own = block.state.pop("own")
-        parts = exact.quantise(own, up, _INERTIA_LIMBS, xp=xp)
-        high, low = to_host(exact.exact_sums(xp.stack(parts), xp=xp)).tolist()
-        return int((high << exact.LIMB_BITS) + low)
+        high, low = problem.kernel.limb_sums(block.state.pop("own"), up)
+        return (high << exact.LIMB_BITS) + low
 
     total = sum(problem.source.map(add))
     value = math.ldexp(float(total), -exact.LIMB_BITS)
