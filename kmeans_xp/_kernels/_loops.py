@@ -14,7 +14,7 @@ from numba import njit
 
 from .._bounds import OUTWARDS
 from .._groups import TABLE
-from ._proof_tile import half_norms, keep_bounds, open_rows
+from ._proof_tile import doubtful_rows, half_norms, keep_bounds, open_rows
 from ._row_tile import fill_tile
 from ._tile import GROUP, LANES, score_tile
 
@@ -49,25 +49,35 @@ def any_order(function: Any) -> Any:
 
 @jit
 def list_doubtful(apart: Any, tables: Any, state: Any, rows: Any) -> Any:
-    """List the rows whose label is not proven: by slack, then by both sides.
-
-    Loops without a branch on the outcome, which no processor could foresee.
-    """
+    """List the rows whose label is not proven: by slack, then by both sides."""
     labels, slack, upper, lower = state
-    spent = tables[0, 1]
+    n_rows, k = labels.shape[0], apart.shape[0]
+    apart = (apart * _LESS).astype(tables.dtype)
+    whole = n_rows // LANES * LANES
     count = 0
-    for row in range(labels.shape[0]):
-        rows[count] = row
-        count += not slack[row] > spent[labels[row]]
-    few, count = count, 0
-    for row in rows[:few]:
-        # so far from its own; so far from the others, by memory or by the triangle inequality
-        label = labels[row]
-        near = (upper[row] + tables[1, 1, label]) * _MORE
-        far = max((lower[row] - tables[2, 1, label]) * _LESS, apart[label] - near)
-        slack[row] = (far - near + tables[0, 0, label]) * _LESS
-        rows[count] = row
-        count += not near < far
+    for start in range(0, whole, LANES):
+        bits = doubtful_rows(labels, slack, upper, lower, apart, tables, k, start)
+        if bits:
+            # without a branch on the outcome, which no processor could foresee
+            for lane in range(LANES):
+                rows[count] = start + lane
+                count += bits >> lane & 1
+    if whole < n_rows:
+        left = n_rows - whole
+        label = np.zeros(LANES, np.int32)
+        sides = np.empty((3, LANES), tables.dtype)
+        label[:left] = labels[whole:]
+        sides[0, :left], sides[1, :left], sides[2, :left] = (
+            slack[whole:],
+            upper[whole:],
+            lower[whole:],
+        )
+        bits = doubtful_rows(label, sides[0], sides[1], sides[2], apart, tables, k, 0)
+        slack[whole:] = sides[0, :left]
+        for lane in range(left):
+            if bits >> lane & 1:
+                rows[count] = whole + lane
+                count += 1
     return count
 
 

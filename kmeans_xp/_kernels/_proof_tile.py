@@ -5,6 +5,7 @@ Loaded only when numba was chosen by routing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -178,15 +179,76 @@ def _converted(builder: Any, values: Any, vector: Any) -> Any:
     return (builder.fpext if wider else builder.fptrunc)(values, vector)
 
 
-def _looked_up(builder: Any, label: Any, tables: Any, k: Any, vector: Any) -> list[Any]:
-    """The first line of each of the three tables, at the labels of the rows."""
-    found = [ir.Constant(vector, ir.Undefined)] * 3
-    starts = [builder.mul(ir.Constant(_INT64, 2 * table), k) for table in range(3)]
+def _looked_up(
+    builder: Any, label: Any, tables: Any, k: Any, vector: Any, lines: Sequence[int] = (0, 2, 4)
+) -> list[Any]:
+    """Lines of the tables at the labels of the rows."""
+    found = [ir.Constant(vector, ir.Undefined)] * len(lines)
+    starts = [builder.mul(ir.Constant(_INT64, line), k) for line in lines]
     for lane in range(LANES):
         own = builder.load(builder.gep(label, [ir.Constant(_INT64, lane)]))
         own = builder.sext(own, _INT64)
-        for table, start in enumerate(starts):
+        for place, start in enumerate(starts):
             value = builder.load(builder.gep(tables, [builder.add(start, own)]))
-            place = ir.Constant(_INT32, lane)
-            found[table] = builder.insert_element(found[table], value, place)
+            found[place] = builder.insert_element(found[place], value, ir.Constant(_INT32, lane))
     return found
+
+
+@intrinsic
+def doubtful_rows(
+    typing_context: Any,
+    labels: Any,
+    slack: Any,
+    upper: Any,
+    lower: Any,
+    apart: Any,
+    tables: Any,
+    k: Any,
+    at: Any,
+) -> Any:
+    """A bit for each of LANES rows, from a place on, whose label is not proven by its bounds.
+
+    By slack first; where that is spent both sides are looked at, and leave what slack there is.
+    ``apart`` (k,), how far each center is from every other, has the dtype of the bounds.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        labels, *others, k, at = pointers(context, builder, signature, args)
+        return _doubtful(builder, builder.gep(labels, [at]), *others, k, at)
+
+    return types.int64(labels, slack, upper, lower, apart, tables, k, at), generate
+
+
+def _doubtful(
+    builder: Any,
+    label: Any,
+    slack: Any,
+    upper: Any,
+    lower: Any,
+    apart: Any,
+    tables: Any,
+    k: Any,
+    at: Any,
+) -> Any:
+    vector = ir.VectorType(tables.type.pointee, LANES)
+    slack, upper, lower = (builder.gep(array, [at]) for array in (slack, upper, lower))
+    left = load(builder, slack, vector)
+    (spent,) = _looked_up(builder, label, tables, k, vector, lines=[1])
+    doubt = builder.fcmp_unordered("<=", left, spent)
+    bits = cgutils.alloca_once_value(builder, ir.Constant(_BITS, 0))
+    builder.store(builder.bitcast(doubt, _BITS), bits)
+    any_doubt = builder.icmp_unsigned("!=", builder.load(bits), ir.Constant(_BITS, 0))
+    with builder.if_then(any_doubt):
+        more, less = (ir.Constant(vector, [1.0 + sign * TABLE] * LANES) for sign in (1, -1))
+        begun, own, rival = _looked_up(builder, label, tables, k, vector, lines=[0, 3, 5])
+        (away,) = _looked_up(builder, label, apart, k, vector, lines=[0])
+        near = builder.fmul(builder.fadd(load(builder, upper, vector), own), more)
+        far = builder.fmul(builder.fsub(load(builder, lower, vector), rival), less)
+        # so far from the others, by memory or by the triangle inequality
+        beyond = builder.fsub(away, near)
+        far = builder.select(builder.fcmp_ordered(">", beyond, far), beyond, far)
+        rest = builder.fmul(builder.fadd(builder.fsub(far, near), begun), less)
+        _store(builder, builder.select(doubt, rest, left), slack)
+        still = builder.and_(doubt, builder.fcmp_unordered(">=", near, far))
+        builder.store(builder.bitcast(still, _BITS), bits)
+    return builder.zext(builder.load(bits), _INT64)
