@@ -14,10 +14,12 @@ from numba import njit
 
 from .._bounds import OUTWARDS
 from .._groups import TABLE
+from ._gain_tile import prefetch
 from ._proof_tile import doubtful_rows, half_norms, keep_bounds, open_rows
 from ._row_tile import fill_tile
 from ._tile import GROUP, LANES, score_tile
 
+_LINE, _MOST_LINES = 64, 4
 UP, DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
 
 
@@ -91,6 +93,17 @@ def keep(
 
 
 @jit
+def _ask(x: Any, rows: Any, start: Any) -> None:
+    """Ask for the first lines of the rows of the next tile."""
+    base, size = x.ctypes.data, min(x.shape[1] * x.itemsize, _MOST_LINES * _LINE)
+    for place in range(start, min(start + LANES, rows.shape[0])):
+        address = base + rows[place] * x.strides[0]
+        for byte in range(0, size, _LINE):
+            prefetch(address + byte)
+        prefetch(address + size - 1)
+
+
+@jit
 def _fill(tile: Any, half: Any, places: Any, x: Any, rows: Any, start: Any, frame: Any) -> Any:
     """Bring the next rows into a tile, features first, shifted and scaled; half square norms."""
     shift, scale, _ = frame
@@ -101,6 +114,8 @@ def _fill(tile: Any, half: Any, places: Any, x: Any, rows: Any, start: Any, fram
         for lane in range(LANES):
             places[lane] = np.int64(rows[start + min(lane, count - 1)]) * step
         fill_tile(tile, x, places, d, shift, scale)
+        if x.strides[0] >= _LINE:
+            _ask(x, rows, start + LANES)
     else:
         for lane in range(LANES):
             row = rows[start + min(lane, count - 1)]
