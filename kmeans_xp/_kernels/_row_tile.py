@@ -273,3 +273,17 @@ def _add_limbs(
 def _join(builder: Any, out: Any, at: Any, join: Callable[[Any, Any], Any], values: Any) -> None:
     target = builder.bitcast(builder.gep(out, [at]), values.type.as_pointer())
     builder.store(join(builder.load(target, align=8), values), target, align=8)
+
+
+@intrinsic
+def differing(typing_context: Any, before: Any, after: Any, at: Any) -> Any:
+    """A bit for each of LANES places, from one on, where two int32 arrays differ."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        *arrays, at = pointers(context, builder, signature, args)
+        vector = ir.VectorType(_INT32, LANES)
+        pair = (load(builder, builder.gep(array, [at]), vector) for array in arrays)
+        bits = builder.bitcast(builder.icmp_signed("!=", *pair), ir.IntType(LANES))
+        return builder.zext(bits, _INT64)
+
+    return types.int64(before, after, at), generate

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from .._exact import ONE_LIMB
+from ._gain_tile import prefetch
 from ._loops import jit
-from ._row_tile import FRESH, add_row
+from ._row_tile import FRESH, add_row, differing
+from ._tile import LANES
 
-_CHUNK = 64
+_CHUNK = 512
 
 
 @jit
@@ -60,10 +62,13 @@ def _add_moved(
     up, limbs, _, _ = scales
     flat, columns, step = out.reshape(-1), out.shape[1], x.strides[0] // x.itemsize
     heavy, d = weight.shape[0] > 0, x.shape[1]
-    rows = np.empty(_CHUNK, np.int64)
+    rows, base = np.empty(_CHUNK + 1, np.int64), x.ctypes.data
     moved = 0
     for start in range(0, x.shape[0], _CHUNK):
         count = _list_moved(before, after, start, rows)
+        for place in range(count):
+            # far apart, so that each would be waited for in its turn
+            prefetch(base + rows[place] * x.strides[0])
         for place in range(count):
             row = rows[place]
             to, away = after[row] * columns, before[row] * columns
@@ -79,15 +84,18 @@ def _add_moved(
 @jit
 def _list_moved(before: Any, after: Any, start: Any, rows: Any) -> Any:
     """List the rows of a chunk that changed; without a branch, which none could foresee."""
-    stop = min(start + rows.shape[0], before.shape[0])
-    differ = 0
-    for row in range(start, stop):
-        differ |= before[row] ^ after[row]
+    stop = min(start + _CHUNK, before.shape[0])
+    whole = start + (stop - start) // LANES * LANES
     count = 0
-    if differ:
-        for row in range(start, stop):
-            rows[count] = row
-            count += before[row] != after[row]
+    for first in range(start, whole, LANES):
+        bits = differing(before, after, first)
+        if bits:
+            for lane in range(LANES):
+                rows[count] = first + lane
+                count += bits >> lane & 1
+    for row in range(whole, stop):
+        rows[count] = row
+        count += before[row] != after[row]
     return count
 
 
