@@ -14,10 +14,9 @@ from numba import njit
 
 from .._bounds import OUTWARDS
 from .._groups import TABLE
-from ._gain_tile import prefetch
 from ._proof_tile import doubtful_rows, half_norms, keep_bounds, open_rows
 from ._row_tile import fill_tile
-from ._tile import GROUP, LANES, score_tile
+from ._tile import GROUP, LANES, prefetch, score_tile
 
 _LINE, _MOST_LINES = 64, 4
 UP, DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE

@@ -42,7 +42,7 @@ def own_distances(x: Any, centers: Any, labels: Any, before: Any, after: Any, ou
 @jit
 def two_limbs(values: Any, up: Any) -> Any:
     """Sums of values on a grid of two limbs: what `_exact.quantise` leaves, added up."""
-    high = low = 0
+    high, low = np.int64(0), np.int64(0)
     for place in range(values.shape[0]):
         rest = values[place] * up
         whole = np.trunc(rest)

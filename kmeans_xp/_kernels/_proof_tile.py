@@ -213,15 +213,14 @@ def doubtful_rows(
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        labels, *others, k, at = pointers(context, builder, signature, args)
-        return _doubtful(builder, builder.gep(labels, [at]), *others, k, at)
+        return _doubtful(builder, *pointers(context, builder, signature, args))
 
     return types.int64(labels, slack, upper, lower, apart, tables, k, at), generate
 
 
 def _doubtful(
     builder: Any,
-    label: Any,
+    labels: Any,
     slack: Any,
     upper: Any,
     lower: Any,
@@ -231,7 +230,9 @@ def _doubtful(
     at: Any,
 ) -> Any:
     vector = ir.VectorType(tables.type.pointee, LANES)
-    slack, upper, lower = (builder.gep(array, [at]) for array in (slack, upper, lower))
+    label, slack, upper, lower = (
+        builder.gep(array, [at]) for array in (labels, slack, upper, lower)
+    )
     left = load(builder, slack, vector)
     (spent,) = _looked_up(builder, label, tables, k, vector, lines=[1])
     doubt = builder.fcmp_unordered("<=", left, spent)

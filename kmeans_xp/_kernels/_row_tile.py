@@ -74,9 +74,7 @@ def _store_columns(builder: Any, tile: Any, first: Any, rows: list[Any]) -> None
 
 
 def _of_lanes(builder: Any, array: Any) -> list[Any]:
-    return [
-        builder.load(builder.gep(array, [ir.Constant(_INT64, lane)])) for lane in range(LANES)
-    ]
+    return [builder.load(builder.gep(array, [ir.Constant(_INT64, lane)])) for lane in range(LANES)]
 
 
 @intrinsic

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from .._exact import ONE_LIMB
-from ._gain_tile import prefetch
 from ._loops import jit
 from ._row_tile import FRESH, add_row, differing
-from ._tile import LANES
+from ._tile import LANES, prefetch
 
 _CHUNK = 512
 
