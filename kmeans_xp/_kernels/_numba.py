@@ -222,7 +222,9 @@ class NumbaKernel(NumpyKernel):
         labels = np.arange(x.shape[0], dtype=np.int32) if labels is None else labels
         with self._lock:
             if "numba wide" not in nearest.notes:
-                nearest.notes["numba wide"] = nearest.centers.astype(np.float64) * scale.before
+                nearest.notes["numba wide"] = np.multiply(
+                    nearest.centers, scale.before, order="C", dtype=np.float64
+                )
         centers = nearest.notes["numba wide"]
         for part, rows in _in_rows(x):
             _own_loops.own_distances(
