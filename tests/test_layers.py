@@ -41,7 +41,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels._numpy_few",
         "_kernels._numpy",
         "_kernels._tile",
+        "_kernels._row_tile",
+        "_kernels._proof_tile",
         "_kernels._loops",
+        "_kernels._sum_loops",
+        "_kernels._own_loops",
         "_kernels._group_tile",
         "_kernels._group_loops",
         "_kernels._survey",
@@ -92,7 +96,11 @@ ORDER = list(itertools.chain.from_iterable(ROOMS.values()))
 ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules}
 COMPILED = (
     "_kernels._tile",
+    "_kernels._row_tile",
+    "_kernels._proof_tile",
     "_kernels._loops",
+    "_kernels._sum_loops",
+    "_kernels._own_loops",
     "_kernels._group_tile",
     "_kernels._group_loops",
     "_kernels._head_loops",

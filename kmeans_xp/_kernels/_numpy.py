@@ -13,7 +13,7 @@ from .. import _primitives as p
 from .._backend import numpy_context
 from .._bounds import Drift, Proposal
 from .._distances import Scale
-from .._exact import EXACT_ROWS
+from .._exact import EXACT_ROWS, limb_sums
 from .._gains import Appraisal, Trials, make_trials
 from .._look import look
 from .._stats import Surveyor
@@ -211,6 +211,9 @@ class NumpyKernel:
         if block.weight is None:
             return n_rows if moved is None else int(moved.size)
         return int(np.count_nonzero(block.weight if moved is None else block.weight[moved]))
+
+    def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
+        return limb_sums(values, up, xp=self._xp)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         total = np.zeros((n_groups, values.shape[1]), dtype=np.int64)

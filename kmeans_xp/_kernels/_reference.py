@@ -10,6 +10,7 @@ from .. import _gains
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal, propose, unproven
 from .._distances import Scale, squared_distances
+from .._exact import limb_sums
 from .._look import look
 from .._picks import compress, group_sums, scatter
 from .._stats import Surveyor
@@ -79,6 +80,9 @@ class ReferenceKernel:
 
     def add_changes(self, *_: Any) -> int | None:
         return None
+
+    def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
+        return limb_sums(values, up, xp=self.xp)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         return group_sums(values, labels, n_groups, xp=self.xp)

@@ -19,6 +19,7 @@ _MOST_ROWS = 1 << 21
 _EXACT_WORK = 10_000
 _THREAD_WORK = 8_000_000  # for each
 _BOUNDS_WORK = 1 << 19
+_LATE_BOUNDS_WORK = 128  # a row
 _GROUPED_FEATURES, _GROUPED_CLUSTERS = 16, 128
 _GROUPS_AT_ONCE, _MOST_GROUPS = 16, 32
 _GROUP_BYTES = 32 << 20
@@ -39,7 +40,8 @@ class Plan:
     """Which kernel, from which precision, in which blocks and pieces, on how many threads.
 
     Seeding skips most rows, so that it takes several blocks for one.  ``group_size`` is the number
-    of centers in a group of `_groups`, 0 for no groups.
+    of centers in a group of `_groups`, 0 for no groups; ``prunes_late``: the first sweep leaves no
+    bounds, since the second would look at nearly all rows whatever they say.
     """
 
     kernel: str
@@ -50,6 +52,7 @@ class Plan:
     threads: int
     prunes: bool = False
     group_size: int = 0
+    prunes_late: bool = False
 
 
 def select(
@@ -85,7 +88,8 @@ def select(
         if kernel == "numpy" and threads == 1 and n * d <= _FEW_VALUES and n * k <= _BOUNDS_WORK:
             prunes = False
         at_once = _between(-(-n // (threads * rows)), 1, max(1, _MOST_ROWS // rows))
-        return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes, group_size)
+        late = prunes and kernel == "numba" and k * d <= _LATE_BOUNDS_WORK
+        return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes, group_size, late)
     rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
     return Plan(kernel, first, rows, rows, rows, 1, prunes)
 
