@@ -71,6 +71,11 @@ class Source(Protocol):
     piece_rows: int
     xp: Namespace
 
+    @property
+    def sample(self) -> Array:
+        """Some array of the source: new arrays go to its device."""
+        ...
+
     def map(self, task: Callable[[Block], T]) -> list[T]:
         """Run ``task`` once on every block; results come in row order."""
         ...
@@ -173,6 +178,12 @@ class Kernel(Protocol):
 
     def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
         """Sums of float64 values on a grid of two limbs, highest first; see `_exact.quantise`."""
+        ...
+
+    def means(
+        self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
+    ) -> Array:
+        """Quotients (k, features) of totals by weights, as `_exact.means` gives them."""
         ...
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:

@@ -42,13 +42,14 @@ def problem_of(
     variance: bool = False,
     prunes: bool = True,
     group_size: int = 0,
+    few: bool = False,
 ) -> Training:
     """A problem over host rows; without ``first`` the library plans for itself."""
     context = context_of(backend.array(np.zeros(1)))
     plan = None
     if first is not None:
         kernel = kernel or ("numpy" if backend.id == "numpy" else "reference")
-        plan = plan_of(kernel, first, block_rows, threads, prunes, group_size)
+        plan = plan_of(kernel, first, block_rows, threads, prunes, group_size, few)
     weight = None if weight is None else backend.array(weight, np.float64)
     return training_problem(backend.array(x), weight, context, k, variance=variance, plan=plan)
 
@@ -60,6 +61,7 @@ def plan_of(
     threads: int = 1,
     prunes: bool = True,
     group_size: int = 0,
+    few: bool = False,
 ) -> Plan:
     """A plan that routing would not make by itself."""
     plan = select(Shape(1, 1, 1, first), backend="numpy", threads=1)
@@ -75,6 +77,7 @@ def plan_of(
         threads=threads,
         prunes=prunes,
         group_size=group_size,
+        few=few,
     )
 
 

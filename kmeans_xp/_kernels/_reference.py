@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import _exact as exact
 from .. import _gains
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal, propose, unproven
 from .._distances import Scale, squared_distances
-from .._exact import limb_sums
 from .._look import look
 from .._picks import compress, group_sums, scatter
 from .._stats import Surveyor
@@ -82,7 +82,12 @@ class ReferenceKernel:
         return None
 
     def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
-        return limb_sums(values, up, xp=self.xp)
+        return exact.limb_sums(values, up, xp=self.xp)
+
+    def means(
+        self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
+    ) -> Array:
+        return exact.means(totals, weights, features, limbs, **kind)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         return group_sums(values, labels, n_groups, xp=self.xp)
