@@ -176,6 +176,10 @@ class Kernel(Protocol):
         """
         ...
 
+    def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
+        """Sums of float64 values on a grid of two limbs, highest first; see `_exact.quantise`."""
+        ...
+
     def means(
         self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
     ) -> Array:

@@ -15,6 +15,7 @@ from .._gains import Appraisal, Trials
 from .._groups import Groups
 from .._typing import Array, Block, Source, slices
 from . import (
+    _add_loops,
     _center_loops,
     _group_loops,
     _head_loops,
@@ -22,7 +23,6 @@ from . import (
     _mean_loops,
     _numba_gains,
     _own_loops,
-    _sum_loops,
 )
 from ._head import HeadCenters, Heads
 from ._numba_gains import CompiledTrials
@@ -230,7 +230,7 @@ class NumbaKernel(NumpyKernel):
         carrying = 0
         with sums.lend((n_clusters, ledger.n_columns), 2 * block.n_rows) as out:
             for part, x in _in_rows(block.x):
-                carrying += _sum_loops.add_rows(
+                carrying += _add_loops.add_rows(
                     x, weight[part], before[part], labels[part], ledger.scales, out
                 )
         return carrying
@@ -283,6 +283,15 @@ class NumbaKernel(NumpyKernel):
                 nearest.notes[key] = _distances_apart(nearest.centers.astype(x.dtype), ready)
             apart: Array = nearest.notes[key]
             return apart
+
+
+def _in_rows(x: Array) -> Iterator[tuple[slice, Array]]:
+    """Rows whose features lie side by side: x itself, or copies of a few at a time."""
+    if x.strides[1] == x.itemsize and x.strides[0] % x.itemsize == 0:
+        yield slice(None), x
+        return
+    for part in slices(x.shape[0], max(1, _COPIED_VALUES // x.shape[1])):
+        yield part, np.ascontiguousarray(x[part])
 
 
 def _depth(n_features: int) -> int:

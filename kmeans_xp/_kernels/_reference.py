@@ -81,6 +81,9 @@ class ReferenceKernel:
     def add_changes(self, *_: Any) -> int | None:
         return None
 
+    def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
+        return exact.limb_sums(values, up, xp=self.xp)
+
     def means(
         self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
     ) -> Array:
