@@ -311,15 +311,6 @@ def _prepare(nearest: p.Nearest, work: np.dtype[Any], dtype: np.dtype[Any]) -> _
     return _Ready(frame, panels, bias, twinned)
 
 
-def _in_rows(x: Array) -> Iterator[tuple[slice, Array]]:
-    """Rows whose features lie side by side: x itself, or copies of a few at a time."""
-    if x.strides[1] == x.itemsize and x.strides[0] % x.itemsize == 0:
-        yield slice(None), x
-        return
-    for part in slices(x.shape[0], max(1, _COPIED_VALUES // x.shape[1])):
-        yield part, np.ascontiguousarray(x[part])
-
-
 def _three(n_rows: int, dtype: Any) -> tuple[Array, Array, Array]:
     """Room for the bounds of rows."""
     return np.empty(n_rows, dtype), np.empty(n_rows, dtype), np.empty(n_rows, dtype)
