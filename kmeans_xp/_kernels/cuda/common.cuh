@@ -1,0 +1,51 @@
+// What all kernels share.  Sources are compiled as common.cuh followed by one .cu file.
+//
+// Macros that come with the compilation, so that each number has one home in Python:
+//   ROW_TYPE, WORK_TYPE  float or double: the rows as stored, and the products
+//   OUTWARDS, TABLE      margins of the bounds (_bounds, _groups)
+//   ONE_LIMB             2**40 (_exact)
+//   ROWS, LANE_ROWS      rows of a tile, and of one thread in it (assign.cu)
+//
+// Kernels use one array of dynamic shared memory, called `memory`, so that a test can poison it and
+// watch its end.
+
+typedef long long i64;
+typedef unsigned long long u64;
+typedef unsigned char u8;
+
+static __device__ __forceinline__ double infinity() {
+  return __longlong_as_double(0x7ff0000000000000LL);
+}
+
+// So many rows are meant: all, or as many as an earlier kernel counted.
+static __device__ __forceinline__ i64 rows_meant(i64 n, const i64* counted) {
+  return counted ? *counted : n;
+}
+
+// Append to a list; its order is that of the schedule, and nothing may depend on it.
+static __device__ __forceinline__ void append(i64* list, u64* count, i64 value) {
+  list[atomicAdd(count, 1ULL)] = value;
+}
+
+// What rows keep for the sweeps to come, in the dtype of the tables (3, 2, k).
+struct Kept {
+  void *slack, *upper, *lower;
+  const void* tables;
+  int is_double;
+
+  __device__ __forceinline__ double at(const void* side, i64 place) const {
+    return is_double ? ((const double*)side)[place] : (double)((const float*)side)[place];
+  }
+  __device__ __forceinline__ double table(i64 place) const { return at(tables, place); }
+  __device__ __forceinline__ void put(void* side, i64 row, double value) const {
+    if (is_double)
+      ((double*)side)[row] = value;
+    else
+      ((float*)side)[row] = (float)value;
+  }
+  __device__ __forceinline__ void keep(i64 row, int label, i64 k, double near, double far) const {
+    put(slack, row, (far - near + table(label)) * (1.0 - TABLE));
+    put(upper, row, near * (1.0 + TABLE) - table(2 * k + label));
+    put(lower, row, (far + table(4 * k + label)) * (1.0 - TABLE));
+  }
+};

@@ -1,0 +1,227 @@
+// CUDA on the CPU, as much of it as the kernels use: one block at a time, a fiber for each thread.
+//
+// A thread runs until it meets a barrier or an exchange within its warp; who runs next is drawn at
+// random.  So a missing barrier lets threads read what is not yet written, which is NaN: shared
+// memory begins poisoned, and what lies behind it is watched.  A barrier that not all threads
+// reach ends the run with a message.
+#pragma once
+#include <setjmp.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+constexpr size_t MOST_SHARED = 227 << 10, MARGIN = 1 << 10;
+extern "C" {
+alignas(128) double memory[(MOST_SHARED + MARGIN) / 8];
+}
+
+struct Place {
+  unsigned x, y, z;
+};
+static Place threadIdx, blockIdx, blockDim, gridDim;
+
+namespace emulator {
+enum State { RUNNING, AT_BARRIER, IN_WARP, DONE };
+struct Fiber {
+  ucontext_t context;
+  jmp_buf jump;
+  std::vector<char> stack;
+  State state;
+  bool begun;
+  const char* what;
+  unsigned char slot[64];
+};
+static std::vector<Fiber> fibers;
+static jmp_buf scheduler;
+static unsigned current;
+static std::mt19937_64 draws;
+static std::function<void()> body;
+static char message[200];
+
+static void enter() {
+  body();
+  fibers[current].state = DONE;
+  _longjmp(scheduler, 1);
+}
+
+static void wait(State state, const char* what) {
+  Fiber& mine = fibers[current];
+  mine.state = state;
+  mine.what = what;
+  if (!_setjmp(mine.jump)) _longjmp(scheduler, 1);
+}
+
+static void resume(unsigned number) {
+  current = number;
+  threadIdx.x = number;
+  if (_setjmp(scheduler)) return;
+  Fiber& next = fibers[number];
+  if (next.begun) _longjmp(next.jump, 1);
+  next.begun = true;
+  setcontext(&next.context);
+}
+
+static bool fail(const char* text) {
+  snprintf(message, sizeof message, "%s (block %u)", text, blockIdx.x);
+  return false;
+}
+
+// Runs the threads of a warp to their next meeting, in any order; true unless they disagree.
+static bool step(unsigned warp, unsigned threads, bool& moved) {
+  unsigned order[32], lanes = std::min(32u, threads - 32 * warp);
+  for (unsigned i = 0; i < lanes; i++) {
+    unsigned j = draws() % (i + 1);
+    order[i] = order[j];
+    order[j] = 32 * warp + i;
+  }
+  for (unsigned i = 0; i < lanes; i++)
+    if (fibers[order[i]].state == RUNNING) {
+      resume(order[i]);
+      moved = true;
+    }
+  unsigned met = 0;
+  const char* what = nullptr;
+  for (unsigned i = 0; i < lanes; i++) {
+    Fiber& fiber = fibers[32 * warp + i];
+    if (fiber.state != IN_WARP) continue;
+    if (what && strcmp(what, fiber.what)) return fail("lanes of a warp meet at different places");
+    what = fiber.what;
+    met++;
+  }
+  if (met == 0) return true;
+  if (met != 32) return fail("lanes are missing where a warp meets");
+  for (unsigned i = 0; i < 32; i++) fibers[32 * warp + i].state = RUNNING;
+  moved = true;
+  return true;
+}
+
+static void poison(size_t shared) {
+  uint32_t nothing = 0x7fffdead;  // NaN as float, and in pairs as double
+  for (size_t i = 0; i < (shared + MARGIN) / 4; i++) memcpy((char*)memory + 4 * i, &nothing, 4);
+}
+
+static bool is_untouched(size_t shared) {
+  uint32_t word;
+  for (size_t i = (shared + 3) / 4; i < (shared + MARGIN) / 4; i++) {
+    memcpy(&word, (char*)memory + 4 * i, 4);
+    if (word != 0x7fffdead) return false;
+  }
+  return true;
+}
+
+static bool run_block(size_t shared) {
+  const unsigned threads = blockDim.x, warps = (threads + 31) / 32;
+  poison(shared);
+  if (fibers.size() < threads) fibers.resize(threads);
+  for (unsigned i = 0; i < threads; i++) {
+    Fiber& fiber = fibers[i];
+    fiber.state = RUNNING;
+    fiber.begun = false;
+    fiber.stack.resize(1 << 16);
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.data();
+    fiber.context.uc_stack.ss_size = fiber.stack.size();
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, enter, 0);
+  }
+  for (;;) {
+    // warps drift apart as far as barriers allow
+    bool moved = false;
+    for (unsigned turn = 0; turn < 2 * warps; turn++)
+      if (!step(draws() % warps, threads, moved)) return false;
+    unsigned done = 0, waiting = 0;
+    for (unsigned i = 0; i < threads; i++) {
+      done += fibers[i].state == DONE;
+      waiting += fibers[i].state == AT_BARRIER;
+    }
+    if (done == threads) break;
+    if (waiting && done) return fail("a barrier that some threads never reach");
+    if (waiting == threads) {
+      for (unsigned i = 0; i < threads; i++) fibers[i].state = RUNNING;
+      continue;
+    }
+    if (!moved) {
+      bool runs = false;
+      for (unsigned i = 0; i < threads; i++) runs |= fibers[i].state == RUNNING;
+      if (!runs) return fail("threads wait for each other for ever");
+    }
+  }
+  return is_untouched(shared) || fail("a write behind the end of shared memory");
+}
+
+template <class... A, size_t... I>
+void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
+  kernel(*(A*)arguments[I]...);
+}
+
+template <class... A>
+const char* launch(void (*kernel)(A...), int64_t grid, int block, size_t shared, uint64_t seed,
+                   void** arguments, int count) {
+  if (count != (int)sizeof...(A)) return "wrong number of arguments";
+  if (shared > MOST_SHARED) return "more shared memory than there is";
+  draws.seed(seed);
+  body = [=] { call(kernel, arguments, std::index_sequence_for<A...>()); };
+  blockDim = {(unsigned)block, 1, 1};
+  gridDim = {(unsigned)grid, 1, 1};
+  for (int64_t number = 0; number < grid; number++) {
+    blockIdx = {(unsigned)number, 0, 0};
+    if (!run_block(shared)) return message;
+  }
+  return nullptr;
+}
+
+template <class T>
+T exchange(T value, unsigned source, const char* what) {
+  static_assert(sizeof(T) <= 8, "more than a slot holds");
+  memcpy(fibers[current].slot, &value, sizeof value);
+  wait(IN_WARP, what);
+  memcpy(&value, fibers[current / 32 * 32 + source].slot, sizeof value);
+  wait(IN_WARP, what);
+  return value;
+}
+}  // namespace emulator
+
+#define __global__
+#define __device__
+#define __shared__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+using std::max;
+using std::min;
+
+static inline void __syncthreads() { emulator::wait(emulator::AT_BARRIER, "__syncthreads"); }
+static inline void __syncwarp(unsigned = ~0u) { emulator::wait(emulator::IN_WARP, "__syncwarp"); }
+template <class T>
+static inline T __shfl_xor_sync(unsigned, T value, int other) {
+  return emulator::exchange(value, (emulator::current % 32) ^ other, "__shfl_xor_sync");
+}
+template <class T>
+static inline T __shfl_down_sync(unsigned, T value, int offset) {
+  unsigned lane = emulator::current % 32;
+  return emulator::exchange(value, lane + offset < 32 ? lane + offset : lane, "__shfl_down_sync");
+}
+template <class T>
+static inline T atomicAdd(T* place, T value) {
+  T before = *place;
+  *place += value;
+  return before;
+}
+static inline double __longlong_as_double(long long bits) {
+  double value;
+  memcpy(&value, &bits, 8);
+  return value;
+}
+static inline double __dadd_rn(double a, double b) { return a + b; }
+static inline double __dsub_rn(double a, double b) { return a - b; }
+static inline double __dmul_rn(double a, double b) { return a * b; }
