@@ -270,7 +270,9 @@ def test_the_statistics_pass(case: str, kernel: str, weighted: bool) -> None:
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("name", "rows"), [("numba", None), ("numpy", 300), ("numpy", None), ("cuda", None)])
+@pytest.mark.parametrize(
+    ("name", "rows"), [("numba", None), ("numpy", 300), ("numpy", None), ("cuda", None)]
+)
 def test_sums_of_rows_that_moved(
     monkeypatch: pytest.MonkeyPatch, name: str, rows: int | None, case: str, weighted: bool
 ) -> None:

@@ -207,10 +207,12 @@ class Calls:
         up, limbs, weight_up, weight_limbs = scales
         carrying = xp.zeros(1, dtype=xp.int64, **like(x))
         is_local = 8 * k * columns <= _LOCAL_BYTES
+        # 32 bits count what a block adds
+        rows_a_block = max(1, min(_ROWS_A_BLOCK, (1 << 31) // (d + 1) - 1))
         self.launcher.launch(
             Unit("sums.cu", dtype_name(x)),
             "add_rows",
-            -(-n_rows // _ROWS_A_BLOCK),
+            -(-n_rows // rows_a_block),
             8 * k * columns if is_local else 0,
             (
                 *_strided(x, xp=xp),
@@ -225,7 +227,7 @@ class Calls:
                 np.float64(weight_up),
                 np.int32(weight_limbs),
                 np.int32(is_local),
-                np.int64(_ROWS_A_BLOCK),
+                np.int64(rows_a_block),
                 out,
                 carrying,
             ),

@@ -6,6 +6,7 @@
 // reach ends the run with a message.
 #pragma once
 #include <setjmp.h>
+#include <signal.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -39,26 +40,29 @@ struct Fiber {
   State state;
   bool begun;
   const char* what;
-  unsigned char slot[64];
+  unsigned exchanges;
+  unsigned char slot[2][8];
 };
-static std::vector<Fiber> fibers;
+static Fiber fibers[1024];
 static jmp_buf scheduler;
 static unsigned current;
 static std::mt19937_64 draws;
 static std::function<void()> body;
 static char message[200];
 
-static void enter() {
-  body();
-  fibers[current].state = DONE;
-  _longjmp(scheduler, 1);
-}
-
 static void wait(State state, const char* what) {
   Fiber& mine = fibers[current];
   mine.state = state;
   mine.what = what;
   if (!_setjmp(mine.jump)) _longjmp(scheduler, 1);
+}
+
+// A fiber serves the thread of its number in every block: to make one anew takes system calls.
+static void enter() {
+  for (;;) {
+    body();
+    wait(DONE, "the end");
+  }
 }
 
 static void resume(unsigned number) {
@@ -122,11 +126,11 @@ static bool is_untouched(size_t shared) {
 static bool run_block(size_t shared) {
   const unsigned threads = blockDim.x, warps = (threads + 31) / 32;
   poison(shared);
-  if (fibers.size() < threads) fibers.resize(threads);
   for (unsigned i = 0; i < threads; i++) {
     Fiber& fiber = fibers[i];
     fiber.state = RUNNING;
-    fiber.begun = false;
+    fiber.exchanges = 0;
+    if (fiber.begun) continue;
     fiber.stack.resize(1 << 16);
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.data();
@@ -159,6 +163,31 @@ static bool run_block(size_t shared) {
   return is_untouched(shared) || fail("a write behind the end of shared memory");
 }
 
+// A fault becomes a message, so that a planted bug does not end the tests.
+struct Guard {
+  static inline sigjmp_buf fault;
+  struct sigaction before[2];
+  stack_t stack_before;
+  char stack[1 << 15];
+  static void caught(int) { siglongjmp(fault, 1); }
+  Guard() {
+    stack_t own = {};
+    own.ss_sp = stack;
+    own.ss_size = sizeof stack;
+    sigaltstack(&own, &stack_before);
+    struct sigaction action = {};
+    action.sa_handler = caught;
+    action.sa_flags = SA_ONSTACK;
+    sigaction(SIGSEGV, &action, before);
+    sigaction(SIGBUS, &action, before + 1);
+  }
+  ~Guard() {
+    sigaction(SIGSEGV, before, nullptr);
+    sigaction(SIGBUS, before + 1, nullptr);
+    sigaltstack(&stack_before, nullptr);
+  }
+};
+
 template <class... A, size_t... I>
 void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
   kernel(*(A*)arguments[I]...);
@@ -170,9 +199,15 @@ const char* launch(void (*kernel)(A...), int64_t grid, int block, size_t shared,
   if (count != (int)sizeof...(A)) return "wrong number of arguments";
   if (shared > MOST_SHARED) return "more shared memory than there is";
   draws.seed(seed);
+  if (message[0]) return message;  // its fibers stand where the trouble was
   body = [=] { call(kernel, arguments, std::index_sequence_for<A...>()); };
   blockDim = {(unsigned)block, 1, 1};
   gridDim = {(unsigned)grid, 1, 1};
+  Guard guard;
+  if (sigsetjmp(Guard::fault, 1)) {
+    fail("an address that is no memory");
+    return message;
+  }
   for (int64_t number = 0; number < grid; number++) {
     blockIdx = {(unsigned)number, 0, 0};
     if (!run_block(shared)) return message;
@@ -183,10 +218,11 @@ const char* launch(void (*kernel)(A...), int64_t grid, int block, size_t shared,
 template <class T>
 T exchange(T value, unsigned source, const char* what) {
   static_assert(sizeof(T) <= 8, "more than a slot holds");
-  memcpy(fibers[current].slot, &value, sizeof value);
+  // two slots in turn: no lane is more than one exchange ahead of another
+  const unsigned turn = fibers[current].exchanges++ % 2;
+  memcpy(fibers[current].slot[turn], &value, sizeof value);
   wait(IN_WARP, what);
-  memcpy(&value, fibers[current / 32 * 32 + source].slot, sizeof value);
-  wait(IN_WARP, what);
+  memcpy(&value, fibers[current / 32 * 32 + source].slot[turn], sizeof value);
   return value;
 }
 }  // namespace emulator

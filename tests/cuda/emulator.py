@@ -25,7 +25,7 @@ from kmeans_xp._kernels._cupy import CudaKernel
 
 HERE = pathlib.Path(__file__).parent
 MARGIN = 256
-_FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-w")
+_FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-w")
 
 
 class EmulationError(RuntimeError):
@@ -43,8 +43,12 @@ def compiler() -> str:
 
 @functools.cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Where libraries are kept until the tests end."""
-    return tempfile.TemporaryDirectory(prefix="kmeans-xp-emulated-")
+    """Where libraries are kept until the tests end, beside the header, compiled once for all."""
+    folder = tempfile.TemporaryDirectory(prefix="kmeans-xp-emulated-")
+    header = shutil.copy(HERE / "emulator.h", folder.name)
+    command = [compiler(), *_FLAGS, "-x", "c++-header", header, "-o", f"{header}.gch"]
+    subprocess.run(command, check=True)
+    return folder
 
 
 def cuda_kernel(edit: Callable[[str], str] | None = None, seed: int = 0) -> CudaKernel:
@@ -96,7 +100,7 @@ class Emulator:
     def _compile(self, unit: Unit) -> pathlib.Path:
         text = unit.text if self._edit is None else self._edit(unit.text)
         kernels = re.findall(r"__global__ void[^(]*?(?:\(\w+(?:, \d+)?\) )?(\w+)\(\s", text)
-        parts = [(HERE / "emulator.h").read_text(encoding="utf-8"), text]
+        parts = ['#include "emulator.h"', text]
         parts += [
             f'extern "C" const char* launch_{name}(long long grid, int block, size_t shared,'
             " unsigned long long seed, void** arguments, int count) {"
@@ -109,7 +113,7 @@ class Emulator:
         if not library.exists():
             file = library.with_suffix(".cpp")
             file.write_text(source, encoding="utf-8")
-            command = [compiler(), *_FLAGS, *unit.options, str(file), "-o", str(library)]
+            command = [compiler(), *_FLAGS, *unit.options, "-shared", str(file), "-o", str(library)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise EmulationError(f"g++ on {unit}:\n{done.stderr[:2000]}")
@@ -165,7 +169,9 @@ def _check_types(unit: Unit, name: str, arguments: Sequence[Any]) -> None:
         assert is_pointer or isinstance(argument, np.generic), f"{name}: {label} is a number"
         assert not is_pointer or argument is None or isinstance(argument, np.ndarray), label
         if argument is not None:
-            assert str(argument.dtype) in types[kind.strip("*")], f"{name}: {label} {argument.dtype}"
+            assert str(argument.dtype) in types[kind.strip("*")], (
+                f"{name}: {label} {argument.dtype}"
+            )
 
 
 def _value(argument: Any, guarded: dict[tuple[Any, ...], _Guarded]) -> Any:

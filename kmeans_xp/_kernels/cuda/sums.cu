@@ -49,13 +49,14 @@ struct Cells {
 // Add rows to the sums (k, columns) of their clusters; rows that moved leave their old ones.
 // Without labels before, every row is new.  `carrying` counts rows that were added and have weight.
 // With `is_local`, a block adds up in shared memory first.
-extern "C" __global__ void __launch_bounds__(THREADS) add_rows(
+extern "C" __global__ void __launch_bounds__(THREADS, 4) add_rows(
     const Row* __restrict__ x, i64 row_stride, i64 column_stride, i64 n, int d, int k,
     const double* __restrict__ weight, const int* __restrict__ before,
     const int* __restrict__ after, const double* __restrict__ up, int limbs, double weight_up,
     int weight_limbs, int is_local, i64 rows_a_block, i64* __restrict__ sums, u64* carrying) {
   extern __shared__ double memory[];
-  const int columns = limbs * d + weight_limbs + 1, wide = d + 1;
+  const int columns = limbs * d + weight_limbs + 1;
+  const unsigned wide = d + 1;
   const i64 start = (i64)blockIdx.x * rows_a_block, end = min(n, start + rows_a_block);
   i64* own = is_local ? (i64*)memory : sums;
   if (is_local) {
@@ -65,7 +66,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) add_rows(
   const Cells cells = {x, row_stride, column_stride, weight,       up,
                        d, limbs,      weight_limbs,  columns, weight_up};
   u64 heavy = 0;
-  for (i64 at = threadIdx.x; at < (end - start) * wide; at += THREADS) {
+  // fewer than 2**31, by the caller's choice of rows: a division of 64 bits is slow
+  for (unsigned at = threadIdx.x; at < (unsigned)(end - start) * wide; at += THREADS) {
     const i64 row = start + at / wide;
     const int f = (int)(at % wide), label = after[row];
     if (before && before[row] == label) continue;

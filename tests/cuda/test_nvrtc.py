@@ -1,0 +1,43 @@
+"""Every kernel becomes machine code of every generation, and keeps its numbers in registers."""
+
+from __future__ import annotations
+
+import nvrtc
+import pytest
+
+from kmeans_xp._kernels._cuda_source import UNITS, Unit, assign_bytes
+
+ARCHITECTURES = ("80", "86", "89", "90", "100", "120")
+MOST_REGISTERS = {"assign": 128}  # two blocks of 256 threads share a multiprocessor
+SHARED_OF_ALL = 48 << 10
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: f"{unit.file}-{unit.row}-{unit.work}")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_unit_compiles_without_spills(unit: Unit, architecture: str) -> None:
+    if nvrtc.library() is None:
+        pytest.skip("NVRTC is not installed (nvidia-cuda-nvrtc)")
+    kernels = nvrtc.compile_for(unit, architecture)
+    assert kernels
+    for kernel in kernels:
+        assert kernel.spilled == 0, kernel
+        assert kernel.registers <= MOST_REGISTERS.get(kernel.name, 64), kernel
+
+
+@pytest.mark.skipif(nvrtc.library() is None, reason="NVRTC is not installed")
+def test_what_the_compiler_says_is_read() -> None:
+    class Broken(Unit):
+        @property
+        def text(self) -> str:
+            return super().text + "\nthis is no C++"
+
+    with pytest.raises(RuntimeError, match="this is no C"):
+        nvrtc.compile_for(Broken("exact.cu", "float32"), "80")
+    found = nvrtc.compile_for(Unit("sums.cu", "float32"), "80")
+    assert {kernel.name for kernel in found} == {"add_rows", "group_sums"}
+    assert all(kernel.registers > 8 for kernel in found)
+
+
+@pytest.mark.parametrize("work", ["float32", "float64"])
+def test_tiles_fit_the_shared_memory_of_every_device(work: str) -> None:
+    assert assign_bytes(work) <= SHARED_OF_ALL
