@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import array_api_compat
@@ -12,7 +12,7 @@ import numpy as np
 from .. import _primitives as p
 from .._backend import dtype_name
 from .._bounds import Bounds, Drift
-from .._distances import Scale, widened
+from .._distances import Scale
 from .._typing import Array, Block, Namespace
 from ._cuda_source import PART, THREADS, TILES, Launcher, Unit, assign_bytes
 
@@ -151,7 +151,7 @@ class Calls:
                 np.int64(n_rows),
                 np.int32(d),
                 np.int32(k),
-                self.xp.ascontiguousarray(widened(centers, xp=self.xp)),
+                self.wide(centers),
                 labels,
                 np.int32(crosses),
                 np.float64(scale.before),
@@ -256,6 +256,9 @@ class Calls:
         key = "cuda", work, row
         if key not in nearest.notes:
             d = int(x.shape[1])
+            if work == "float64" and nearest.centers.dtype != xp.float64:
+                # the library may widen subnormal numbers to zero
+                nearest = replace(nearest, centers=self.wide(nearest.centers), rungs={})
             rung = nearest.rung(work, xp=xp, depth=min(d, PART + -(-d // PART)))
             wide = "float64" if "float64" in (row, work) else "float32"
             shift = None if rung.shift is None else xp.astype(rung.shift, getattr(xp, wide))
@@ -272,11 +275,26 @@ class Calls:
         ready: _Ready = nearest.notes[key]
         return ready
 
+    def wide(self, values: Array, /) -> Array:
+        """The values as float64, in one piece."""
+        xp, values = self.xp, self.xp.ascontiguousarray(values)
+        if values.dtype == xp.float64:
+            return values
+        out = xp.empty(values.shape, dtype=xp.float64, **like(values))
+        size = math.prod(int(part) for part in values.shape)
+        self.launcher.launch(
+            Unit("exact.cu", dtype_name(values)),
+            "widened",
+            min(-(-size // THREADS), _MOST_BLOCKS),
+            0,
+            (values, np.int64(size), out),
+        )
+        return out
+
     def _wide_centers(self, nearest: p.Nearest) -> Array:
         key = "cuda", "centers"
         if key not in nearest.notes:
-            wide = widened(nearest.centers, xp=self.xp)
-            nearest.notes[key] = self.xp.ascontiguousarray(wide)
+            nearest.notes[key] = self.wide(nearest.centers)
         return nearest.notes[key]
 
 

@@ -258,6 +258,11 @@ static inline double __longlong_as_double(long long bits) {
   memcpy(&value, &bits, 8);
   return value;
 }
+static inline int __float_as_int(float value) {
+  int bits;
+  memcpy(&bits, &value, 4);
+  return bits;
+}
 static inline double __dadd_rn(double a, double b) { return a + b; }
 static inline double __dsub_rn(double a, double b) { return a - b; }
 static inline double __dmul_rn(double a, double b) { return a * b; }

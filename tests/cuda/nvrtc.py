@@ -39,21 +39,29 @@ def library() -> ctypes.CDLL | None:
     return ctypes.CDLL(str(path))
 
 
-def compile_for(unit: Unit, architecture: str) -> list[Compiled]:
-    """Compile a unit to machine code; raise RuntimeError with the compiler's words if it fails."""
+def compile_for(unit: Unit, architecture: str) -> tuple[list[Compiled], str]:
+    """Compile a unit; raise RuntimeError with the compiler's words if it fails.
+
+    What became of each kernel, and the whole in PTX.
+    """
     nvrtc = library()
     assert nvrtc is not None
     program = ctypes.c_void_p()
     text = unit.text.encode()
     _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, b"unit.cu", 0, None, None))
     try:
-        options = [f"-arch=sm_{architecture}", "--ptxas-options=-v", *unit.options]
+        # CuPy adds the third
+        options = [f"-arch=sm_{architecture}", "--ptxas-options=-v", "-ftz=true", *unit.options]
         packed = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
         code = nvrtc.nvrtcCompileProgram(program, len(options), packed)
         log = _log(nvrtc, program)
         if code:
             raise RuntimeError(f"NVRTC on {unit} for sm_{architecture}:\n{log}")
-        return _read(log)
+        size = ctypes.c_size_t()
+        _check(nvrtc.nvrtcGetPTXSize(program, ctypes.byref(size)))
+        ptx = ctypes.create_string_buffer(size.value)
+        _check(nvrtc.nvrtcGetPTX(program, ptx))
+        return _read(log), ptx.value.decode()
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 

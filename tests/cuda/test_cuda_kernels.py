@@ -61,7 +61,8 @@ def check_scores(kernel: CudaKernel, x: Any, centers: Any, work: str) -> None:
     weights, half = -centers.astype(work), (centers.astype(np.float64) ** 2).sum(axis=1) / 2
     depth = min(x.shape[1], 32 + -(-x.shape[1] // 32))
     rung = p.Rung(weights, half.astype(work), None, None, None, 1.0, 0.0, 0.0, 0.0)
-    nearest = p.Nearest(centers, None, Scale(), 4.0, work, {(work, depth): rung})
+    stored = centers.astype(np.result_type(centers, work))
+    nearest = p.Nearest(stored, None, Scale(), 4.0, work, {(work, depth): rung})
     labels = np.full(len(x), -1, dtype=np.int32)
     scores = np.full((3, len(x)), np.nan, dtype=work)
     is_open = np.ones(len(x), dtype=bool)
@@ -176,6 +177,12 @@ def test_canonical_distances(d: int, scale: Scale, dtype: str) -> None:
         check_exact(cuda_kernel(), rows, centers, scale)
 
 
+def test_subnormal_numbers_are_widened_as_they_are() -> None:
+    x = (np.random.default_rng(0).integers(-(2**24), 2**24, size=(50, 7)) * 2.0**-149).astype("f4")
+    x[0] = [0.0, -0.0, 2.0**-149, -(2.0**-149), 2.0**-126, -(2.0**-126), 1.0]
+    assert cuda_kernel()._calls.wide(x).tobytes() == x.astype(np.float64).tobytes()
+
+
 @pytest.mark.parametrize("view", range(4))
 def test_rows_at_any_strides(view: int) -> None:
     x, centers = whole((129, 33, 17), "float32")
@@ -236,7 +243,7 @@ BUGS = [
     ("if (lane + half < width) value", "value"),
     ("if (found < best)", "if (found <= best)"),
     ("|| (other == mine && theirs < label[threadIdx.x])", ""),
-    ("__dmul_rn((double)x, before)", "(double)x"),
+    ("__dmul_rn(widen(x), before)", "widen(x)"),
     ("labels[place] = label[0]", "labels[place] = label[1]"),
     # sums.cu
     ("if (from) add(from + column, -value);", ""),

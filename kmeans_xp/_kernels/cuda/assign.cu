@@ -79,7 +79,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
         const i64 place = places[r];
         Wide value = 0;
         if (place >= 0) {
-          value = (Wide)x[place * row_stride + (start + f) * column_stride];
+          const Row stored = x[place * row_stride + (start + f) * column_stride];
+          value = sizeof(Wide) > sizeof(Row) ? (Wide)widen(stored) : (Wide)stored;
           if (shift) value -= shift[start + f];
           value *= scale;
         }

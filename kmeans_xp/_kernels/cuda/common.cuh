@@ -17,6 +17,16 @@ static __device__ __forceinline__ double infinity() {
   return __longlong_as_double(0x7ff0000000000000LL);
 }
 
+// A value as float64, subnormal ones too: CuPy compiles with -ftz=true, under which a plain
+// conversion takes them for zero.
+static __device__ __forceinline__ double widen(double value) { return value; }
+static __device__ __forceinline__ double widen(float value) {
+  const int bits = __float_as_int(value);
+  if (bits & 0x7f800000) return (double)value;
+  const double size = (double)(bits & 0x7fffff) * 0x1p-149;
+  return bits < 0 ? -size : size;
+}
+
 // So many rows are meant: all, or as many as an earlier kernel counted.
 static __device__ __forceinline__ i64 rows_meant(i64 n, const i64* counted) {
   return counted ? *counted : n;

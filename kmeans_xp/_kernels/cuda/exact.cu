@@ -14,7 +14,7 @@ struct Scale {
 
   // one rounding at a time: nothing may be fused
   __device__ __forceinline__ double square(Row x, double center) const {
-    const double apart = __dsub_rn(__dmul_rn((double)x, before), __dmul_rn(center, before));
+    const double apart = __dsub_rn(__dmul_rn(widen(x), before), __dmul_rn(center, before));
     const double scaled = __dmul_rn(apart, after);
     return __dmul_rn(scaled, scaled);
   }
@@ -56,6 +56,13 @@ static __device__ double canonical(const Row* x, i64 stride, const double* cente
     width = half;
   }
   return value;
+}
+
+// Values as float64.
+extern "C" __global__ void __launch_bounds__(THREADS) widened(
+    const Row* __restrict__ values, i64 n, double* __restrict__ out) {
+  for (i64 at = (i64)blockIdx.x * THREADS + threadIdx.x; at < n; at += (i64)gridDim.x * THREADS)
+    out[at] = widen(values[at]);
 }
 
 // Of the rows of a list (or all), the distance to the center of the label (or of the number);

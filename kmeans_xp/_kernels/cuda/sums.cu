@@ -37,7 +37,7 @@ struct Cells {
   __device__ __forceinline__ void add_row(i64 row, int f, i64* into, i64* from) const {
     const double factor = weight ? weight[row] : 1.0;
     if (f < d) {
-      const double value = (double)x[row * row_stride + f * column_stride];
+      const double value = widen(x[row * row_stride + f * column_stride]);
       cut(__dmul_rn(__dmul_rn(value, factor), up[f]), limbs, f, d, into, from);
     } else {
       if (weight) cut(__dmul_rn(factor, weight_up), weight_limbs, limbs * d, 1, into, from);
