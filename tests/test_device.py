@@ -222,5 +222,5 @@ def test_the_cuda_kernel_does_not_run_without_a_gpu(without_gpu):
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     from kmeans_xp._kernels._cuda_source import UNITS, CupyLauncher
 
-    with pytest.raises(RuntimeError, match="driver|device"):
+    with pytest.raises(RuntimeError, match=r"driver|device"):
         CupyLauncher(cupy).launch(UNITS[0], "assign", 1, 0, ())

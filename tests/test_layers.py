@@ -53,6 +53,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels._head",
         "_kernels._numba",
         "_kernels._cuda_source",
+        "_kernels._cuda_route",
         "_kernels._cuda_calls",
         "_kernels._cupy",
         "_kernels._select",

@@ -14,7 +14,8 @@ from .._backend import dtype_name
 from .._bounds import Bounds, Drift
 from .._distances import Scale
 from .._typing import Array, Block, Namespace
-from ._cuda_source import PART, THREADS, TILES, Launcher, Unit, assign_bytes
+from ._cuda_route import depth, dtype_of
+from ._cuda_source import THREADS, TILES, Launcher, Unit, assign_bytes, assign_unit
 
 _LANES_FROM = 32  # features from which a warp shares a row
 _MOST_BLOCKS = 1 << 14
@@ -75,7 +76,7 @@ class Calls:
         sides = (None, None, None) if bounds is None else sides_of(bounds)
         tables = None if drift is None else drift.tables
         self.launcher.launch(
-            Unit("assign.cu", row, work),
+            assign_unit(row, work),
             "assign",
             -(-n_rows // TILES[work].rows),
             assign_bytes(work),
@@ -255,20 +256,21 @@ class Calls:
         xp, row = self.xp, dtype_name(x)
         key = "cuda", work, row
         if key not in nearest.notes:
-            d = int(x.shape[1])
+            d, product = int(x.shape[1]), dtype_of(work)
             if work == "float64" and nearest.centers.dtype != xp.float64:
                 # the library may widen subnormal numbers to zero
                 nearest = replace(nearest, centers=self.wide(nearest.centers), rungs={})
-            rung = nearest.rung(work, xp=xp, depth=min(d, PART + -(-d // PART)))
+            rung = nearest.rung(product, xp=xp, depth=depth(work, d))
             wide = "float64" if "float64" in (row, work) else "float32"
             shift = None if rung.shift is None else xp.astype(rung.shift, getattr(xp, wide))
             # beyond this half norm a score may overflow; rows without weight may lie there
-            most = float(np.finfo(work).max) / 64
+            most = float(np.finfo(product).max) / 64
             largest = d * min(nearest.reach * rung.scale, math.sqrt(most / d)) ** 2
             own, common, slope = p.exclusion_terms(rung)
             scale = np.dtype(wide).type(rung.scale)
             weights, bias = (
-                xp.astype(part, getattr(xp, work), copy=False) for part in (rung.weights, rung.bias)
+                xp.astype(part, getattr(xp, product), copy=False)
+                for part in (rung.weights, rung.bias)
             )
             errors = own, slope, common, largest
             nearest.notes[key] = _Ready(weights, bias, rung.twinned, shift, scale, errors)

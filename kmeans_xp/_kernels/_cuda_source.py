@@ -23,6 +23,7 @@ PART = 32
 """Features that are added up before their sum joins the others."""
 
 _CENTERS = 64
+_SHARED_UNASKED = 48 << 10
 _C_NAMES = {"float32": "float", "float64": "double"}
 
 
@@ -33,7 +34,14 @@ class Tile(NamedTuple):
     lane_rows: int
 
 
-TILES = {"float32": Tile(128, 8), "float64": Tile(64, 4)}
+TILES = {
+    "float32": Tile(128, 8),
+    "float64": Tile(64, 4),
+    "tf32": Tile(128, 0),
+    "3xtf32": Tile(128, 0),
+}
+TENSOR_PRODUCTS = {"tf32": 1, "3xtf32": 3}
+"""Products on tensor cores (compute capability 8.0), and how many make one."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Unit:
 
     file: str
     row: str
-    work: str = "float64"
+    work: str = "float64"  # of the products
 
     @property
     def text(self) -> str:
@@ -55,7 +63,9 @@ class Unit:
         tile = TILES[self.work]
         defines = {
             "ROW_TYPE": _C_NAMES[self.row],
-            "WORK_TYPE": _C_NAMES[self.work],
+            "WORK_TYPE": _C_NAMES.get(self.work, "float"),
+            "PRODUCTS": TENSOR_PRODUCTS.get(self.work, 0),
+            "MIN_BLOCKS": 2 if self.work == "tf32" else 1,
             "ROWS": tile.rows,
             "LANE_ROWS": tile.lane_rows,
             "PART": PART,
@@ -66,14 +76,21 @@ class Unit:
         return "-std=c++17", *(f"-D{name}={value!s}" for name, value in defines.items())
 
 
+def assign_unit(row: str, work: str, /) -> Unit:
+    """The unit of the kernel `assign` for some products."""
+    return Unit("assign_mma.cu" if work in TENSOR_PRODUCTS else "assign.cu", row, work)
+
+
 def assign_bytes(work: str, /) -> int:
     """Shared memory of the kernel `assign`."""
-    tile, size = TILES[work], int(work[5:]) // 8
-    return 8 * tile.rows + PART * (tile.rows + 1 + _CENTERS + 1) * size
+    rows = TILES[work].rows
+    if work in TENSOR_PRODUCTS:
+        return 12 * rows + 2 * (rows + _CENTERS) * (PART + 4) * 4
+    return 8 * rows + PART * (rows + 1 + _CENTERS + 1) * (int(work[5:]) // 8)
 
 
 UNITS = (
-    *(Unit("assign.cu", row, work) for row in _C_NAMES for work in _C_NAMES),
+    *(assign_unit(row, work) for row in _C_NAMES for work in TILES),
     *(Unit("exact.cu", row) for row in _C_NAMES),
     *(Unit("sums.cu", row) for row in _C_NAMES),
 )
@@ -82,6 +99,11 @@ UNITS = (
 
 class Launcher(Protocol):
     """Compiles units, and runs their kernels on arrays of one library."""
+
+    @property
+    def capability(self) -> int:
+        """Compute capability of the device: 80 for 8.0."""
+        ...
 
     def launch(
         self, unit: Unit, name: str, grid: int, shared: int, arguments: Sequence[Any], /
@@ -97,12 +119,18 @@ class CupyLauncher:
     cupy: Any
     _functions: dict[tuple[int, Unit, str], Any] = field(default_factory=dict)
 
+    @property
+    def capability(self) -> int:
+        return int(self.cupy.cuda.Device().compute_capability)
+
     def launch(
         self, unit: Unit, name: str, grid: int, shared: int, arguments: Sequence[Any], /
     ) -> None:
         key = self.cupy.cuda.runtime.getDevice(), unit, name
         if key not in self._functions:
             self._functions[key] = self._compile(unit, name)
+            if shared > _SHARED_UNASKED:
+                self._functions[key].max_dynamic_shared_size_bytes = shared
         null = self.cupy.uint64(0)
         packed = tuple(null if argument is None else argument for argument in arguments)
         self._functions[key]((grid,), (THREADS,), packed, shared_mem=shared)

@@ -16,8 +16,20 @@ from .._bounds import Bounds, Drift, Proposal, no_drift
 from .._distances import Scale
 from .._typing import Array, Block
 from ._cuda_calls import Calls, Picked, like
-from ._cuda_source import CupyLauncher, Launcher
+from ._cuda_route import screens
+from ._cuda_source import TENSOR_PRODUCTS, CupyLauncher, Launcher
 from ._reference import ReferenceKernel
+
+_POOR_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is written about rows."""
+
+    labels: Array
+    is_open: Array
+    bounds: Bounds | None
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,7 @@ class CudaKernel(ReferenceKernel):
 
     name: str = "cuda"
     launcher: Launcher = field(kw_only=True)
+    _poor: set[str] = field(default_factory=set, init=False)
 
     @functools.cached_property
     def _calls(self) -> Calls:
@@ -37,46 +50,76 @@ class CudaKernel(ReferenceKernel):
     def propose(
         self, x: Array, nearest: p.Nearest, notes: dict[str, Any], drift: Drift | None = None, /
     ) -> Proposal:
-        labels = self._labels(x)
+        rows = self._rows(x, drift)
         if nearest.first == "exact":
-            self._calls.judge(x, nearest, labels)
-            return Proposal(labels, None, None)
-        is_open = self.xp.empty(int(x.shape[0]), dtype=self.xp.bool, **like(x))
-        bounds = None if drift is None else self._no_bounds(x, drift)
-        self._calls.score(
-            x, nearest, nearest.first, labels, is_open=is_open, drift=drift, bounds=bounds
-        )
-        return Proposal(labels, is_open, bounds)
+            self._calls.judge(x, nearest, rows.labels)
+            return Proposal(rows.labels, None, None)
+        self._screen(x, nearest, rows, drift, None)
+        return Proposal(rows.labels, rows.is_open, rows.bounds)
 
     def look(
         self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
     ) -> tuple[int, Array | None]:
-        xp, bounds = self.xp, state.pop("bounds", None)
-        if nearest.first == "exact" or drift is None or bounds is None:
-            state["labels"], is_open, bounds = self.propose(x, nearest, state, drift)
-            if bounds is not None:
-                state["bounds"] = bounds
-            return int(x.shape[0]), is_open
-        doubtful, left = Picked.none(x, xp=xp), Picked.none(x, xp=xp)
-        # the labels before are still asked for: they are not written over
-        labels = xp.asarray(state["labels"], copy=True)
-        is_open = xp.zeros(int(x.shape[0]), dtype=xp.bool, **like(x))
-        apart = self._apart(nearest, x)
-        self._calls.list_doubtful(x, nearest, labels, apart, drift, bounds, doubtful)
-        self._calls.score(
-            x,
-            nearest,
-            nearest.first,
-            labels,
-            picked=doubtful,
-            is_open=is_open,
-            left=left,
-            drift=drift,
-            bounds=bounds,
-        )
-        state["labels"], state["bounds"] = labels, bounds
-        scored, n_open = to_host(xp.concat([doubtful.count, left.count])).tolist()
-        return scored, is_open if n_open else None
+        xp, n_rows, bounds = self.xp, int(x.shape[0]), state.pop("bounds", None)
+        if nearest.first == "exact":
+            state["labels"] = self.propose(x, nearest, state, drift).labels
+            return n_rows, None
+        doubtful = None
+        if drift is None or bounds is None:
+            rows = self._rows(x, drift)
+        else:
+            # the labels before are still asked for: they are not written over
+            labels = xp.asarray(state["labels"], copy=True)
+            rows = _Rows(labels, xp.zeros(n_rows, dtype=xp.bool, **like(x)), bounds)
+            apart, doubtful = self._apart(nearest, x), Picked.none(x, xp=xp)
+            self._calls.list_doubtful(x, nearest, labels, apart, drift, bounds, doubtful)
+        steps = self._screen(x, nearest, rows, drift, doubtful)
+        state["labels"] = rows.labels
+        if rows.bounds is not None:
+            state["bounds"] = rows.bounds
+        # the one time that the host waits
+        lists = [*([] if doubtful is None else [doubtful]), *(left for _, left in steps)]
+        scored, *left = to_host(xp.concat([part.count for part in lists])).tolist()
+        if doubtful is None:
+            scored, left = n_rows, [scored, *left]
+        if scored > _POOR_SHARE * n_rows:
+            self._learn(steps[0][0], scored, left[0])
+        return scored, rows.is_open if left[-1] else None
+
+    def _screen(
+        self,
+        x: Array,
+        nearest: p.Nearest,
+        rows: _Rows,
+        drift: Drift | None,
+        picked: Picked | None,
+    ) -> list[tuple[str, Picked]]:
+        """Label rows by cheap products, then by the first rung's; what each step left open."""
+        k, d = (int(size) for size in nearest.centers.shape)
+        before = screens(nearest.first, d, k, self.launcher.capability)
+        before = tuple(work for work in before if work not in self._poor)[:1]
+        steps = []
+        for work in (*before, nearest.first):
+            left = Picked.none(x, xp=self.xp)
+            self._calls.score(
+                x,
+                nearest,
+                work,
+                rows.labels,
+                picked=picked,
+                is_open=rows.is_open,
+                left=left,
+                drift=drift,
+                bounds=rows.bounds,
+            )
+            steps.append((work, left))
+            picked = left
+        return steps
+
+    def _learn(self, work: str, scored: int, left: int) -> None:
+        """Do without products that leave many rows open; labels do not depend on it."""
+        if work in TENSOR_PRODUCTS and left > _POOR_SHARE * scored:
+            self._poor.add(work)
 
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
         """By a float64 product; what that leaves open is listed and goes on to the last rung."""
@@ -132,6 +175,11 @@ class CudaKernel(ReferenceKernel):
 
     def _labels(self, x: Array) -> Array:
         return self.xp.empty(int(x.shape[0]), dtype=self.xp.int32, **like(x))
+
+    def _rows(self, x: Array, drift: Drift | None) -> _Rows:
+        is_open = self.xp.empty(int(x.shape[0]), dtype=self.xp.bool, **like(x))
+        bounds = None if drift is None else self._no_bounds(x, drift)
+        return _Rows(self._labels(x), is_open, bounds)
 
     def _no_bounds(self, x: Array, drift: Drift) -> Bounds:
         dtype, n_rows = drift.tables.dtype, int(x.shape[0])

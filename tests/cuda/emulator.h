@@ -266,3 +266,48 @@ static inline int __float_as_int(float value) {
 static inline double __dadd_rn(double a, double b) { return a + b; }
 static inline double __dsub_rn(double a, double b) { return a - b; }
 static inline double __dmul_rn(double a, double b) { return a * b; }
+static inline float __uint_as_float(unsigned bits) {
+  float value;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+// Tensor cores as the PTX manual lays their fragments out.  Roundings are the worst that are
+// known of: numbers lose their last 13 bits, terms are cut to the 24 bits of the largest, and the
+// sum is cut again.
+static inline unsigned tf32(float value) {
+  unsigned bits;
+  memcpy(&bits, &value, 4);
+  if ((bits & 0x7f800000) != 0x7f800000) bits += 0x1000;
+  return bits & ~0x1fffu;
+}
+static inline double cut(double value, double largest) {
+  if (!std::isfinite(largest) || largest == 0.0) return value;
+  int exponent;
+  frexp(largest, &exponent);
+  return ldexp(trunc(ldexp(value, 24 - exponent)), exponent - 24);
+}
+static inline void multiply_add(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  struct Lane {
+    unsigned a[4], b[2];
+  };
+  static Lane lanes[1024 / 32][2][32];
+  const unsigned lane = emulator::current % 32, warp = emulator::current / 32;
+  const unsigned turn = emulator::fibers[emulator::current].exchanges++ % 2;
+  Lane* mine = lanes[warp][turn];
+  memcpy(mine[lane].a, a, sizeof a);
+  memcpy(mine[lane].b, b, sizeof b);
+  emulator::wait(emulator::IN_WARP, "mma");
+  for (int i = 0; i < 4; i++) {
+    const unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+    double terms[9] = {sums[i]}, largest = fabs(sums[i]), sum = 0.0;
+    for (unsigned f = 0; f < 8; f++) {
+      const unsigned left = mine[row % 8 * 4 + f % 4].a[row / 8 + f / 4 * 2];
+      const unsigned right = mine[column * 4 + f % 4].b[f / 4];
+      terms[f + 1] = (double)__uint_as_float(left & ~0x1fffu) * __uint_as_float(right & ~0x1fffu);
+      largest = max(largest, fabs(terms[f + 1]));
+    }
+    for (double term : terms) sum += cut(term, largest);
+    sums[i] = (float)cut(sum, sum);
+  }
+}

@@ -51,10 +51,12 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
-def cuda_kernel(edit: Callable[[str], str] | None = None, seed: int = 0) -> CudaKernel:
+def cuda_kernel(
+    edit: Callable[[str], str] | None = None, seed: int = 0, capability: int = 80
+) -> CudaKernel:
     """The CUDA kernel on NumPy arrays."""
     compiler()
-    return CudaKernel(np, launcher=Emulator(edit, seed))
+    return CudaKernel(np, launcher=Emulator(edit, seed, capability))
 
 
 class Emulator:
@@ -64,8 +66,10 @@ class Emulator:
     schedules.
     """
 
-    def __init__(self, edit: Callable[[str], str] | None = None, seed: int = 0) -> None:
-        self._edit, self._seed = edit, seed
+    def __init__(
+        self, edit: Callable[[str], str] | None = None, seed: int = 0, capability: int = 80
+    ) -> None:
+        self._edit, self._seed, self.capability = edit, seed, capability
         self._libraries: dict[Unit, ctypes.CDLL] = {}
         self.launches: list[str] = []
 
@@ -77,7 +81,7 @@ class Emulator:
         run = getattr(self._libraries[unit], f"launch_{name}")
         run.restype = ctypes.c_char_p
         self._seed += 1
-        self.launches.append(name)
+        self.launches.append(f"{name} {unit.work}" if name == "assign" else name)
         _check_types(unit, name, arguments)
         guarded: dict[tuple[Any, ...], _Guarded] = {}
         values = [_value(argument, guarded) for argument in arguments]
@@ -99,7 +103,7 @@ class Emulator:
 
     def _compile(self, unit: Unit) -> pathlib.Path:
         text = unit.text if self._edit is None else self._edit(unit.text)
-        kernels = re.findall(r"__global__ void[^(]*?(?:\(\w+(?:, \d+)?\) )?(\w+)\(\s", text)
+        kernels = re.findall(r"__global__ void[^(]*?(?:\(\w+(?:, \w+)?\) )?(\w+)\(\s", text)
         parts = ['#include "emulator.h"', text]
         parts += [
             f'extern "C" const char* launch_{name}(long long grid, int block, size_t shared,'
@@ -164,6 +168,7 @@ def _check_types(unit: Unit, name: str, arguments: Sequence[Any]) -> None:
     assert len(parameters) == len(arguments), f"{name} takes {len(parameters)} arguments"
     wide = "float64" if "float64" in (unit.row, unit.work) else "float32"
     types = _TYPES | {"Row": (unit.row,), "Work": (unit.work,), "Wide": (wide,)}
+    types["float"] = ("float32",)
     for (kind, label), argument in zip(parameters, arguments, strict=True):
         is_pointer = "*" in kind + label
         assert is_pointer or isinstance(argument, np.generic), f"{name}: {label} is a number"

@@ -17,7 +17,8 @@ from kmeans_xp import _primitives as p
 from kmeans_xp._bounds import drifted, no_drift
 from kmeans_xp._distances import Scale, squared_distances
 from kmeans_xp._kernels._cuda_calls import Picked
-from kmeans_xp._kernels._cuda_source import UNITS
+from kmeans_xp._kernels._cuda_route import depth, dtype_of, screens
+from kmeans_xp._kernels._cuda_source import TILES, UNITS
 from kmeans_xp._kernels._cupy import CudaKernel
 from kmeans_xp._typing import Block
 
@@ -32,7 +33,7 @@ SHAPES = [
     (257, 70, 17),
     (130, 96, 130),
 ]
-TYPES = [(row, work) for row in ("float32", "float64") for work in ("float32", "float64")]
+TYPES = [(row, work) for row in ("float32", "float64") for work in TILES]
 
 
 def whole(shape: tuple[int, int, int], dtype: str, seed: int = 0) -> tuple[Any, Any]:
@@ -58,13 +59,14 @@ def views(x: Any) -> Iterator[Any]:
 def check_scores(kernel: CudaKernel, x: Any, centers: Any, work: str) -> None:
     """Best, second-best, half norm and label of whole numbers: every bit."""
     # theta = 0: bias and scores are whole numbers, or halves
-    weights, half = -centers.astype(work), (centers.astype(np.float64) ** 2).sum(axis=1) / 2
-    depth = min(x.shape[1], 32 + -(-x.shape[1] // 32))
-    rung = p.Rung(weights, half.astype(work), None, None, None, 1.0, 0.0, 0.0, 0.0)
-    stored = centers.astype(np.result_type(centers, work))
-    nearest = p.Nearest(stored, None, Scale(), 4.0, work, {(work, depth): rung})
+    dtype = dtype_of(work)
+    weights, half = -centers.astype(dtype), (centers.astype(np.float64) ** 2).sum(axis=1) / 2
+    rung = p.Rung(weights, half.astype(dtype), None, None, None, 1.0, 0.0, 0.0, 0.0)
+    rungs = {(dtype, depth(work, x.shape[1])): rung}
+    stored = centers.astype(np.result_type(centers, dtype))
+    nearest = p.Nearest(stored, None, Scale(), 4.0, dtype, rungs)
     labels = np.full(len(x), -1, dtype=np.int32)
-    scores = np.full((3, len(x)), np.nan, dtype=work)
+    scores = np.full((3, len(x)), np.nan, dtype=dtype)
     is_open = np.ones(len(x), dtype=bool)
     left = Picked.none(x, xp=np)
     kernel._calls.score(x, nearest, work, labels, is_open=is_open, left=left, scores=scores)
@@ -165,6 +167,48 @@ def test_scores_of_whole_numbers(
     check_scores(cuda_kernel(seed=1000 * seed), x, centers, work)
 
 
+@pytest.mark.parametrize("row", ["float32", "float64"])
+@pytest.mark.parametrize("work", TILES)
+@pytest.mark.parametrize("d", [1, 8, 33, 200])
+def test_sums_err_no_more_than_the_bound_is_told(d: int, work: str, row: str) -> None:
+    """On an emulated device that rounds as badly as tensor cores may."""
+    random = np.random.default_rng(d)
+    x, centers = random.lognormal(size=(130, d)).astype(row), random.lognormal(size=(1, d))
+    # one center, without bias: the best score is the sum
+    dtype = dtype_of(work)
+    centers = centers.astype(dtype).astype(row)
+    rung = p.Rung(-centers.astype(dtype), np.zeros(1, dtype), None, None, None, 1.0, 0.0, 0.0, 0.0)
+    nearest = p.Nearest(centers, None, Scale(), 99.0, dtype, {(dtype, depth(work, d)): rung})
+    if work == "float64" and row == "float32":
+        nearest = p.Nearest(centers.astype(dtype), None, Scale(), 99.0, dtype, nearest.rungs)
+    scores, labels = np.full((3, len(x)), np.nan, dtype), np.full(len(x), -1, np.int32)
+    cuda_kernel()._calls.score(x, nearest, work, labels, scores=scores)
+    true = x.astype(np.longdouble) @ centers[0].astype(np.longdouble)
+    error = np.abs(scores[0] + true) / true * 2.0 ** (53 if dtype == "float64" else 24)
+    # the rows themselves are rounded to the product's dtype
+    assert error.max() <= depth(work, d) + 1
+    if work == "tf32":
+        assert error.max() > 1000
+    np.testing.assert_allclose(scores[2], (x.astype(np.float64) ** 2).sum(axis=1) / 2, rtol=1e-5)
+
+
+def test_which_products_are_tried_first() -> None:
+    for first, d, k, capability, wanted in (
+        ("float32", 128, 1024, 90, ("tf32", "3xtf32")),
+        ("float32", 128, 1024, 80, ("tf32", "3xtf32")),
+        ("float32", 128, 1024, 75, ()),
+        ("float64", 128, 1024, 90, ()),
+        ("float32", 15, 1024, 90, ()),
+        ("float32", 128, 63, 90, ()),
+        ("float32", 8000, 64, 90, ("tf32",)),
+        ("float32", 30_000, 64, 90, ()),
+    ):
+        assert screens(first, d, k, capability) == wanted
+        for work in wanted:
+            # what the bound is proven for
+            assert (depth(work, d) + 16 + 2 * 19) * 1.05 * 2.0**-24 < 0.0027
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("scale", [Scale(), Scale(0.25, 2.0**40)], ids=["plain", "scaled"])
 @pytest.mark.parametrize("d", [1, 2, 3, 5, 7, 31, 32, 33, 63, 64, 65, 100, 257])
@@ -218,50 +262,71 @@ def test_the_package_holds_the_sources() -> None:
 
 
 BUGS = [
-    # assign.cu
     (
+        "assign.cu",
         "const int width = min(PART, d - start);\n      __syncthreads();",
         "const int width = min(PART, d - start);",
     ),
-    ("      __syncthreads();\n      if (center == 0", "      if (center == 0"),
-    ("if (score < best)", "if (score <= best)"),
-    ("|| (other == best && other_label < label)", ""),
-    ("if (behind < second) second = behind;", ""),
-    ("} else if (score < second) {", "} else {"),
-    ("if (c >= k) continue;", ""),
-    ("down * LANE_ROWS + i];", "down + i * SIDE];"),
-    ("if (center == 0 && thread < ROWS)", "if (thread < ROWS)"),
-    ("ROW_STRIDE = ROWS + 1", "ROW_STRIDE = ROWS - 1"),
-    ("nearest + room < next", "nearest + room <= next"),
-    ("  __syncthreads();\n  if (thread >= ROWS", "  if (thread >= ROWS"),
-    ("!settled || (twinned && twinned[winner])", "!settled"),
-    ("!settled || (twinned && twinned[winner])", "twinned && twinned[winner]"),
-    ("> kept.table(k + label)", "< kept.table(k + label)"),
-    ("if (!(near < far)) append", "if (near < far) append"),
-    # exact.cu
-    ("at = level;", "at = 0;"),
-    ("if (lane + half < width) value", "value"),
-    ("if (found < best)", "if (found <= best)"),
-    ("|| (other == mine && theirs < label[threadIdx.x])", ""),
-    ("__dmul_rn(widen(x), before)", "widen(x)"),
-    ("labels[place] = label[0]", "labels[place] = label[1]"),
-    # sums.cu
-    ("if (from) add(from + column, -value);", ""),
-    ("__dmul_rn(__dsub_rn(rest, whole), ONE_LIMB)", "__dsub_rn(rest, whole)"),
-    ("if (before && before[row] == label) continue;", ""),
-    ("__syncthreads();\n  }\n  const Cells", "}\n  const Cells"),
-    ("heavy += f == d && !(weight && !(weight[row] > 0.0));", "heavy += f == d;"),
-    ("end = min(n, start + rows_a_block)", "end = start + rows_a_block"),
+    ("assign.cu", "      __syncthreads();\n      if (center == 0", "      if (center == 0"),
+    ("assign.cu", "if (score < best)", "if (score <= best)"),
+    ("assign.cu", "|| (other.best == best && other.label < label)", ""),
+    ("assign.cu", "if (behind < second) second = behind;", ""),
+    ("assign.cu", "} else if (score < second) {", "} else {"),
+    ("assign.cu", "if (c >= k) continue;", ""),
+    ("assign.cu", "down * LANE_ROWS + i];", "down + i * SIDE];"),
+    ("assign.cu", "if (center == 0 && thread < ROWS)", "if (thread < ROWS)"),
+    ("assign.cu", "ROW_STRIDE = ROWS + 1", "ROW_STRIDE = ROWS - 1"),
+    ("assign.cu", "best + room < second;", "best + room <= second;"),
+    ("assign.cu", "  __syncthreads();\n  if (thread >= ROWS", "  if (thread >= ROWS"),
+    ("assign.cu", "!settled || (twinned && twinned[found.label])", "!settled"),
+    (
+        "assign.cu",
+        "!settled || (twinned && twinned[found.label])",
+        "twinned && twinned[found.label]",
+    ),
+    ("assign.cu", "> kept.table(k + label)", "< kept.table(k + label)"),
+    ("assign.cu", "if (!(near < far)) append", "if (near < far) append"),
+    ("exact.cu", "at = level;", "at = 0;"),
+    ("exact.cu", "if (lane + half < width) value", "value"),
+    ("exact.cu", "if (found < best)", "if (found <= best)"),
+    ("exact.cu", "|| (other == mine && theirs < label[threadIdx.x])", ""),
+    ("exact.cu", "__dmul_rn(widen(x), before)", "widen(x)"),
+    ("exact.cu", "labels[place] = label[0]", "labels[place] = label[1]"),
+    ("sums.cu", "if (from) add(from + column, -value);", ""),
+    ("sums.cu", "__dmul_rn(__dsub_rn(rest, whole), ONE_LIMB)", "__dsub_rn(rest, whole)"),
+    ("sums.cu", "if (before && before[row] == label) continue;", ""),
+    ("sums.cu", "__syncthreads();\n  }\n  const Cells", "}\n  const Cells"),
+    ("sums.cu", "heavy += f == d && !(weight && !(weight[row] > 0.0));", "heavy += f == d;"),
+    (
+        "assign_mma.cu",
+        "    __syncthreads();\n    if (next_center < k) fetch",
+        "    if (next_center < k) fetch",
+    ),
+    ("assign_mma.cu", "store(buffers + (turn ^ 1) * BUFFER)", "store(buffers + turn * BUFFER)"),
+    (
+        "assign_mma.cu",
+        "group + r % 2 * 8) * STRIDE + f + member + r / 2 * 4",
+        "group + r / 2 * 8) * STRIDE + f + member + r % 2 * 4",
+    ),
+    ("assign_mma.cu", "j * 8 + member * 2 + side;", "j * 8 + member + side * 4;"),
+    ("assign_mma.cu", "c < k && f < d ? weights", "c < k ? weights"),
+    ("assign_mma.cu", "        sum = 0;", ""),
+    ("assign_mma.cu", "found[i].join_lane(2);", ""),
+    (
+        "assign_mma.cu",
+        "mine.join({best[ROWS + thread], second[ROWS + thread], label[ROWS + thread]});",
+        "",
+    ),
+    ("assign_mma.cu", "  __syncthreads();\n  if (thread >= ROWS", "  if (thread >= ROWS"),
+    ("assign_mma.cu", "half[r] = 0.5f * squares", "half[r] = squares"),
+    ("assign_mma.cu", "? bias[c] : (float)infinity()", "? bias[c] : 0.0f"),
 ]
 
 
-@pytest.mark.parametrize("bug", range(len(BUGS)))
-def test_planted_bugs_are_caught(bug: int) -> None:
-    before, after = BUGS[bug]
-    texts = {unit.file: unit.text for unit in UNITS}
-    files = {file for file, text in texts.items() if before in text}
-    assert len(files) == 1, "the text that the bug replaces is gone"
-    (file,) = files
+@pytest.mark.parametrize(("file", "before", "after"), BUGS)
+def test_planted_bugs_are_caught(file: str, before: str, after: str) -> None:
+    texts = [unit.text for unit in UNITS if unit.file == file]
+    assert all(before in text for text in texts), "the text that the bug replaces is gone"
     kernel = cuda_kernel(lambda text: text.replace(before, after))
     with pytest.raises((AssertionError, EmulationError, IndexError)):
         everything(kernel, file)
@@ -270,10 +335,12 @@ def test_planted_bugs_are_caught(bug: int) -> None:
 def everything(kernel: CudaKernel, file: str) -> None:
     """What the tests above hold, as far as it concerns one source."""
     random = np.random.default_rng(7)
-    if file == "assign.cu":
+    if file.startswith("assign"):
         for shape in ((129, 33, 130), (5, 70, 3)):
             for seed in range(3):
-                check_scores(kernel, *whole(shape, "float32", seed), "float32")
+                work = "tf32" if "mma" in file else "float32"
+                check_scores(kernel, *whole(shape, "float32", seed), work)
+    if file == "assign.cu":
         x = random.normal(size=(300, 3))
         check_doubt(kernel, x, x[:12])
     elif file == "exact.cu":
@@ -282,7 +349,7 @@ def everything(kernel: CudaKernel, file: str) -> None:
             centers = x[:19] + random.integers(-1, 2, size=(19, d))
             centers[17], centers[11] = centers[3], centers[3]
             check_exact(kernel, x, centers, Scale(0.25, 2.0**40))
-    else:
+    elif file == "sums.cu":
         x = random.normal(size=(1500, 3)) * 10.0 ** random.integers(-12, 12, size=(1500, 3))
         weight = random.integers(0, 3, len(x)) * 0.3
         check_sums(kernel, x, weight, 4)

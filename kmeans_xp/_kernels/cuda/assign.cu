@@ -3,8 +3,7 @@
 // A block holds ROWS rows; each of its 16 x 16 threads scores LANE_ROWS of them against 4 of 64
 // centers at a time.  Scores never leave the registers: best, second-best and label are kept as
 // they come.  PART features are added up before their sum joins the others, which is the depth
-// that the error bound is told (`_primitives`).  What is proven and what rows keep of it follows
-// `_loops.score_rows`, line by line.
+// that the error bound is told (`_primitives`).
 
 typedef ROW_TYPE Row;
 typedef WORK_TYPE Work;
@@ -13,36 +12,6 @@ typedef decltype(Row() + Work()) Wide;
 
 constexpr int SIDE = 16, THREADS = SIDE * SIDE, LANE_CENTERS = 4, CENTERS = SIDE * LANE_CENTERS;
 constexpr int ROW_STRIDE = ROWS + 1, CENTER_STRIDE = CENTERS + 1;
-
-struct Found {
-  Work best, second;
-  int label;
-
-  __device__ __forceinline__ void clear() {
-    best = second = (Work)infinity();
-    label = 0;
-  }
-  // centers come in rising order: the first of equals stays; what is no number counts for nothing
-  __device__ __forceinline__ void see(Work score, int center) {
-    if (score < best) {
-      second = best;
-      best = score;
-      label = center;
-    } else if (score < second) {
-      second = score;
-    }
-  }
-  __device__ __forceinline__ void join(Work other, Work other_second, int other_label) {
-    const bool leads = other < best || (other == best && other_label < label);
-    const Work behind = leads ? best : other;
-    second = leads ? other_second : second;
-    if (behind < second) second = behind;
-    if (leads) {
-      best = other;
-      label = other_label;
-    }
-  }
-};
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
     const Row* __restrict__ x, i64 row_stride, i64 column_stride,
@@ -63,7 +32,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
   for (int r = thread; r < ROWS; r += THREADS)
     places[r] = first + r >= total ? -1 : list ? list[first + r] : first + r;
 
-  Found found[LANE_ROWS];
+  Found<Work> found[LANE_ROWS];
 #pragma unroll
   for (int i = 0; i < LANE_ROWS; i++) found[i].clear();
   Work half = 0;
@@ -139,11 +108,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
 #pragma unroll
   for (int i = 0; i < LANE_ROWS; i++) {
 #pragma unroll
-    for (int o = 1; o < SIDE; o *= 2) {
-      const Work other = __shfl_xor_sync(0xffffffffu, found[i].best, o);
-      const Work other_second = __shfl_xor_sync(0xffffffffu, found[i].second, o);
-      found[i].join(other, other_second, __shfl_xor_sync(0xffffffffu, found[i].label, o));
-    }
+    for (int o = 1; o < SIDE; o *= 2) found[i].join_lane(o);
     if (across == 0) {
       const int r = down * LANE_ROWS + i;
       best[r] = found[i].best;
@@ -154,30 +119,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
   __syncthreads();
   if (thread >= ROWS || places[thread] < 0) return;
 
-  const i64 row = places[thread];
-  const double mine = half, nearest = best[thread], next = second[thread];
-  const int winner = label[thread];
-  const double room = own * mine + slope * fabs(mine + nearest) + common;
-  // what is not a number, or may have overflowed, is open too
-  const bool settled = mine <= largest && nearest + room < next;
-  labels[row] = winner;
-  if (scores) {
-    scores[row] = best[thread];
-    scores[n + row] = second[thread];
-    scores[2 * n + row] = half;
-  }
-  if (is_open) is_open[row] = !settled;
-  if (open_rows && !settled) append(open_rows, open_count, row);
-  if (!tables) return;
-  double near = sqrt(2.0 * fmax(mine + nearest + room, 0.0)) * (1.0 + OUTWARDS);
-  double far = sqrt(2.0 * fmax(mine + next - room, 0.0)) * (1.0 - OUTWARDS);
-  if (!settled || (twinned && twinned[winner])) {
-    // the label may become another's, a twin may part from the own center
-    near = infinity();
-    far = -infinity();
-  }
-  const Kept kept = {slack, upper, lower, tables, tables_are_double};
-  kept.keep(row, winner, k, near, far);
+  const Verdict<Work> verdict = {own,        slope,  common,  largest,   n,
+                                 k,          labels, scores,  is_open,   open_rows,
+                                 open_count, twinned, {slack, upper, lower, tables, tables_are_double}};
+  verdict.give(places[thread], {best[thread], second[thread], label[thread]}, half);
 }
 
 // List the rows whose label is not proven: by slack, then by both sides (`_loops.list_doubtful`).
