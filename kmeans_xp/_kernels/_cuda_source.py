@@ -108,7 +108,10 @@ class Launcher(Protocol):
     def launch(
         self, unit: Unit, name: str, grid: int, shared: int, arguments: Sequence[Any], /
     ) -> None:
-        """Run a kernel in ``grid`` blocks; arguments are arrays, NumPy scalars, or None."""
+        """Run a kernel in ``grid`` blocks; arguments are arrays, NumPy scalars, or None.
+
+        The arrays are those of the current device; the launch joins the current stream.
+        """
         ...
 
 
