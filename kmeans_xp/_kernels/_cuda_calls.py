@@ -14,8 +14,8 @@ from .._backend import dtype_name
 from .._bounds import Bounds, Drift
 from .._distances import Scale
 from .._typing import Array, Block, Namespace
-from ._cuda_route import depth, dtype_of
-from ._cuda_source import THREADS, TILES, Launcher, Unit, assign_bytes, assign_unit
+from ._cuda_route import depth, dtype_of, half_range
+from ._cuda_source import TENSOR_PRODUCTS, THREADS, TILES, Launcher, Unit, assign_bytes, assign_unit
 
 _LANES_FROM = 32  # features from which a warp shares a row
 _MOST_BLOCKS = 1 << 14
@@ -32,6 +32,7 @@ class _Ready:
     twinned: Array | None
     shift: Array | None
     scale: Any
+    lift: tuple[float, ...]  # to the range of half precision, and back from its products
     errors: tuple[float, float, float, float]  # own, slope, common, largest half norm
 
 
@@ -91,6 +92,7 @@ class Calls:
                 ready.twinned,
                 ready.shift,
                 ready.scale,
+                *map(np.float32, ready.lift),
                 *map(np.float64, ready.errors),
                 labels,
                 scores,
@@ -267,13 +269,17 @@ class Calls:
             most = float(np.finfo(product).max) / 64
             largest = d * min(nearest.reach * rung.scale, math.sqrt(most / d)) ** 2
             own, common, slope = p.exclusion_terms(rung)
+            lift: tuple[float, ...] = ()
+            if work in TENSOR_PRODUCTS:
+                up, more = half_range(work, d, nearest.reach)
+                lift, common = (up, 1.0 / (up * up)), common + 2.0 * more
             scale = np.dtype(wide).type(rung.scale)
             weights, bias = (
                 xp.astype(part, getattr(xp, product), copy=False)
                 for part in (rung.weights, rung.bias)
             )
             errors = own, slope, common, largest
-            nearest.notes[key] = _Ready(weights, bias, rung.twinned, shift, scale, errors)
+            nearest.notes[key] = _Ready(weights, bias, rung.twinned, shift, scale, lift, errors)
         ready: _Ready = nearest.notes[key]
         return ready
 

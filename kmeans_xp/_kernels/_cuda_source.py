@@ -37,11 +37,12 @@ class Tile(NamedTuple):
 TILES = {
     "float32": Tile(128, 8),
     "float64": Tile(64, 4),
+    "float16": Tile(128, 0),
     "tf32": Tile(128, 0),
     "3xtf32": Tile(128, 0),
 }
-TENSOR_PRODUCTS = {"tf32": 1, "3xtf32": 3}
-"""Products on tensor cores (compute capability 8.0), and how many make one."""
+TENSOR_PRODUCTS = {"float16": 16, "tf32": 1, "3xtf32": 3}
+"""Products on tensor cores (compute capability 8.0), and their name in the source."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Unit:
             "ROW_TYPE": _C_NAMES[self.row],
             "WORK_TYPE": _C_NAMES.get(self.work, "float"),
             "PRODUCTS": TENSOR_PRODUCTS.get(self.work, 0),
-            "MIN_BLOCKS": 2 if self.work == "tf32" else 1,
+            "MIN_BLOCKS": 1 if self.work == "3xtf32" else 2,
             "ROWS": tile.rows,
             "LANE_ROWS": tile.lane_rows,
             "PART": PART,
@@ -85,7 +86,8 @@ def assign_bytes(work: str, /) -> int:
     """Shared memory of the kernel `assign`."""
     rows = TILES[work].rows
     if work in TENSOR_PRODUCTS:
-        return 12 * rows + 2 * (rows + _CENTERS) * (PART + 4) * 4
+        packed = 2 if work == "float16" else 1
+        return 12 * rows + 2 * (rows + _CENTERS) * (PART // packed + 4) * 4
     return 8 * rows + PART * (rows + 1 + _CENTERS + 1) * (int(work[5:]) // 8)
 
 

@@ -146,8 +146,8 @@ def everything(kernel: CudaKernel, file: str) -> None:
     if file.startswith("assign"):
         for shape in ((129, 33, 130), (5, 70, 3)):
             for seed in range(3):
-                work = "tf32" if "mma" in file else "float32"
-                check_scores(kernel, *whole(shape, "float32", seed), work)
+                for work in ("tf32", "float16") if "mma" in file else ("float32",):
+                    check_scores(kernel, *whole(shape, "float32", seed), work)
     if file == "assign.cu":
         x = random.normal(size=(300, 3))
         check_doubt(kernel, x, x[:12])

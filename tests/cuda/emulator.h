@@ -287,27 +287,48 @@ static inline double cut(double value, double largest) {
   frexp(largest, &exponent);
   return ldexp(trunc(ldexp(value, 24 - exponent)), exponent - 24);
 }
-static inline void multiply_add(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+static inline unsigned short half_bits(float value) {
+  _Float16 half = (_Float16)value;
+  unsigned short bits;
+  memcpy(&bits, &half, 2);
+  return bits;
+}
+static inline double half_value(unsigned pair, unsigned which) {
+  unsigned short bits = pair >> 16 * which;
+  _Float16 half;
+  memcpy(&half, &bits, 2);
+  return half;
+}
+// a and b of a fragment, as feature f of a step sees them
+template <int KIND>
+static inline double fragment(const unsigned* registers, unsigned f) {
+  if (KIND == 16) return half_value(registers[f / 8], f % 2);
+  return __uint_as_float(registers[f / 4] & ~0x1fffu);
+}
+template <int KIND>
+static inline void multiply_add_as(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  // registers by half of the features: of rows g and g + 8, and of the column
   struct Lane {
-    unsigned a[4], b[2];
+    unsigned a[2][2], b[2];
   };
   static Lane lanes[1024 / 32][2][32];
+  constexpr unsigned STEP = KIND == 16 ? 16 : 8, WIDE = KIND == 16 ? 2 : 1;
   const unsigned lane = emulator::current % 32, warp = emulator::current / 32;
   const unsigned turn = emulator::fibers[emulator::current].exchanges++ % 2;
-  Lane* mine = lanes[warp][turn];
-  memcpy(mine[lane].a, a, sizeof a);
-  memcpy(mine[lane].b, b, sizeof b);
+  Lane* all = lanes[warp][turn];
+  all[lane] = {{{a[0], a[2]}, {a[1], a[3]}}, {b[0], b[1]}};
   emulator::wait(emulator::IN_WARP, "mma");
   for (int i = 0; i < 4; i++) {
     const unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-    double terms[9] = {sums[i]}, largest = fabs(sums[i]), sum = 0.0;
-    for (unsigned f = 0; f < 8; f++) {
-      const unsigned left = mine[row % 8 * 4 + f % 4].a[row / 8 + f / 4 * 2];
-      const unsigned right = mine[column * 4 + f % 4].b[f / 4];
-      terms[f + 1] = (double)__uint_as_float(left & ~0x1fffu) * __uint_as_float(right & ~0x1fffu);
+    double terms[STEP + 1] = {sums[i]}, largest = fabs(sums[i]), sum = 0.0;
+    for (unsigned f = 0; f < STEP; f++) {
+      const unsigned member = f / WIDE % 4;
+      terms[f + 1] = fragment<KIND>(all[row % 8 * 4 + member].a[row / 8], f) *
+                     fragment<KIND>(all[column * 4 + member].b, f);
       largest = max(largest, fabs(terms[f + 1]));
     }
     for (double term : terms) sum += cut(term, largest);
     sums[i] = (float)cut(sum, sum);
   }
 }
+#define multiply_add multiply_add_as<PRODUCTS>

@@ -52,8 +52,8 @@ BUGS = [
     ("assign_mma.cu", "store(buffers + (turn ^ 1) * BUFFER)", "store(buffers + turn * BUFFER)"),
     (
         "assign_mma.cu",
-        "group + r % 2 * 8) * STRIDE + f + member + r / 2 * 4",
-        "group + r / 2 * 8) * STRIDE + f + member + r % 2 * 4",
+        "group + r % 2 * 8) * STRIDE",
+        "group + r / 2 * 8) * STRIDE",
     ),
     ("assign_mma.cu", "j * 8 + member * 2 + side;", "j * 8 + member + side * 4;"),
     ("assign_mma.cu", "c < k && f < d ? weights", "c < k ? weights"),

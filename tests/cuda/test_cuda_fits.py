@@ -74,16 +74,19 @@ def test_wide_rows(d: int, dtype: str) -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+KINDS = ["uniform", "blobs", "clear", "repeated centers", "two groups", "far away", "far rows"]
+
+
 @pytest.mark.parametrize(
-    "kind", ["uniform", "blobs", "clear", "repeated centers", "two groups", "far away"]
+    ("d", "work", "dtype"), [(17, "tf32", "float64"), (33, "float16", "float32")]
 )
-def test_tensor_cores(kind: str, dtype: str) -> None:
-    """Labels that TF32 proves, and those that it cannot; few and many of them."""
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensor_cores(kind: str, d: int, work: str, dtype: str) -> None:
+    """Labels that few bits prove, and those that they cannot; few and many of them."""
     random = np.random.default_rng(3)
-    x, k = random.uniform(size=(400, 17)), 66
+    x, k = random.uniform(size=(400, d)), 66
     if kind == "blobs":
-        x += 10 * random.normal(size=(k, 17))[random.integers(0, k, 400)]
+        x += 10 * random.normal(size=(k, d))[random.integers(0, k, 400)]
     if kind == "clear":
         x = x[np.arange(400) % k] + 0.01 * x
     if kind == "two groups":
@@ -94,15 +97,20 @@ def test_tensor_cores(kind: str, dtype: str) -> None:
     start = x[:k].copy()
     if kind == "repeated centers":
         start[k // 2 :] = start[: k // 2]
+    weight = None
+    if kind == "far rows":
+        # without weight they may lie anywhere; halves end at 2**16
+        x[::7] *= 10.0 ** np.arange(len(x[::7]))[:, None].clip(0, 30)
+        weight = (np.arange(400) % 7 > 0) * 1.0
     numpy = make_backend("numpy")
     with opened(numpy):
         found, expected = (
-            problem_of(numpy, x, k=k, variance=True, first="float32", kernel=kernel)
+            problem_of(numpy, x, weight, k=k, variance=True, first="float32", kernel=kernel)
             for kernel in ("cuda", "numpy")
         )
         assert bits(found, start) == bits(expected, start)
     launches = found.kernel.launcher.launches
-    assert launches[0] == "assign tf32"
+    assert launches[0] == f"assign {work}"
     if kind in ("uniform", "clear"):
         # products that leave many rows open make way for better ones
         assert ("assign 3xtf32" in launches) == (kind == "uniform")

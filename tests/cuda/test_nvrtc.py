@@ -6,13 +6,13 @@ import nvrtc
 import pytest
 from conftest import REQUIRED
 
-from kmeans_xp._kernels._cuda_source import TENSOR_PRODUCTS, UNITS, Unit, assign_bytes
+from kmeans_xp._kernels._cuda_source import TILES, UNITS, Unit, assign_bytes
 
 ARCHITECTURES = ("80", "86", "89", "90", "100", "120")
 # two blocks of 256 threads share a multiprocessor; of 3xTF32 there is one
 MOST_REGISTERS = {"assign": 128, "assign 3xtf32": 168}
-# without asking, and what compute capability 8.6 gives at most
-MOST_SHARED = {"float32": 48 << 10, "float64": 48 << 10, "tf32": 99 << 10, "3xtf32": 99 << 10}
+# without asking; for the last two what compute capability 8.6 gives at most
+MOST_SHARED = dict.fromkeys(TILES, 48 << 10) | {"tf32": 99 << 10, "3xtf32": 99 << 10}
 
 
 def need() -> None:
@@ -31,8 +31,8 @@ def test_a_unit_compiles_without_spills(unit: Unit, architecture: str) -> None:
         assert kernel.spilled == 0, kernel
         most = MOST_REGISTERS.get(f"{kernel.name} {unit.work}", MOST_REGISTERS.get(kernel.name, 64))
         assert kernel.registers <= most, kernel
-    # three products of 2 x 4 fragments for each 8 of 32 features
-    assert ptx.count("mma.sync") == 32 * TENSOR_PRODUCTS.get(unit.work, 0)
+    # 2 x 4 fragments for each 8 or 16 of 32 features
+    assert ptx.count("mma.sync") == {"float16": 16, "tf32": 32, "3xtf32": 96}.get(unit.work, 0)
     # where bits count, no two roundings may become one
     assert unit.file.startswith("assign") or "fma.rn.f64" not in ptx
 
