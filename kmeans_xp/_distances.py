@@ -7,8 +7,10 @@ IEEE operation at a time: its bits are the same on every library.
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from ._typing import Array, Namespace
 
@@ -54,13 +56,15 @@ def halving_sum(a: Array, /, *, xp: Namespace, axis: int = -1) -> Array:
     return a[(..., 0, *after)]
 
 
-def halving_total(values: list[float], /) -> float:
-    """The same of plain numbers."""
-    while (width := len(values)) > 1:
+def halving_total(values: npt.NDArray[np.float64], /) -> float:
+    """The same of numbers (m,) on the host."""
+    values, width = values.copy(), values.shape[0]
+    while width > 1:
         half = (width + 1) // 2
-        middle = values[width - half : half]
-        values = [*map(operator.add, values[: width - half], values[half:]), *middle]
-    return values[0]
+        # what is in the middle stays
+        values[: width - half] += values[half:width]
+        width = half
+    return float(values[0])
 
 
 def widened(x: Array, /, *, xp: Namespace) -> Array:

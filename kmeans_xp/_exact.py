@@ -32,7 +32,7 @@ EXACT_ROWS = 4096
 ONE_LIMB = 2.0**LIMB_BITS
 _MIN_EXPONENT = -960
 MOST_LIMBS_AT_ONCE = 20  # 2**800 times 2**40 is still a float64
-_SPLIT = 134217729.0  # 2**27 + 1: Veltkamp's constant for 53 bits
+SPLIT = 134217729.0  # 2**27 + 1: Veltkamp's constant for 53 bits
 
 
 def exponent_above(value: float) -> int:
@@ -208,6 +208,19 @@ def terms(totals: Sequence[Array], /) -> list[Array]:
     return [word if weight == 0 else word * ONE_LIMB**weight for weight, word in words]
 
 
+def means(
+    totals: Array, weights: Array, features: int, limbs: int, /, *, whole: bool, short: bool
+) -> Array:
+    """Quotients (k, features) of (words, k, columns) totals by (k,) weights; see `ratio`.
+
+    ``short`` says that totals of one word may be divided as they are (see `one_word`).
+    """
+    xp = array_api_compat.array_namespace(totals)
+    words = xp.astype(totals if short else two_words(totals, xp=xp), xp.float64)
+    parts = [words[:, :, i * features : (i + 1) * features] for i in range(limbs)]
+    return ratio(parts, weights[:, None], whole=whole)
+
+
 def ratio(totals: Sequence[Array], weight: Array, /, *, whole: bool = False) -> Array:
     """Quotient of a number given by the totals of its limbs and a weight, all float64.
 
@@ -245,7 +258,7 @@ def _quick_two_sum(a: Array, b: Array) -> tuple[Array, Array]:
 
 def _halves(a: Array) -> tuple[Array, Array]:
     """Veltkamp's split into two halves of 26 bits."""
-    big = _SPLIT * a
+    big = SPLIT * a
     high = big - (big - a)
     return high, a - high
 

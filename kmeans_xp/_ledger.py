@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
 
 from . import _exact as exact
 from ._stats import Summary
-from ._typing import Array, Namespace, slices
-
-_MEANS_IN_CACHE = 1 << 14
+from ._typing import Array, Namespace
 
 
 @dataclass(frozen=True)
@@ -30,9 +27,17 @@ class Stats:
 class Ledger:
     """How rows become columns of integers, and totals become centers."""
 
-    def __init__(self, summary: Summary, like: Array, n_rows: int, xp: Namespace) -> None:
+    def __init__(
+        self,
+        summary: Summary,
+        like: Array,
+        n_rows: int,
+        xp: Namespace,
+        divide: Callable[..., Array] = exact.means,
+    ) -> None:
         self.words = exact.words_for(n_rows)
         self._grid, self._weight_grid, self._xp = summary.grid, summary.weight_grid, xp
+        self._divide = divide
         self._up = exact.to_device(self._grid.up, like, xp=xp)
         self._is_short = exact.one_word(n_rows, self._grid.limbs)
         self._counts_rows = self._weight_grid is None and n_rows < 1 << 26
@@ -84,26 +89,13 @@ class Ledger:
 
     def means(self, totals: Array, counts: Array, /, *, any_empty: bool = True) -> Array:
         """Float64 means (k, d) in the user's coordinates; meaningless where the count is 0."""
-        xp = self._xp
+        xp, d, limbs = self._xp, self.n_features, self._grid.limbs
         weights = self._weights(totals, counts)
         if any_empty:
             # such a cluster must not divide by zero
             weights = xp.where(counts > 0, weights, xp.ones_like(weights))
-        k = int(weights.shape[0])
-        # a cache on the host; elsewhere the launches count
-        if not isinstance(totals, np.ndarray) or k * self.n_features <= _MEANS_IN_CACHE:
-            return self._some_means(totals, weights)
-        step = max(1, _MEANS_IN_CACHE // self.n_features)
-        means = [self._some_means(totals[:, at, :], weights[at]) for at in slices(k, step)]
-        return xp.concat(means, axis=0)
-
-    def _some_means(self, totals: Array, weights: Array) -> Array:
-        """Of a few clusters: the temporaries are many times as large."""
-        xp, d = self._xp, self.n_features
-        words = totals if self._is_short else exact.two_words(totals, xp=xp)
-        words = xp.astype(words, xp.float64)
-        limbs = [words[:, :, i * d : (i + 1) * d] for i in range(self._grid.limbs)]
-        return exact.ratio(limbs, weights[:, None], whole=self._counts_rows) * self._down
+        kind = {"whole": self._counts_rows, "short": self._is_short}
+        return self._divide(totals, weights, d, limbs, **kind) * self._down
 
     def masses(self, totals: Array, /) -> Array:
         """Summed weights (k,) in their own units, float64."""

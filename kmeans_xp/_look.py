@@ -17,7 +17,7 @@ from ._groups import TABLE, Groups
 from ._primitives import Nearest, Rung, exclusion_threshold, moved_rows
 from ._typing import Array, Kernel, Namespace, slices, some
 
-_COMPACT_SHARE = 0.7  # above it, picking the rows costs more than scoring the others
+COMPACT_SHARE = 0.7  # above it, picking the rows costs more than scoring the others
 _GROUP_VALUES = 1 << 19  # bounds of groups at a time
 
 
@@ -36,7 +36,7 @@ def look(
             return 0, None
         if drift.groups is not None and tells_apart(nearest, nearest.first, x):
             return count, _look_by_groups(kernel, x, nearest, drift, state, bounds, doubt, count)
-        if count <= _COMPACT_SHARE * int(x.shape[0]):
+        if count <= COMPACT_SHARE * int(x.shape[0]):
             return count, _look_again(kernel, x, nearest, drift, state, bounds, doubt, count)
     state["labels"], is_open, bounds = kernel.propose(x, nearest, state, drift)
     if bounds is not None:

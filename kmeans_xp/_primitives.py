@@ -243,14 +243,16 @@ def distances_by_product(x: Array, nearest: Nearest, dtype: str, /, *, xp: Names
 
 def exclusion_threshold(best: Array, half: Array, rung: Rung, /, *, xp: Namespace) -> Array:
     """The L above which a center is provably not the nearest (see the module's doc)."""
-    own, common, slope = exclusion_terms(rung)
+    own, common, slope = exclusion_terms(rung.theta, rung.canonical, rung.underflow)
     return best + ((own * half + slope * xp.abs(half + best)) + common)
 
 
-def exclusion_terms(rung: Rung, /) -> tuple[float, float, float]:
-    """What is added to L*: own half + common + slope |half + L*|."""
-    own = 14.5 * rung.theta + 4.0 * rung.canonical
-    return own, 2.0 * rung.underflow, 12.5 * rung.theta
+def exclusion_terms(
+    theta: float, canonical: float, underflow: float, /
+) -> tuple[float, float, float]:
+    """What is added to L*, from `errors`: own half + common + slope |half + L*|."""
+    own = 14.5 * theta + 4.0 * canonical
+    return own, 2.0 * underflow, 12.5 * theta
 
 
 def candidates(x: Array, rung: Rung, /, *, xp: Namespace) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from ._backend import Context, dtype_name, thread_count, to_host
 from ._distances import Scale
 from ._exact import exponent_above, to_device
-from ._kernels import METER, Plan, Shape, load, select
+from ._kernels import METER, Kind, Plan, Shape, load, select
 from ._ledger import Ledger
 from ._primitives import FLOAT32_REACH, Nearest
 from ._pruning import Pruner
@@ -140,7 +140,7 @@ def training_problem(
         plan.first,
         exponent,
         summary=summary,
-        ledger=Ledger(summary, x, source.n_rows, context.xp),
+        ledger=Ledger(summary, x, source.n_rows, context.xp, kernel.means),
         dtype=dtype,
     )
 
@@ -184,7 +184,7 @@ def _open(
             backend=context.backend,
             threads=threads,
             float32_products=context.float32_products_are_exact,
-            compiled=context.backend == "numpy" and METER.wants(shape, threads),
+            compiled=context.backend == "numpy" and METER.wants(shape, threads, Kind.of(x)),
         )
     source = MemorySource(
         x,

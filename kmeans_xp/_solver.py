@@ -128,7 +128,7 @@ def _step(problem: Training, state: _State, rules: Rules, seed: int, number: int
     changed = stats.changed + fixed.moved
     moves = problem.kernel.own_distances(fixed.centers, nearest)
     problem.pruner.moved(moves)
-    moved = halving_total(to_host(moves).tolist())
+    moved = halving_total(to_host(moves))
     record = Iteration(number, changed, _unscaled_root(moved, nearest.scale), value)
     return _State(
         fixed.centers,

@@ -71,6 +71,11 @@ class Source(Protocol):
     piece_rows: int
     xp: Namespace
 
+    @property
+    def sample(self) -> Array:
+        """Some array of the source: new arrays go to its device."""
+        ...
+
     def map(self, task: Callable[[Block], T]) -> list[T]:
         """Run ``task`` once on every block; results come in row order."""
         ...
@@ -169,6 +174,12 @@ class Kernel(Protocol):
 
         Returns how many of them carry weight; None where a kernel has no such operation.
         """
+        ...
+
+    def means(
+        self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
+    ) -> Array:
+        """Quotients (k, features) of totals by weights, as `_exact.means` gives them."""
         ...
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:

@@ -43,6 +43,7 @@ def problem_of(
     variance: bool = False,
     prunes: bool = True,
     group_size: int = 0,
+    few: bool = False,
 ) -> Training:
     """A problem over host rows; without ``first`` the library plans for itself.
 
@@ -52,7 +53,7 @@ def problem_of(
     plan = None
     if first is not None:
         kernel = kernel or ("numpy" if backend.id == "numpy" else "reference")
-        plan = plan_of(kernel, first, block_rows, threads, prunes, group_size)
+        plan = plan_of(kernel, first, block_rows, threads, prunes, group_size, few)
     weight = None if weight is None else backend.array(weight, np.float64)
     emulated = cuda_kernel() if kernel == "cuda" else None
     if emulated is not None:
@@ -70,6 +71,7 @@ def plan_of(
     threads: int = 1,
     prunes: bool = True,
     group_size: int = 0,
+    few: bool = False,
 ) -> Plan:
     """A plan that routing would not make by itself."""
     plan = select(Shape(1, 1, 1, first), backend="numpy", threads=1)
@@ -85,6 +87,7 @@ def plan_of(
         threads=threads,
         prunes=prunes,
         group_size=group_size,
+        few=few,
     )
 
 

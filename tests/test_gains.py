@@ -46,6 +46,7 @@ def _some_rows(seeds: Any, n_rows: int) -> Any:
         n_rows=n_rows,
         n_features=seeds.shape[1],
         piece_rows=70,
+        sample=seeds,
     )
 
 

@@ -81,7 +81,8 @@ def test_labels_around_the_edge_of_a_block_of_scores(dtype: str, step: int) -> N
             assert kernel.settle(x, nearest).tolist() == exact.tolist()
 
 
-@pytest.mark.parametrize("name", KERNELS)
+# compiled loops make their weights themselves; the next test is theirs too
+@pytest.mark.parametrize("name", ["numpy", "reference"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rows_that_overflow_a_product_are_left_open(name: str, dtype: str) -> None:
     """No score is a number for such a row; it must be judged by the last rung, not dropped."""

@@ -193,12 +193,18 @@ class Heads:
         self._before = 0, 0
         self._paused = False
 
-    def begin(self, nearest: p.Nearest, rung: p.Rung, state: dict[str, Any]) -> HeadCenters | None:
-        """The heads of a sweep's centers; None where the plain tile is the better choice."""
-        if not self._may_serve(rung, state.get("labels")):
-            if self.tries == 0:
-                state.pop("heads", None)
-            return None
+    def serve(self, nearest: p.Nearest, state: dict[str, Any]) -> bool:
+        """Whether heads may be the better choice; else what a block keeps of them goes."""
+        if self.tries == 0:
+            state.pop("heads", None)
+            return False
+        (k, d), labels = nearest.centers.shape, state.get("labels")
+        if labels is None or d < LEAST_FEATURES or k < LEAST_CLUSTERS:
+            return False
+        return bool(nearest.first == "float32" and labels.max() < k)
+
+    def begin(self, nearest: p.Nearest, rung: p.Rung) -> HeadCenters:
+        """The heads of a sweep's centers."""
         with self._lock:
             if self._basis is None:
                 k, d = rung.weights.shape
@@ -228,12 +234,6 @@ class Heads:
         if many:
             state["heads"] = rung.origin, heads
         return heads
-
-    def _may_serve(self, rung: p.Rung, labels: Array | None) -> bool:
-        k, d = rung.weights.shape
-        if self.tries == 0 or labels is None or d < LEAST_FEATURES or k < LEAST_CLUSTERS:
-            return False
-        return bool(rung.weights.dtype == np.float32 and labels.max() < k)
 
     def next_part(self, rows: Array) -> Array:
         """Rows to go on with: a few show whether it pays, none if it does not."""

@@ -6,16 +6,22 @@ chosen by routing; compiled code is kept on disk.
 
 from __future__ import annotations
 
+import math
 import pathlib
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit
 
+from .. import _primitives as p
 from .._bounds import OUTWARDS
 from .._exact import ONE_LIMB
 from .._groups import TABLE
+from .._typing import Array
 from ._tile import GROUP, LANES, PART, fill_columns, score_tile
+
+Frame: TypeAlias = "tuple[Array, np.floating[Any], Array]"
+"""Shift (d,), scale, and the error terms: own, slope, common, largest half norm."""
 
 UP, DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
 
@@ -39,6 +45,21 @@ def jit(function: Any, **options: Any) -> Any:
     # numba looks at the function's own file, but constants and intrinsics come from others
     compiled._cache._cache_file._source_stamp = _STAMP
     return compiled
+
+
+def make_frame(
+    nearest: p.Nearest, errors: tuple[float, float, float], work: np.dtype[Any], read: np.dtype[Any]
+) -> Frame:
+    """How rows of a dtype are brought into tiles of another, and what their scores prove."""
+    wide, d = np.result_type(read, work), nearest.centers.shape[1]
+    shift = np.zeros(d) if nearest.shift is None else nearest.shift.astype(work)
+    scale = nearest.scale.factor
+    # beyond this half norm a score may overflow; rows without weight may lie there
+    most = float(np.finfo(work).max) / 64
+    largest = d * min(nearest.reach * scale, math.sqrt(most / d)) ** 2
+    own, common, slope = p.exclusion_terms(*errors)
+    terms = np.asarray([own, slope, common, largest])
+    return shift.astype(wide), wide.type(scale), terms
 
 
 def any_order(function: Any) -> Any:
@@ -80,7 +101,7 @@ def keep(
 
 
 @jit
-def _fill(tile: Any, half: Any, part: Any, x: Any, rows: Any, start: Any, frame: Any) -> Any:
+def fill(tile: Any, half: Any, part: Any, x: Any, rows: Any, start: Any, frame: Any) -> Any:
     """Bring the next rows into a tile, features first, shifted and scaled; half square norms."""
     shift, scale, _ = frame
     work = tile.dtype.type
@@ -120,7 +141,7 @@ def score_rows(frame: Any, centers: Any, tables: Any, x: Any, rows: Any, state: 
     label = np.empty(LANES, np.int32)
     left = 0
     for start in range(0, rows.shape[0], LANES):
-        count = _fill(tile, half, best, x, rows, start, frame)
+        count = fill(tile, half, best, x, rows, start, frame)
         score_tile(tile, panels, bias, d, bias.shape[0] // GROUP, best, second, label)
         for lane in range(count):
             row, mine, own = rows[start + lane], half[lane], label[lane]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from .._bounds import Bounds, Drift, Proposal
 from .._gains import Appraisal, Trials
 from .._groups import Groups
 from .._typing import Array, Block, Source
-from . import _group_loops, _head_loops, _loops, _numba_gains
-from ._head import Heads
+from . import _center_loops, _group_loops, _head_loops, _loops, _numba_gains, _sum_loops
+from ._head import HeadCenters, Heads
 from ._numba_gains import CompiledTrials
 from ._numpy import NumpyKernel
 from ._survey import CompiledSurveyor
 from ._tile import GROUP, LANES, PART
 
+_FEW_DISTANCES = 1 << 13
 _NO_TABLES = np.zeros((3, 2, 0), dtype=np.float32)
 _NOTHING, _NO_LABELS = np.empty(0), np.empty(0, dtype=np.int32)
 
@@ -30,11 +30,10 @@ _NOTHING, _NO_LABELS = np.empty(0), np.empty(0, dtype=np.int32)
 class _Ready:
     """The centers of a sweep as the loops want them."""
 
-    frame: tuple[Any, ...]  # shift, scale, error terms
+    frame: _loops.Frame
     panels: Array  # (groups, d, GROUP)
-    bias: Array  # (groups * GROUP,), infinite for padding
+    bias: Array  # (groups * GROUP,), infinite for padding and for repeats
     twinned: Array  # (k,)
-    rung: p.Rung
 
     def score(self, tables: Array, x: Array, rows: Array, state: tuple[Array, ...]) -> int:
         """Label the listed rows; how many of them stay open."""
@@ -58,9 +57,12 @@ class NumbaKernel(NumpyKernel):
         self._ready(nearest, nearest.first, nearest.centers)
 
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
-        """By float64 tiles; what these leave open goes on to the last rung."""
-        n_rows = int(x.shape[0])
+        """By float64 tiles, unless rows are few; what these leave open by canonical distances."""
+        n_rows, scale = int(x.shape[0]), nearest.scale
         labels, is_open = np.empty(n_rows, np.int32), np.zeros(n_rows, np.bool_)
+        if x.size * nearest.centers.shape[0] <= _FEW_DISTANCES:
+            _center_loops.settle_rows(x, nearest.centers, scale.before, scale.after, labels)
+            return labels
         none = np.empty(0, np.float32)
         ready = self._ready(nearest, "float64", x)
         rows = np.arange(n_rows, dtype=np.int32)
@@ -82,8 +84,8 @@ class NumbaKernel(NumpyKernel):
     ) -> tuple[int, Array | None]:
         if nearest.first == "exact":
             return super().look(x, nearest, drift, state)
-        ready = self._ready(nearest, nearest.first, x)
         bounds = state.pop("bounds", None)
+        ready = self._ready(nearest, nearest.first, x)
         n_rows = int(x.shape[0])
         tables = _NO_TABLES if drift is None else drift.tables
         limits = self._limits(nearest, ready, drift, bounds, state)
@@ -120,7 +122,7 @@ class NumbaKernel(NumpyKernel):
         """The bounds of groups that rows keep, as yet none perhaps; None to go without."""
         if drift is None or bounds is None or drift.groups is None or ready.twinned.any():
             return None
-        if self.heads.begin(nearest, ready.rung, state) is not None:
+        if self._head_centers(nearest, state) is not None:
             return None
         if bounds.groups is not None:
             return bounds.groups
@@ -140,10 +142,10 @@ class NumbaKernel(NumpyKernel):
         """Label rows by groups: how many were scored, how many of them stay open."""
         groups = drift.groups
         assert groups is not None
-        key = "numba groups", x.dtype
+        key, rung = ("numba groups", x.dtype), self._rung(nearest)
         with self._lock:
             if key not in nearest.notes:
-                nearest.notes[key] = _grouped(ready.rung, groups)
+                nearest.notes[key] = _grouped(rung, groups)
             centers, spent = nearest.notes[key]
         about = groups.home, groups.members, spent
         count, left, pairs = _group_loops.score_groups(
@@ -151,6 +153,12 @@ class NumbaKernel(NumpyKernel):
         )
         groups.tally.append(pairs * groups.size)
         return int(count), int(left)
+
+    def _head_centers(self, nearest: p.Nearest, state: dict[str, Any]) -> HeadCenters | None:
+        """The heads of the centers, as long as they pay."""
+        if not self.heads.serve(nearest, state):
+            return None
+        return self.heads.begin(nearest, self._rung(nearest))
 
     def _score_heads(
         self,
@@ -163,14 +171,15 @@ class NumbaKernel(NumpyKernel):
         state: dict[str, Any],
     ) -> tuple[int, int]:
         """Label by heads as long as it pays: how many of the rows, how many of them stay open."""
-        centers = self.heads.begin(nearest, ready.rung, state)
+        centers = self._head_centers(nearest, state)
         if centers is None:
             return 0, 0
-        full = centers.weights, ready.rung.bias, ready.twinned
+        rung = self._rung(nearest)
+        full = centers.weights, rung.bias, ready.twinned
         terms = centers.terms[int(tables is _NO_TABLES)]
         done = left = 0
         while (part := self.heads.next_part(rows[done:])).size:
-            heads = self.heads.of(x, ready.rung, centers.reach, state, part)
+            heads = self.heads.of(x, rung, centers.reach, state, part)
             head = heads, centers.panels, centers.bias, terms
             more, scores = _head_loops.score_heads(ready.frame, full, head, tables, x, part, scored)
             self.heads.learn(part.size, scores, x.shape[1], centers, ready.twinned.size)
@@ -216,6 +225,13 @@ class NumbaKernel(NumpyKernel):
             )
         return int(carrying)
 
+    def means(
+        self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
+    ) -> Array:
+        out = np.empty((weights.shape[0], features))
+        _sum_loops.divide(totals, weights, limbs, kind["short"], out)
+        return out
+
     def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:
         out = np.empty(x.shape[0])
         labels = np.arange(x.shape[0], dtype=np.int32) if labels is None else labels
@@ -227,11 +243,15 @@ class NumbaKernel(NumpyKernel):
         key = "numba", work, x.dtype
         with self._lock:
             if key not in nearest.notes:
-                depth = min(x.shape[1], PART + -(-x.shape[1] // PART))
-                rung = nearest.rung(work, xp=self._xp, depth=depth)
-                nearest.notes[key] = _prepare(rung, nearest.reach, x.dtype)
+                nearest.notes[key] = _prepare(nearest, np.dtype(work), x.dtype)
             ready: _Ready = nearest.notes[key]
             return ready
+
+    def _rung(self, nearest: p.Nearest) -> p.Rung:
+        """The centers as `_primitives` wants them, with the errors of tiles."""
+        depth = _depth(nearest.centers.shape[1])
+        with self._lock:
+            return nearest.rung(nearest.first, xp=self._xp, depth=depth)
 
     def _apart(self, nearest: p.Nearest, x: Array, ready: _Ready) -> Array:
         """Each center is at least so far from every other (k,)."""
@@ -243,29 +263,21 @@ class NumbaKernel(NumpyKernel):
             return apart
 
 
-def _prepare(rung: p.Rung, reach: float, dtype: np.dtype[Any]) -> _Ready:
-    work = rung.weights.dtype
-    wide = np.result_type(dtype, work)
-    k, d = rung.weights.shape
-    shift = np.zeros(d, wide) if rung.shift is None else rung.shift.astype(wide)
-    # beyond this half norm a score may overflow; rows without weight may lie there
-    most = float(np.finfo(work).max) / 64
-    largest = d * min(reach * rung.scale, math.sqrt(most / d)) ** 2
-    own, common, slope = p.exclusion_terms(rung)
-    error = np.asarray([own, slope, common, largest])
-    groups = -(-k // GROUP)
-    padded = np.zeros((groups * GROUP, d), dtype=work)
-    padded[:k] = rung.weights
-    bias = np.full(groups * GROUP, np.inf, dtype=work)
-    bias[:k] = rung.bias
-    twinned = np.zeros(k, np.bool_) if rung.twinned is None else rung.twinned
-    return _Ready(
-        (shift, wide.type(rung.scale), error),
-        _panels(padded),
-        bias,
-        twinned,
-        rung,
-    )
+def _depth(n_features: int) -> int:
+    """How many additions deep the sums of a tile are."""
+    return min(n_features, PART + -(-n_features // PART))
+
+
+def _prepare(nearest: p.Nearest, work: np.dtype[Any], dtype: np.dtype[Any]) -> _Ready:
+    k, d = nearest.centers.shape
+    groups, twinned = -(-k // GROUP), np.empty(k, np.bool_)
+    panels, bias = np.empty((groups, d, GROUP), work), np.empty(groups * GROUP, work)
+    errors = p.errors(nearest, work.name, _depth(d))
+    frame = _loops.make_frame(nearest, errors, work, dtype)
+    factor, share = nearest.scale.factor, 0.5 - errors[0]
+    _center_loops.fill_panels(nearest.centers, frame[0], factor, share, panels, bias)
+    _center_loops.mark_repeats(nearest.centers, bias, twinned)
+    return _Ready(frame, panels, bias, twinned)
 
 
 def _three(n_rows: int, dtype: Any) -> tuple[Array, Array, Array]:

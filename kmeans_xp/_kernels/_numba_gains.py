@@ -14,7 +14,7 @@ from .._typing import Array, Block, Source
 from . import _gain_loops
 from ._gain_tile import ROWS, TRIALS
 from ._numpy_scores import half_norms
-from ._price import PER_SCORE, SECONDS_A_UNIT, Account
+from ._price import PER_SCORE, SECONDS_A_UNIT, Account, Kind
 
 _NOTHING = np.empty(0)
 _NO_TOTALS = np.empty(0, dtype=np.int64)
@@ -46,7 +46,7 @@ ACCOUNT = Account("_gain_loops.appraise_rows", _COMPILE_SECONDS)
 def pays(nearest: Nearest, source: Source) -> bool:
     """Whether one more step should use compiled loops."""
     work = source.n_rows * len(nearest.centers) * (source.n_features + PER_SCORE)
-    return ACCOUNT.pays(f"{nearest.centers.dtype} {nearest.first}", work * SECONDS_A_UNIT)
+    return ACCOUNT.pays(Kind.of(source.sample), work * SECONDS_A_UNIT)
 
 
 def make_trials(nearest: Nearest, seeds: Sequence[int], source: Source) -> CompiledTrials:

@@ -6,28 +6,30 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .. import _bounds as b
+from .. import _exact as exact
 from .. import _primitives as p
 from .._backend import numpy_context
 from .._bounds import Drift, Proposal
 from .._distances import Scale
-from .._exact import EXACT_ROWS
 from .._gains import Appraisal, Trials, make_trials
-from .._look import look
+from .._look import COMPACT_SHARE, look
 from .._stats import Surveyor
-from .._typing import FEW, Array, Block, Source, some
-from . import _compare, _numpy_few, _numpy_gains
+from .._typing import FEW, Array, Block, Source, slices, some
+from . import _compare, _numpy_few, _numpy_gains, _numpy_wide
 from ._numpy_scores import certify, half_norms, lower_bounds, moved_rows, squared_distances
+from ._numpy_sums import WideSums, add_sums, adds_by_row
+from ._numpy_survey import WideSurveyor
+from ._numpy_wide import WIDE, Scores, rung_of, scores_by_row
+from ._space import Space
 
 _SCORE_BYTES = 1 << 21
 _CROSS_VALUES = 1 << 16
-_DENSE_MARKS = 1 << 13
 _FEW_MARKS = 8
 _COLUMN_VALUES = 1 << 17
+_MEANS_IN_CACHE = 1 << 14
 _FEW_DISTANCES = 1 << 13
-_SUM_VALUES = 1 << 17
 
 
 class NumpyKernel:
@@ -39,10 +41,11 @@ class NumpyKernel:
         """``keeps``: blocks of few rows keep copies, which would add up where blocks are many."""
         self._keeps = keeps
         self._xp = numpy_context().xp
-        self.surveyor = Surveyor(self._xp)
+        self._space = Space()
+        self.surveyor: Surveyor = WideSurveyor(self._xp, self._space)
 
     def prepare(self, nearest: p.Nearest, /) -> None:
-        nearest.rung(nearest.first, xp=self._xp)
+        rung_of(nearest, nearest.first)
 
     def propose(
         self, x: Array, nearest: p.Nearest, notes: dict[str, Any], drift: Drift | None = None, /
@@ -50,13 +53,25 @@ class NumpyKernel:
         if nearest.first == "exact":
             distances = self.distances(x, nearest.centers, nearest.scale)
             return Proposal(distances.argmin(axis=0).astype(np.int32), None, None)
-        rung = nearest.rung(nearest.first, xp=self._xp)
-        half = half_norms(x, rung, notes)
+        return self._propose(x, nearest, notes, drift)
+
+    def _propose(
+        self,
+        x: Array,
+        nearest: p.Nearest,
+        notes: dict[str, Any],
+        drift: Drift | None,
+        rows: Array | None = None,
+    ) -> Proposal:
+        """The same for all or the listed rows, which are picked piece by piece."""
+        rung = rung_of(nearest, nearest.first)
+        scores = Scores(x, rung, notes, self._space, rows)
         if drift is None:
-            labels, unsure, _ = self._certify(x, rung, half)
+            labels, unsure, _ = self._certify(scores)
             return Proposal(labels, unsure, None)
-        edges = np.empty((2, x.shape[0]), dtype=half.dtype)
-        labels, unsure, _ = self._certify(x, rung, half, edges=edges)
+        half = scores.half
+        edges = np.empty((2, half.size), dtype=half.dtype)
+        labels, unsure, _ = self._certify(scores, edges=edges)
         never = unsure
         if rung.twinned is not None and rung.twinned.any():
             never = unsure | rung.twinned.take(labels)
@@ -74,7 +89,37 @@ class NumpyKernel:
         if is_small and drift is None and nearest.first == "float32":
             state.pop("bounds", None)
             return x.shape[0], _numpy_few.label(x, nearest, state)
-        return look(self, x, nearest, drift, state)
+        bounds = state.get("bounds")
+        if drift is None or bounds is None or drift.groups is not None:
+            return look(self, x, nearest, drift, state)
+        if not scores_by_row(x.shape[1], nearest.centers.shape[0]):
+            return look(self, x, nearest, drift, state)
+        doubt, count = self.unproven(bounds, state["labels"], drift)
+        if count > COMPACT_SHARE * x.shape[0]:
+            del state["bounds"]
+            return look(self, x, nearest, drift, state)
+        return count, self._look_again(x, nearest, drift, state, doubt) if count else None
+
+    def _look_again(
+        self, x: Array, nearest: p.Nearest, drift: Drift, state: dict[str, Any], doubt: Array
+    ) -> Array | None:
+        """`_look.look` at the rows in doubt, which are picked piece by piece."""
+        rows = np.flatnonzero(doubt)
+        # out of the state until the new ones are in: a pass may be broken off
+        bounds = state.pop("bounds")
+        found = self._propose(x, nearest, state, drift, rows)
+        labels = state["labels"].copy()
+        labels[rows] = found.labels
+        assert found.bounds is not None
+        for old, new in (
+            (bounds.slack, found.bounds.slack),
+            (bounds.upper, found.bounds.upper),
+            (bounds.lower, found.bounds.lower),
+        ):
+            old[rows] = new
+        state["labels"], state["bounds"] = labels, bounds
+        doubt[rows] = found.open
+        return doubt
 
     def unproven(self, bounds: b.Bounds, labels: Array, drift: Drift, /) -> tuple[Array, int]:
         doubt = bounds.slack > drift.tables[0, 1].take(labels)
@@ -85,8 +130,8 @@ class NumpyKernel:
         if x.size * nearest.centers.shape[0] <= _FEW_DISTANCES:
             distances = self.distances(x, nearest.centers, nearest.scale)
             return distances.argmin(axis=0).astype(np.int32)
-        rung = nearest.rung("float64", xp=self._xp)
-        labels, unsure, marks = self._certify(x, rung, half_norms(x, rung, {}), keep=True)
+        rung = rung_of(nearest, "float64")
+        labels, unsure, marks = self._certify(Scores(x, rung, {}, self._space), keep=True)
         if not marks.size:
             return labels
         few = x[unsure]
@@ -103,38 +148,35 @@ class NumpyKernel:
         return labels
 
     def _certify(
-        self,
-        x: Array,
-        rung: p.Rung,
-        half: Array,
-        *,
-        keep: bool = False,
-        edges: Array | None = None,
+        self, scores: Scores, *, keep: bool = False, edges: Array | None = None
     ) -> tuple[Array, Array, Array]:
         """Labels, the rows still open, and (to keep) the centers that are left to those.
 
         ``edges`` (2, m) gets the best score and the next of the rows that are not open.
         """
-        labels = np.empty(x.shape[0], dtype=np.int32)
-        unsure = np.empty(x.shape[0], dtype=np.bool_)
+        rung, half = scores.rung, scores.half
+        labels = np.empty(half.size, dtype=np.int32)
+        unsure = np.empty(half.size, dtype=np.bool_)
         marks = [np.empty((0, rung.bias.size), dtype=np.bool_)]
         step = max(64, _SCORE_BYTES // (rung.weights.itemsize * rung.bias.size))
-        for start in range(0, x.shape[0], step):
-            part = slice(start, start + step)
-            scores = None if edges is None else edges[:, part]
-            lower = lower_bounds(x[part], rung)
+        for part in slices(half.size, step):
+            edge = None if edges is None else edges[:, part]
+            lower = scores.lower_bounds(part)
             best = lower.min(axis=0)
             limit = p.exclusion_threshold(best, half[part], rung, xp=np)
-            if scores is not None:
-                scores[0] = best
+            if edge is not None:
+                edge[0] = best
             near = certify(
-                lower, limit, labels[part], unsure[part], None if scores is None else scores[1]
+                lower, limit, labels[part], unsure[part], None if edge is None else edge[1]
             )
             if keep:
                 marks.append(near[:, unsure[part]].T)
+        scores.note()
         return labels, unsure, np.concatenate(marks)
 
     def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:
+        if x.shape[1] >= WIDE and x.shape[0] * x.shape[1] > _CROSS_VALUES:
+            return _numpy_wide.own_distances(x, nearest, labels, self._space)
         if labels is None and x.size <= _CROSS_VALUES:
             return squared_distances(x.T, nearest.centers.T, nearest.scale)
         out = np.empty(x.shape[0])
@@ -196,25 +238,45 @@ class NumpyKernel:
             sums.add(self.group_sums(columns, after, n_clusters), n_rows)
             return n_rows if block.weight is None else int(np.count_nonzero(block.weight))
         moved = None if before is None else np.flatnonzero(after != before)
+        by_row = adds_by_row(block.x.shape[1], n_clusters)
         if moved is not None and moved.size * FEW <= n_rows:
-            return None  # few rows: the common way
-        step = max(256, min(EXACT_ROWS, _COLUMN_VALUES // block.x.shape[1]))
+            if moved.size == 0:
+                return 0
+            if not by_row or moved.size < n_clusters:
+                return None  # few rows: the common way
+        step = max(256, min(exact.EXACT_ROWS, _COLUMN_VALUES // block.x.shape[1]))
         with sums.lend((n_clusters, n_columns), n_rows if moved is None else 2 * moved.size) as out:
+            if by_row:
+                adder = WideSums(out, block, ledger, self._space)
+                if moved is None:
+                    adder.add_all(after)
+                else:
+                    adder.add_moved(after, before, moved)
+                return _carrying(block, moved)
             for start in range(0, n_rows if moved is None else moved.size, step):
                 rows = slice(start, start + step) if moved is None else moved[start : start + step]
                 weight = None if block.weight is None else block.weight[rows]
                 columns = ledger.columns(block.x[rows], weight)
-                _add_sums(out, columns, after[rows])
+                add_sums(out, columns, after[rows])
                 if before is not None:
                     np.negative(columns, out=columns)
-                    _add_sums(out, columns, before[rows])
-        if block.weight is None:
-            return n_rows if moved is None else int(moved.size)
-        return int(np.count_nonzero(block.weight if moved is None else block.weight[moved]))
+                    add_sums(out, columns, before[rows])
+        return _carrying(block, moved)
+
+    def means(
+        self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
+    ) -> Array:
+        # of as many clusters as a cache has room for: the temporaries are many
+        step = max(1, _MEANS_IN_CACHE // features)
+        means = [
+            exact.means(totals[:, at, :], weights[at], features, limbs, **kind)
+            for at in slices(weights.shape[0], step)
+        ]
+        return means[0] if len(means) == 1 else np.concatenate(means)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         total = np.zeros((n_groups, values.shape[1]), dtype=np.int64)
-        _add_sums(total, values, labels)
+        add_sums(total, values, labels)
         return total
 
     def compress(self, mask: Array, count: int, /) -> tuple[Array, Array | None]:
@@ -225,27 +287,8 @@ class NumpyKernel:
         return values
 
 
-def _add_sums(total: Array, values: Array, labels: Array) -> None:
-    """Add rows by label: 4096 at a time are exact in float64, few columns stay in cache."""
-    columns = max(8, _SUM_VALUES // total.shape[0])
-    for start in range(0, values.shape[0], EXACT_ROWS):
-        rows = slice(start, start + EXACT_ROWS)
-        for first in range(0, values.shape[1], columns):
-            part = slice(first, first + columns)
-            found = _float_sums(values[rows, part], labels[rows], total.shape[0])
-            total[:, part] += found.astype(np.int64)
-
-
-def _float_sums(
-    values: npt.NDArray[np.float64], labels: npt.NDArray[np.int32], n_groups: int
-) -> Array:
-    rows, columns = values.shape
-    if columns == 1:
-        return np.bincount(labels, values[:, 0], n_groups)[:, None]
-    if rows * n_groups <= _DENSE_MARKS:
-        marks = (labels[None, :] == np.arange(n_groups)[:, None]).astype(np.float64)
-        return marks @ values
-    from scipy.sparse import csr_array
-
-    pattern = csr_array((np.ones(rows), labels, np.arange(rows + 1)), shape=(rows, n_groups))
-    return pattern.T @ values
+def _carrying(block: Block, rows: Array | None) -> int:
+    """How many (of the listed) rows carry weight."""
+    if block.weight is None:
+        return block.n_rows if rows is None else int(rows.size)
+    return int(np.count_nonzero(block.weight if rows is None else block.weight[rows]))

@@ -68,7 +68,7 @@ def _rows(x: Floats, nearest: p.Nearest) -> _Rows:
         columns[:-1, part] = moved.T
         np.einsum("ij,ij->i", moved, moved, out=half[part])
     half *= np.float32(0.5)
-    own, common, slope = p.exclusion_terms(rung)
+    own, common, slope = p.exclusion_terms(rung.theta, rung.canonical, rung.underflow)
     frame = nearest.shift, nearest.scale.factor, nearest.reach
     return _Rows(frame, columns, half, own * half + common, slope, rung.theta)
 

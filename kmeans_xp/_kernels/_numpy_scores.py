@@ -11,26 +11,33 @@ import numpy.typing as npt
 from .. import _primitives as p
 from .._distances import Scale
 from .._typing import Array, slices
+from ._space import Space
 
 Floats = npt.NDArray[np.floating]
 _AT_ONCE = 1 << 16  # values
 _SMALL_BASE = 1 << 14
 
 
-def moved_rows(x: Floats, rung: p.Rung) -> Floats:
-    """The rows x' of a rung: x itself where it needs neither shift nor scale."""
+def moved_rows(x: Floats, rung: p.Rung, space: Space | None = None) -> Floats:
+    """The rows x' of a rung (in a buffer): x itself where it needs neither shift nor scale."""
     work = rung.weights.dtype
-    if rung.shift is not None:
-        moved = np.empty(x.shape, dtype=work)
-        np.subtract(x, rung.shift, out=moved, casting="same_kind")
+    if rung.shift is None and rung.scale == 1.0 and x.dtype == work:
+        return x
+    moved = np.empty(x.shape, dtype=work) if space is None else space.take("moved", x.shape, work)
+    if rung.shift is None:
+        np.copyto(moved, x, casting="same_kind")
+    elif x.dtype == work:
+        np.subtract(x, rung.shift, out=moved)
     else:
-        moved = x.astype(work, copy=False)
-    return moved if rung.scale == 1.0 else moved * work.type(rung.scale)
+        np.subtract(x, rung.shift, out=moved, casting="same_kind")
+    if rung.scale != 1.0:
+        moved *= work.type(rung.scale)
+    return moved
 
 
-def lower_bounds(x: Floats, rung: p.Rung) -> Floats:
+def lower_bounds(x: Floats, rung: p.Rung, space: Space | None = None) -> Floats:
     """L (k, m)."""
-    lower: Floats = rung.weights @ moved_rows(x, rung).T
+    lower: Floats = rung.weights @ moved_rows(x, rung, space).T
     lower += rung.bias[:, None]
     return lower
 
@@ -38,17 +45,30 @@ def lower_bounds(x: Floats, rung: p.Rung) -> Floats:
 def half_norms(x: Floats, rung: p.Rung, notes: dict[str, Any]) -> Floats:
     """|x'|^2 / 2, kept in the notes: it stays the same while shift and scale do."""
     work = rung.weights.dtype
-    half: Floats | None
-    shift, scale, half = notes.get("half norms", (None, None, None))
-    if half is not None and half.dtype == work and shift is rung.origin and scale == rung.scale:
+    half = known_half_norms(rung, notes)
+    if half is not None:
         return half
     half = np.empty(x.shape[0], dtype=work)
     for part in slices(x.shape[0], max(256, _AT_ONCE // x.shape[1])):
         moved = moved_rows(x[part], rung)
         np.einsum("ij,ij->i", moved, moved, out=half[part])
     half *= work.type(0.5)
-    notes["half norms"] = (rung.origin, rung.scale, half)
+    note_half_norms(half, rung, notes)
     return half
+
+
+def known_half_norms(rung: p.Rung, notes: dict[str, Any]) -> Floats | None:
+    """Those of the notes, if they are this rung's."""
+    half: Floats | None
+    shift, scale, half = notes.get("half norms", (None, None, None))
+    if half is None or half.dtype != rung.weights.dtype:
+        return None
+    return half if shift is rung.origin and scale == rung.scale else None
+
+
+def note_half_norms(half: Floats, rung: p.Rung, notes: dict[str, Any]) -> None:
+    """Keep them for as long as shift and scale stay the same."""
+    notes["half norms"] = (rung.origin, rung.scale, half)
 
 
 def certify(

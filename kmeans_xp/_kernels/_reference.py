@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import _exact as exact
 from .. import _gains
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal, propose, unproven
@@ -79,6 +80,11 @@ class ReferenceKernel:
 
     def add_changes(self, *_: Any) -> int | None:
         return None
+
+    def means(
+        self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
+    ) -> Array:
+        return exact.means(totals, weights, features, limbs, **kind)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         return group_sums(values, labels, n_groups, xp=self.xp)

@@ -21,6 +21,7 @@ _CUDA_ROWS = 1 << 20
 _EXACT_WORK = 10_000
 _THREAD_WORK = 8_000_000  # for each
 _BOUNDS_WORK = 1 << 19
+_FEW_WORK = 12_000_000
 _GROUPED_FEATURES, _GROUPED_CLUSTERS = 16, 128
 _GROUPS_AT_ONCE, _MOST_GROUPS = 16, 32
 _GROUP_BYTES = 32 << 20
@@ -41,7 +42,7 @@ class Plan:
     """Which kernel, from which precision, in which blocks and pieces, on how many threads.
 
     Seeding skips most rows, so that it takes several blocks for one.  ``group_size`` is the number
-    of centers in a group of `_groups`, 0 for no groups.
+    of centers in a group of `_groups`, 0 for no groups; ``few`` rows have a kernel of their own.
     """
 
     kernel: str
@@ -52,6 +53,7 @@ class Plan:
     threads: int
     prunes: bool = False
     group_size: int = 0
+    few: bool = False
 
 
 def select(
@@ -65,7 +67,8 @@ def select(
     """Choose the plan for a fit or a predict; ``compiled``: loops are at hand, or worth having."""
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
     kernel = _KERNELS.get(backend, "reference")
-    if n * k * d <= _EXACT_WORK:
+    compiled = compiled and backend == "numpy"
+    if n * k * d <= _EXACT_WORK and not compiled:
         first = "exact"
     elif float32_products and d <= MAX_FEATURES["float32"]:
         first = "float32"
@@ -73,9 +76,8 @@ def select(
         first = "float64"
     prunes = k > 1 and first != "exact"
     if kernel == "numpy":
-        if compiled and first != "exact":
-            kernel = "numba"
-        group_size = _group_size(shape) if kernel == "numba" else 0
+        kernel = "numba" if compiled else kernel
+        group_size = _group_size(shape) if compiled else 0
         # as many blocks for each thread, none so large that its picked rows fill the memory
         threads = _between(n * k * d // _THREAD_WORK, 1, threads)
         turns = -(-n * d // (threads * _BLOCK_VALUES))
@@ -86,12 +88,19 @@ def select(
         threads = threads if n >= 2 * rows else 1
         if kernel == "numpy" and threads == 1 and n * d <= _FEW_VALUES and n * k <= _BOUNDS_WORK:
             prunes = False
+        few = compiled and is_few(shape)
+        prunes = prunes and not few
         at_once = _between(-(-n // (threads * rows)), 1, max(1, _MOST_ROWS // rows))
-        return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes, group_size)
+        return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes, group_size, few)
     pieces = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
     # fused passes write no row of scores: one launch for as many rows as the sums can count
     rows = _CUDA_ROWS if kernel == "cuda" else pieces
     return Plan(kernel, first, rows, pieces, pieces, 1, prunes)
+
+
+def is_few(shape: Shape) -> bool:
+    """Whether compiled loops take these rows in one call: one thread, without bounds."""
+    return shape.n_rows * shape.n_clusters * shape.n_features <= _FEW_WORK
 
 
 def _group_size(shape: Shape) -> int:
@@ -109,6 +118,10 @@ def _group_size(shape: Shape) -> int:
 
 def load(plan: Plan, context: Context) -> Kernel:
     """Import and build the kernel that a plan names."""
+    if plan.kernel == "numba" and plan.few:
+        from ._few import FewKernel
+
+        return FewKernel()
     if plan.kernel == "numba":
         from ._numba import NumbaKernel
 
