@@ -268,7 +268,7 @@ class Calls:
             # beyond this half norm a score may overflow; rows without weight may lie there
             most = float(np.finfo(product).max) / 64
             largest = d * min(nearest.reach * rung.scale, math.sqrt(most / d)) ** 2
-            own, common, slope = p.exclusion_terms(rung)
+            own, common, slope = p.exclusion_terms(rung.theta, rung.canonical, rung.underflow)
             lift: tuple[float, ...] = ()
             if work in TENSOR_PRODUCTS:
                 up, more = half_range(work, d, nearest.reach)
