@@ -131,6 +131,8 @@ class CupyLauncher:
     def launch(
         self, unit: Unit, name: str, grid: int, shared: int, arguments: Sequence[Any], /
     ) -> None:
+        if grid == 0:
+            return  # no rows: a launch of no blocks is an error
         key = self.cupy.cuda.runtime.getDevice(), unit, name
         if key not in self._functions:
             self._functions[key] = self._compile(unit, name)
