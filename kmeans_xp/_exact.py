@@ -282,6 +282,12 @@ def exact_sums(parts: Array, /, *, xp: Namespace) -> Array:
     return xp.sum(xp.astype(parts, xp.int64), axis=-1)
 
 
+def limb_sums(values: Array, up: float, /, *, xp: Namespace) -> tuple[int, int]:
+    """Sums of values written as two limbs, highest first."""
+    sums = exact_sums(xp.stack(quantise(values, up, 2, xp=xp)), xp=xp)
+    return int(sums[0]), int(sums[1])
+
+
 def to_device(host: npt.NDArray[np.generic], like: Array, /, *, xp: Namespace) -> Array:
     """Bring a small host array next to ``like``."""
     return xp.asarray(host, device=array_api_compat.device(like))

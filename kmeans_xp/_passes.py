@@ -18,8 +18,6 @@ from ._problem import Problem, Training, as_centers
 from ._stats import weigh
 from ._typing import FEW, Array, Block, Namespace, some
 
-_INERTIA_LIMBS = 2
-
 
 @dataclass(frozen=True)
 class Moves:
@@ -179,23 +177,27 @@ def _carrying(block: Block, chosen: Array | None, xp: Namespace) -> int:
 
 def inertia(problem: Problem, nearest: Nearest, /) -> float:
     """Weighted sum of squared distances to the own center: exact, rounded once."""
-    xp = problem.context.xp
+    xp, blocks = problem.context.xp, problem.source.blocks
+    # the largest so far, which other threads raise: it gives the grid, and what was added on
+    # another one comes again, so that no distance need be kept until all are known
+    largest = [0.0]
 
-    def largest(block: Block) -> float:
+    def add(block: Block) -> tuple[float, int, int]:
         distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
-        block.state["own"] = weigh(distances, block.weight, xp=xp)
-        return float(xp.max(block.state["own"]))
+        own = weigh(distances, block.weight, xp=xp)
+        mine = float(xp.max(own))
+        largest[0] = most = max(largest[0], mine)
+        exponent = exact.exponent_above(most)
+        up = math.ldexp(1.0, exact.LIMB_BITS - exponent)
+        high, low = problem.kernel.limb_sums(own, up)
+        return mine, exponent, (high << exact.LIMB_BITS) + low
 
-    exponent = exact.exponent_above(max(problem.source.map(largest)))
-    up = math.ldexp(1.0, exact.LIMB_BITS - exponent)
-
-    def add(block: Block) -> int:
-        own = block.state.pop("own")
-        parts = exact.quantise(own, up, _INERTIA_LIMBS, xp=xp)
-        high, low = to_host(exact.exact_sums(xp.stack(parts), xp=xp)).tolist()
-        return int((high << exact.LIMB_BITS) + low)
-
-    total = sum(problem.source.map(add))
+    parts = problem.source.map(add)
+    largest[0] = max(mine for mine, _, _ in parts)
+    exponent = exact.exponent_above(largest[0])
+    again = [block for block, part in zip(blocks, parts, strict=True) if part[1] != exponent]
+    parts = [part for part in parts if part[1] == exponent] + problem.source.map(add, again)
+    total = sum(part for _, _, part in parts)
     value = math.ldexp(float(total), -exact.LIMB_BITS)
     value *= math.ldexp(1.0, exponent - exact.LIMB_BITS)
     # one factor at a time: their product may leave the range of float64

@@ -107,7 +107,8 @@ class Training(Problem):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.pruner = Pruner(self.plan.prunes, self.context.xp, self.plan.group_size)
+        plan = self.plan
+        self.pruner = Pruner(plan.prunes, self.context.xp, plan.group_size, late=plan.prunes_late)
 
     def over(self, x: Array, weight: Array, n_clusters: int, /) -> Training:
         """The same question about other rows on the same device."""

@@ -22,11 +22,15 @@ _GROUP_TRIES = 3
 class Pruner:
     """The drift of a run's centers, as long as the rows keep bounds.
 
-    ``group_size`` is the number of centers in a group; 0 for no groups.
+    ``group_size`` is the number of centers in a group; 0 for no groups.  ``late``: a run's first
+    sweep leaves no bounds.
     """
 
-    def __init__(self, enabled: bool, xp: Namespace, group_size: int = 0) -> None:
+    def __init__(
+        self, enabled: bool, xp: Namespace, group_size: int = 0, *, late: bool = False
+    ) -> None:
         self._enabled, self._xp, self._group_size = enabled, xp, group_size
+        self._late = late
         self.begin()
 
     def begin(self) -> None:
@@ -35,7 +39,7 @@ class Pruner:
         self._scale = 0.0
         self._is_new = False
         self._poor = 0
-        self._pause = self._left = 0
+        self._pause, self._left = 0, int(self._late)
         self._group_tries = _GROUP_TRIES if self._group_size else 0
         self._wants_groups = self._are_begun = False
 

@@ -182,6 +182,10 @@ class Kernel(Protocol):
         """Quotients (k, features) of totals by weights, as `_exact.means` gives them."""
         ...
 
+    def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
+        """Sums of float64 values on a grid of two limbs, highest first; see `_exact.quantise`."""
+        ...
+
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         """Exact sums (int64) of integer-valued float64 rows by label."""
         ...

@@ -47,7 +47,7 @@ def _rows(shape: tuple[int, int, int], kind: str) -> Any:
         x[-1, 1::3] = 5e-324
     if kind == "edge":
         # sums overflow unless the grid's factor comes first
-        return np.abs(x) / np.abs(x).max() * 1.7e308
+        return np.ldexp(np.rint(1000.0 * np.abs(x) / np.abs(x).max()), 1013)
     if kind == "far32":
         # float32 cannot hold the smallest in units of the largest
         x[0, :] *= 1e36
@@ -165,8 +165,11 @@ def test_own_distances(d: int, dtype: str, scale: Scale) -> None:
     labels = random.integers(0, k, n).astype(np.int32)
     space = Space()
     with np.errstate(over="ignore"):
-        for chosen, own in ((labels, centers[labels]), (None, centers)):
-            nearest = Nearest(centers, None, scale, 10.0, "float32")
+        many = random.integers(0, n, n).astype(np.int32)
+        for chosen, own in ((labels, centers[labels]), (many, centers[many]), (None, centers)):
+            nearest = Nearest(
+                centers[:k] if chosen is labels else centers, None, scale, 10.0, "float32"
+            )
             poison()
             found = _numpy_wide.own_distances(x, nearest, chosen, space)
             assert found.tolist() == squared_distances(x, own, scale, xp=np).tolist()

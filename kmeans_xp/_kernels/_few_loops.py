@@ -17,9 +17,9 @@ from ._tile import GROUP, LANES, score_tile
 @jit
 def fill_tiles(x: Any, frame: Any, tiles: Any, half: Any) -> None:
     """Bring all rows into tiles, and write half their squared norms."""
-    rows, part = np.arange(x.shape[0], dtype=np.int32), np.empty_like(half[0])
+    rows, places = np.arange(x.shape[0], dtype=np.int32), np.empty(LANES, np.int64)
     for number in range(tiles.shape[0]):
-        fill(tiles[number], half[number], part, x, rows, number * LANES, frame)
+        fill(tiles[number], half[number], places, x, rows, number * LANES, frame)
 
 
 @jit

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from .._gains import LEAST_SQUARE
-from ._gain_tile import ROWS, TRIALS, gain_tile, prefetch
+from ._gain_tile import ROWS, TRIALS, gain_tile
 from ._loops import any_order, canonical, jit
+from ._tile import prefetch
 
 _AHEAD = 16  # rows that are asked for before their turn
 _LINE = 64

@@ -15,14 +15,16 @@ from numba import njit
 
 from .. import _primitives as p
 from .._bounds import OUTWARDS
-from .._exact import ONE_LIMB
 from .._groups import TABLE
 from .._typing import Array
-from ._tile import GROUP, LANES, PART, fill_columns, score_tile
+from ._proof_tile import doubtful_rows, half_norms, keep_bounds, open_rows
+from ._row_tile import fill_tile
+from ._tile import GROUP, LANES, prefetch, score_tile
 
 Frame: TypeAlias = "tuple[Array, np.floating[Any], Array]"
 """Shift (d,), scale, and the error terms: own, slope, common, largest half norm."""
 
+_LINE, _MOST_LINES = 64, 4
 UP, DOWN, _MORE, _LESS = 1.0 + OUTWARDS, 1.0 - OUTWARDS, 1.0 + TABLE, 1.0 - TABLE
 
 
@@ -69,25 +71,35 @@ def any_order(function: Any) -> Any:
 
 @jit
 def list_doubtful(apart: Any, tables: Any, state: Any, rows: Any) -> Any:
-    """List the rows whose label is not proven: by slack, then by both sides.
-
-    Loops without a branch on the outcome, which no processor could foresee.
-    """
+    """List the rows whose label is not proven: by slack, then by both sides."""
     labels, slack, upper, lower = state
-    spent = tables[0, 1]
+    n_rows, k = labels.shape[0], apart.shape[0]
+    apart = (apart * _LESS).astype(tables.dtype)
+    whole = n_rows // LANES * LANES
     count = 0
-    for row in range(labels.shape[0]):
-        rows[count] = row
-        count += not slack[row] > spent[labels[row]]
-    few, count = count, 0
-    for row in rows[:few]:
-        # so far from its own; so far from the others, by memory or by the triangle inequality
-        label = labels[row]
-        near = (upper[row] + tables[1, 1, label]) * _MORE
-        far = max((lower[row] - tables[2, 1, label]) * _LESS, apart[label] - near)
-        slack[row] = (far - near + tables[0, 0, label]) * _LESS
-        rows[count] = row
-        count += not near < far
+    for start in range(0, whole, LANES):
+        bits = doubtful_rows(labels, slack, upper, lower, apart, tables, k, start)
+        if bits:
+            # without a branch on the outcome, which no processor could foresee
+            for lane in range(LANES):
+                rows[count] = start + lane
+                count += bits >> lane & 1
+    if whole < n_rows:
+        left = n_rows - whole
+        label = np.zeros(LANES, np.int32)
+        sides = np.empty((3, LANES), tables.dtype)
+        label[:left] = labels[whole:]
+        sides[0, :left], sides[1, :left], sides[2, :left] = (
+            slack[whole:],
+            upper[whole:],
+            lower[whole:],
+        )
+        bits = doubtful_rows(label, sides[0], sides[1], sides[2], apart, tables, k, 0)
+        slack[whole:] = sides[0, :left]
+        for lane in range(left):
+            if bits >> lane & 1:
+                rows[count] = whole + lane
+                count += 1
     return count
 
 
@@ -101,125 +113,81 @@ def keep(
 
 
 @jit
-def fill(tile: Any, half: Any, part: Any, x: Any, rows: Any, start: Any, frame: Any) -> Any:
+def _ask(x: Any, rows: Any, start: Any) -> None:
+    """Ask for the first lines of the rows of the next tile."""
+    base, size = x.ctypes.data, min(x.shape[1] * x.itemsize, _MOST_LINES * _LINE)
+    for place in range(start, min(start + LANES, rows.shape[0])):
+        address = base + rows[place] * x.strides[0]
+        for byte in range(0, size, _LINE):
+            prefetch(address + byte)
+        prefetch(address + size - 1)
+
+
+@jit
+def fill(tile: Any, half: Any, places: Any, x: Any, rows: Any, start: Any, frame: Any) -> Any:
     """Bring the next rows into a tile, features first, shifted and scaled; half square norms."""
     shift, scale, _ = frame
     work = tile.dtype.type
-    count = min(LANES, rows.shape[0] - start)
-    places = np.empty(LANES, np.int64)
-    for lane in range(LANES):
-        places[lane] = np.int64(rows[start + min(lane, count - 1)]) * (x.strides[0] // x.itemsize)
-    # whole squares of features and rows at a time, where a row lies in one piece
-    whole = x.shape[1] // LANES * LANES if x.strides[1] == x.itemsize else 0
-    for first in range(0, whole, LANES):
-        fill_columns(tile, first, x, places, shift, scale)
-    for lane in range(LANES):
-        row = rows[start + min(lane, count - 1)]
-        for f in range(whole, x.shape[1]):
-            tile[f, lane] = work((x[row, f] - shift[f]) * scale)
-    half[:] = 0
-    for first in range(0, x.shape[1], PART):
-        part[:] = 0
-        for f in range(first, min(first + PART, x.shape[1])):
-            for lane in range(LANES):
-                part[lane] += tile[f, lane] * tile[f, lane]
+    d, count = x.shape[1], min(LANES, rows.shape[0] - start)
+    if x.strides[1] == x.itemsize and x.strides[0] % x.itemsize == 0:
+        step = x.strides[0] // x.itemsize
         for lane in range(LANES):
-            half[lane] += part[lane] * work(0.5)
+            places[lane] = np.int64(rows[start + min(lane, count - 1)]) * step
+        fill_tile(tile, x, places, d, shift, scale)
+        if x.strides[0] >= _LINE:
+            _ask(x, rows, start + LANES)
+    else:
+        for lane in range(LANES):
+            row = rows[start + min(lane, count - 1)]
+            for f in range(d):
+                tile[f, lane] = work((x[row, f] - shift[f]) * scale)
+    half_norms(tile, d, half)
     return count
 
 
 @jit
 def score_rows(frame: Any, centers: Any, tables: Any, x: Any, rows: Any, state: Any) -> Any:
     """Label the listed rows, leave their bounds, and mark those that stay open."""
-    _, _, error = frame
     panels, bias, twinned = centers
     labels, slack, upper, lower, is_open = state
-    d = x.shape[1]
+    d, k, keeps, any_twins = x.shape[1], twinned.shape[0], slack.shape[0] > 0, twinned.any()
+    terms = frame[2].astype(panels.dtype)
     tile = np.empty((d, LANES), panels.dtype)
     half = np.empty(LANES, panels.dtype)
     best, second = np.empty_like(half), np.empty_like(half)
-    label = np.empty(LANES, np.int32)
+    label, places = np.empty(LANES, np.int32), np.empty(LANES, np.int64)
+    kept = np.empty(LANES, slack.dtype), np.empty(LANES, slack.dtype), np.empty(LANES, slack.dtype)
     left = 0
     for start in range(0, rows.shape[0], LANES):
-        count = fill(tile, half, best, x, rows, start, frame)
+        count = fill(tile, half, places, x, rows, start, frame)
         score_tile(tile, panels, bias, d, bias.shape[0] // GROUP, best, second, label)
+        never = open_rows(half, best, second, terms, count)
         for lane in range(count):
-            row, mine, own = rows[start + lane], half[lane], label[lane]
-            room = error[0] * mine + error[1] * abs(mine + best[lane]) + error[2]
-            # what is not a number, or may have overflowed, is open too
-            settled = mine <= error[3] and best[lane] + room < second[lane]
-            labels[row] = own
-            if not settled:
-                is_open[row] = True
-                left += 1
-            if slack.shape[0] == 0:
-                continue
-            near = np.sqrt(2.0 * max(mine + best[lane] + room, 0.0)) * UP
-            far = np.sqrt(2.0 * max(mine + second[lane] - room, 0.0)) * DOWN
-            if not settled or twinned[own]:
-                # the label may become another's, a twin may part from the own center
-                near, far = np.inf, -np.inf
-            keep(row, own, near, far, tables, slack, upper, lower)
-    return left
-
-
-@jit
-def _quantise(x: Any, row: Any, weight: Any, scales: Any, rest: Any, cells: Any) -> None:
-    """A row's integers, cut as `_exact.quantise` cuts them; ``rest`` (d,) is scratch."""
-    up, limbs, weight_up, weight_limbs = scales
-    d = x.shape[1]
-    heavy = weight.shape[0] > 0
-    factor = weight[row] if heavy else 1.0
-    own = x[row]
-    for f in range(d):
-        rest[f] = np.float64(own[f]) * factor * up[f]
-    for limb in range(limbs - 1):
-        part = cells[limb * d : (limb + 1) * d]
-        for f in range(d):
-            whole = np.trunc(rest[f])
-            part[f] = np.int64(whole)
-            rest[f] = (rest[f] - whole) * ONE_LIMB
-    part = cells[(limbs - 1) * d : limbs * d]
-    for f in range(d):
-        part[f] = np.int64(np.rint(rest[f]))
-    last = limbs * d
-    if not heavy:
-        cells[last] = 1
-        return
-    left = factor * weight_up
-    for limb in range(weight_limbs):
-        whole = np.trunc(left) if limb < weight_limbs - 1 else np.rint(left)
-        cells[last + limb] = np.int64(whole)
-        left = (left - whole) * ONE_LIMB
-    cells[last + weight_limbs] = factor > 0.0
-
-
-@jit
-def add_rows(x: Any, weight: Any, before: Any, after: Any, scales: Any, out: Any) -> Any:
-    """Add rows to the sums (k, columns) of their clusters; those that moved leave their old.
-
-    Without labels before, every row is new.  Returns the rows that moved, and how many of
-    them carry weight.
-    """
-    moved = carrying = 0
-    is_new = before.shape[0] == 0
-    columns = out.shape[1]
-    rest, cells = np.empty(x.shape[1]), np.empty(columns, np.int64)
-    for row in range(x.shape[0]):
-        if not is_new and before[row] == after[row]:
+            labels[rows[start + lane]] = label[lane]
+        if never:
+            for lane in range(count):
+                if never >> lane & 1:
+                    is_open[rows[start + lane]] = True
+                    left += 1
+        if not keeps:
             continue
-        _quantise(x, row, weight, scales, rest, cells)
-        own = out[after[row]]
-        for column in range(columns):
-            own[column] += cells[column]
-        if not is_new:
-            own = out[before[row]]
-            for column in range(columns):
-                own[column] -= cells[column]
-        moved += 1
-        if weight.shape[0] == 0 or weight[row] > 0.0:
-            carrying += 1
-    return moved, carrying
+        if any_twins:
+            # a twin may part from the own center
+            for lane in range(count):
+                never |= np.int64(twinned[label[lane]]) << lane
+        first = rows[start]
+        if count == LANES and rows[start + LANES - 1] - first == LANES - 1:
+            keep_bounds(
+                half, best, second, terms, never, label, tables, k, slack, upper, lower, first
+            )
+            continue
+        keep_bounds(
+            half, best, second, terms, never, label, tables, k, kept[0], kept[1], kept[2], 0
+        )
+        for lane in range(count):
+            row = rows[start + lane]
+            slack[row], upper[row], lower[row] = kept[0][lane], kept[1][lane], kept[2][lane]
+    return left
 
 
 @jit
@@ -235,11 +203,3 @@ def canonical(x: Any, row: Any, center: Any, before: Any, after: Any, squares: A
             squares[f] += squares[half + f]
         width = half
     return squares[0]
-
-
-@jit
-def own_distances(x: Any, centers: Any, labels: Any, before: Any, after: Any, out: Any) -> None:
-    """Canonical squared distance of each row to its center."""
-    squares = np.empty(x.shape[1])
-    for row in range(x.shape[0]):
-        out[row] = canonical(x, row, centers[labels[row]], before, after, squares)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,17 @@ from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal
 from .._gains import Appraisal, Trials
 from .._groups import Groups
-from .._typing import Array, Block, Source
-from . import _center_loops, _group_loops, _head_loops, _loops, _numba_gains, _sum_loops
+from .._typing import Array, Block, Source, slices
+from . import (
+    _center_loops,
+    _group_loops,
+    _head_loops,
+    _loops,
+    _mean_loops,
+    _numba_gains,
+    _own_loops,
+    _sum_loops,
+)
 from ._head import HeadCenters, Heads
 from ._numba_gains import CompiledTrials
 from ._numpy import NumpyKernel
@@ -23,6 +32,7 @@ from ._tile import GROUP, LANES, PART
 
 _FEW_DISTANCES = 1 << 13
 _NO_TABLES = np.zeros((3, 2, 0), dtype=np.float32)
+_COPIED_VALUES = 1 << 15
 _NOTHING, _NO_LABELS = np.empty(0), np.empty(0, dtype=np.int32)
 
 
@@ -214,30 +224,42 @@ class NumbaKernel(NumpyKernel):
     def add_changes(
         self, block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any, /
     ) -> int | None:
+        weight, labels = block.weight, block.state["labels"]
+        weight = _NOTHING if weight is None else weight
+        before = _NO_LABELS if before is None else before
+        carrying = 0
         with sums.lend((n_clusters, ledger.n_columns), 2 * block.n_rows) as out:
-            _, carrying = _loops.add_rows(
-                block.x,
-                _NOTHING if block.weight is None else block.weight,
-                _NO_LABELS if before is None else before,
-                block.state["labels"],
-                ledger.scales,
-                out,
-            )
-        return int(carrying)
+            for part, x in _in_rows(block.x):
+                carrying += _sum_loops.add_rows(
+                    x, weight[part], before[part], labels[part], ledger.scales, out
+                )
+        return carrying
 
     def means(
         self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
     ) -> Array:
         out = np.empty((weights.shape[0], features))
-        _sum_loops.divide(totals, weights, limbs, kind["short"], out)
+        _mean_loops.divide(totals, weights, limbs, kind["short"], out)
         return out
 
     def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:
-        out = np.empty(x.shape[0])
+        out, scale = np.empty(x.shape[0]), nearest.scale
         labels = np.arange(x.shape[0], dtype=np.int32) if labels is None else labels
-        scale = nearest.scale
-        _loops.own_distances(x, nearest.centers, labels, scale.before, scale.after, out)
+        with self._lock:
+            if "numba wide" not in nearest.notes:
+                nearest.notes["numba wide"] = np.multiply(
+                    nearest.centers, scale.before, order="C", dtype=np.float64
+                )
+        centers = nearest.notes["numba wide"]
+        for part, rows in _in_rows(x):
+            _own_loops.own_distances(
+                rows, centers, labels[part], scale.before, scale.after, out[part]
+            )
         return out
+
+    def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
+        high, low = _own_loops.two_limbs(values, up)
+        return int(high), int(low)
 
     def _ready(self, nearest: p.Nearest, work: str, x: Array) -> _Ready:
         key = "numba", work, x.dtype
@@ -278,6 +300,15 @@ def _prepare(nearest: p.Nearest, work: np.dtype[Any], dtype: np.dtype[Any]) -> _
     _center_loops.fill_panels(nearest.centers, frame[0], factor, share, panels, bias)
     _center_loops.mark_repeats(nearest.centers, bias, twinned)
     return _Ready(frame, panels, bias, twinned)
+
+
+def _in_rows(x: Array) -> Iterator[tuple[slice, Array]]:
+    """Rows whose features lie side by side: x itself, or copies of a few at a time."""
+    if x.strides[1] == x.itemsize and x.strides[0] % x.itemsize == 0:
+        yield slice(None), x
+        return
+    for part in slices(x.shape[0], max(1, _COPIED_VALUES // x.shape[1])):
+        yield part, np.ascontiguousarray(x[part])
 
 
 def _three(n_rows: int, dtype: Any) -> tuple[Array, Array, Array]:

@@ -274,6 +274,9 @@ class NumpyKernel:
         ]
         return means[0] if len(means) == 1 else np.concatenate(means)
 
+    def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
+        return exact.limb_sums(values, up, xp=self._xp)
+
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         total = np.zeros((n_groups, values.shape[1]), dtype=np.int64)
         add_sums(total, values, labels)

@@ -35,9 +35,9 @@ def moved_rows(x: Floats, rung: p.Rung, space: Space | None = None) -> Floats:
     return moved
 
 
-def lower_bounds(x: Floats, rung: p.Rung, space: Space | None = None) -> Floats:
+def lower_bounds(x: Floats, rung: p.Rung) -> Floats:
     """L (k, m)."""
-    lower: Floats = rung.weights @ moved_rows(x, rung, space).T
+    lower: Floats = rung.weights @ moved_rows(x, rung).T
     lower += rung.bias[:, None]
     return lower
 

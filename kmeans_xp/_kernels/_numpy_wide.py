@@ -52,7 +52,7 @@ class Scores:
     def lower_bounds(self, part: slice) -> Floats:
         """L (k, m), and half the norms if these are new."""
         if not self._by_row:
-            return _numpy_scores.lower_bounds(self._x[part], self.rung, self._space)
+            return _numpy_scores.lower_bounds(self._x[part], self.rung)
         half = self.half[part] if self._is_new else None
         rows = None if self._rows is None else self._rows[part]
         x = self._x[part] if rows is None else self._x
@@ -149,10 +149,11 @@ def own_distances(
     x: Array, nearest: p.Nearest, labels: Array | None, space: Space
 ) -> npt.NDArray[np.float64]:
     """The primitive of this name."""
-    centers = nearest.centers.astype(np.float64, copy=False)
+    centers = nearest.centers
     before, after = nearest.scale.before, nearest.scale.after
-    if before != 1.0:
-        centers = centers * before
+    if centers.size <= PIECE_VALUES:
+        # else the memory counts
+        centers = centers.astype(np.float64, copy=False)
     out = np.empty(x.shape[0])
     for part in slices(x.shape[0], max(1, PIECE_VALUES // x.shape[1])):
         shape = part.stop - part.start, x.shape[1]
@@ -162,8 +163,12 @@ def own_distances(
             terms *= before
         if labels is None:
             np.copyto(own, centers[part])
-        else:
+        elif centers.dtype == own.dtype:
             np.take(centers, labels[part], axis=0, out=own, mode="clip")
+        else:
+            np.copyto(own, centers.take(labels[part], axis=0))
+        if before != 1.0:
+            own *= before
         terms -= own
         if after != 1.0:
             terms *= after

@@ -86,6 +86,9 @@ class ReferenceKernel:
     ) -> Array:
         return exact.means(totals, weights, features, limbs, **kind)
 
+    def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
+        return exact.limb_sums(values, up, xp=self.xp)
+
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         return group_sums(values, labels, n_groups, xp=self.xp)
 

@@ -5,7 +5,7 @@ The figures behind each threshold are in ``benchmarks/README.md`` (section "Rout
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._backend import Context
 from .._primitives import MAX_FEATURES
@@ -21,7 +21,8 @@ _CUDA_ROWS = 1 << 20
 _EXACT_WORK = 10_000
 _THREAD_WORK = 8_000_000  # for each
 _BOUNDS_WORK = 1 << 19
-_FEW_WORK = 12_000_000
+_FEW_WORK = 6_000_000
+_LATE_BOUNDS_WORK = 128  # a row
 _GROUPED_FEATURES, _GROUPED_CLUSTERS = 16, 128
 _GROUPS_AT_ONCE, _MOST_GROUPS = 16, 32
 _GROUP_BYTES = 32 << 20
@@ -42,7 +43,9 @@ class Plan:
     """Which kernel, from which precision, in which blocks and pieces, on how many threads.
 
     Seeding skips most rows, so that it takes several blocks for one.  ``group_size`` is the number
-    of centers in a group of `_groups`, 0 for no groups; ``few`` rows have a kernel of their own.
+    of centers in a group of `_groups`, 0 for no groups; ``few`` rows have a kernel of their own;
+    ``prunes_late``: the first sweep leaves no bounds, since the second would look at nearly all
+    rows whatever they say.
     """
 
     kernel: str
@@ -54,6 +57,7 @@ class Plan:
     prunes: bool = False
     group_size: int = 0
     few: bool = False
+    prunes_late: bool = False
 
 
 def select(
@@ -91,7 +95,9 @@ def select(
         few = compiled and is_few(shape)
         prunes = prunes and not few
         at_once = _between(-(-n // (threads * rows)), 1, max(1, _MOST_ROWS // rows))
-        return Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes, group_size, few)
+        late = prunes and kernel == "numba" and k * d <= _LATE_BOUNDS_WORK
+        plan = Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes, group_size)
+        return replace(plan, few=few, prunes_late=late)
     pieces = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
     # fused passes write no row of scores: one launch for as many rows as the sums can count
     rows = _CUDA_ROWS if kernel == "cuda" else pieces

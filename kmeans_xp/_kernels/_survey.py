@@ -13,6 +13,8 @@ from .._stats import Host, Ranges, Sums, Surveyor
 from .._typing import Array
 from ._loops import jit
 
+_VALUES = 256
+
 
 @jit
 def _extremes(x: Any, low: Any, high: Any) -> Any:
@@ -58,6 +60,17 @@ def _square_sums(x: Any, mean: Any, factor: Any, up: Any, sums: Any) -> None:
             sums[f] += np.int64(np.rint(difference * difference * up[f]))
 
 
+def _side_by_side(x: Array) -> tuple[int, list[Array]]:
+    """Rows in groups of so many, each group as one row, and the rows that are left over.
+
+    A loop over few features has hardly begun when it ends.
+    """
+    d = x.shape[1]
+    count = max(1, _VALUES // d) if x.flags.c_contiguous else 1
+    whole = x.shape[0] // count * count
+    return count, [x[:whole].reshape(-1, count * d), x[whole:]]
+
+
 class CompiledSurveyor(Surveyor):
     """The same numbers, bit for bit."""
 
@@ -66,9 +79,13 @@ class CompiledSurveyor(Surveyor):
     def ranges(self, rows: Array, weight: Array | None, /) -> Ranges:
         if weight is not None:
             return super().ranges(rows, weight)
-        low = np.full(rows.shape[1], np.inf, dtype=rows.dtype)
+        d = rows.shape[1]
+        count, parts = _side_by_side(rows)
+        low = np.full(count * d, np.inf, dtype=rows.dtype)
         high = -low
-        if not _extremes(rows, low, high):
+        finite = [_extremes(part, low[: part.shape[1]], high[: part.shape[1]]) for part in parts]
+        low, high = low.reshape(-1, d).min(axis=0), high.reshape(-1, d).max(axis=0)
+        if not all(finite):
             low[:] = np.nan
         return Ranges.unweighted(low.astype(float), high.astype(float), rows.shape[0])
 
@@ -83,16 +100,22 @@ class CompiledSurveyor(Surveyor):
     ) -> Sums:
         if weight is not None:
             return super().sums(x, weight, grid, weight_grid, hint)
-        sums = np.zeros(x.shape[1], dtype=np.int64)
-        least = min(hint[0], exact.MOST_LIMBS_AT_ONCE)
-        limbs = max(_whole_sums(x, grid.up, least, sums), hint[0])
-        return Sums(sums.astype(object), limbs, 1)
+        count, parts = _side_by_side(x)
+        sums, up = np.zeros(count * x.shape[1], dtype=np.int64), np.tile(grid.up, count)
+        limbs = hint[0]
+        for part in parts:
+            least = min(limbs, exact.MOST_LIMBS_AT_ONCE)
+            limbs = max(_whole_sums(part, up, least, sums), limbs)
+        return Sums(sums.reshape(count, -1).sum(axis=0).astype(object), limbs, 1)
 
     def squares(
         self, x: Array, weight: Array | None, mean: Host, factor: float, grid: exact.Grid, /
     ) -> Any:
         if weight is not None:
             return super().squares(x, weight, mean, factor, grid)
-        sums = np.zeros(x.shape[1], dtype=np.int64)
-        _square_sums(x, mean, factor, grid.up, sums)
-        return sums.astype(object)
+        count, parts = _side_by_side(x)
+        sums = np.zeros(count * x.shape[1], dtype=np.int64)
+        mean, up = np.tile(mean, count), np.tile(grid.up, count)
+        for part in parts:
+            _square_sums(part, mean, factor, up, sums)
+        return sums.reshape(count, -1).sum(axis=0).astype(object)

@@ -234,50 +234,16 @@ def list_near(
     return types.int64(*arguments), generate
 
 
-@intrinsic
-def fill_columns(
-    typing_context: Any, tile: Any, first: Any, x: Any, places: Any, shift: Any, scale: Any
-) -> Any:
-    """Bring ``LANES`` features of as many rows into a tile: shifted, scaled, features first.
-
-    The features of a row lie side by side in ``x``, from the ``places`` (LANES,) int64 on;
-    ``shift`` (d,) and ``scale`` have the wider dtype of the rows and the tile.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _fill_columns(builder, *pointers(context, builder, signature, args))
-        return context.get_dummy_value()
-
-    return types.void(tile, first, x, places, shift, scale), generate
-
-
-def _fill_columns(
-    builder: Any, tile: Any, first: Any, x: Any, places: Any, shift: Any, scale: Any
-) -> None:
-    vectors = (ir.VectorType(pointer.type.pointee, LANES) for pointer in (tile, x, shift))
-    work, read, wide = vectors
-    away = load(builder, builder.gep(shift, [first]), wide)
-    factor = splat(builder, scale, wide)
-    rows = []
-    for lane in range(LANES):
-        place = builder.load(builder.gep(places, [ir.Constant(_INT64, lane)]))
-        row = load(builder, builder.gep(x, [builder.add(place, first)]), read)
-        row = row if read == wide else builder.fpext(row, wide)
-        row = builder.fmul(builder.fsub(row, away), factor)
-        rows.append(row if work == wide else builder.fptrunc(row, work))
-    start = builder.mul(first, ir.Constant(_INT64, LANES))
-    for feature, column in enumerate(transposed(builder, rows)):
-        place = builder.gep(tile, [builder.add(start, ir.Constant(_INT64, feature * LANES))])
-        builder.store(column, builder.bitcast(place, work.as_pointer()), align=4)
-
-
 def transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """Swap the off-diagonal blocks of 8 by 8, then those of 4 by 4, and so on."""
-    rows, size = list(rows), LANES // 2
+    """Turn blocks of so many lanes as there are rows around, beside each other.
+
+    Swap their off-diagonal blocks of half that size, then those of a quarter, and so on.
+    """
+    rows, size = list(rows), len(rows) // 2
     while size:
         upper = [lane if lane & size == 0 else lane - size + LANES for lane in range(LANES)]
         lower = [lane + size if lane & size == 0 else lane + LANES for lane in range(LANES)]
-        for i in range(LANES):
+        for i in range(len(rows)):
             if i & size == 0:
                 pair = rows[i], rows[i + size]
                 for place, mask in ((i, upper), (i + size, lower)):
@@ -341,3 +307,18 @@ def fold(builder: Any, total: Any) -> Any:
         )
         total = builder.fadd(low, high)
     return builder.extract_element(total, ir.Constant(_INT32, 0))
+
+
+@intrinsic
+def prefetch(typing_context: Any, address: Any) -> Any:
+    """Ask for a line of memory that will be read soon."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        read, keep, data = (ir.Constant(word, value) for value in (0, 3, 1))
+        builder.call(function, [builder.inttoptr(args[0], byte), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(address), generate
