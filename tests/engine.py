@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from conftest import Backend
+from emulator import cuda_kernel
 
 from kmeans_xp._backend import Context, context_of
 from kmeans_xp._init import seed_centers
@@ -44,14 +45,23 @@ def problem_of(
     group_size: int = 0,
     few: bool = False,
 ) -> Training:
-    """A problem over host rows; without ``first`` the library plans for itself."""
+    """A problem over host rows; without ``first`` the library plans for itself.
+
+    The kernel "cuda" works on an emulated device, and on NumPy arrays.
+    """
     context = context_of(backend.array(np.zeros(1)))
     plan = None
     if first is not None:
         kernel = kernel or ("numpy" if backend.id == "numpy" else "reference")
         plan = plan_of(kernel, first, block_rows, threads, prunes, group_size, few)
     weight = None if weight is None else backend.array(weight, np.float64)
-    return training_problem(backend.array(x), weight, context, k, variance=variance, plan=plan)
+    emulated = cuda_kernel() if kernel == "cuda" else None
+    if emulated is not None:
+        assert plan is not None
+        plan = dataclasses.replace(plan, kernel="reference")
+    problem = training_problem(backend.array(x), weight, context, k, variance=variance, plan=plan)
+    problem.kernel = emulated or problem.kernel
+    return problem
 
 
 def plan_of(

@@ -7,15 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import make_backend
+from emulator import cuda_kernel
 from engine import opened, plan_of
 
 from kmeans_xp._kernels import load
 
-KERNELS = ("numpy", "reference", "numba")
+KERNELS = ("numpy", "reference", "numba", "cuda")
 KINDS = ("fresh", "repeated rows", "repeated centers", "far centers")
 
 
 def kernel_of(name: str) -> Any:
+    """A kernel for NumPy arrays; the CUDA kernel runs on an emulated device."""
+    if name == "cuda":
+        return cuda_kernel()
     if name == "numba":
         pytest.importorskip("numba", reason="numba is not installed")
     numpy = make_backend("numpy")

@@ -215,3 +215,12 @@ def test_integers_of_every_library_become_float64(xp):
     assert str(model.cluster_centers_.dtype).endswith("float64")
     plain = KMeans(3, random_state=0).fit(np.arange(60).reshape(20, 3))
     np.testing.assert_array_equal(xp.host(model.cluster_centers_), plain.cluster_centers_)
+
+
+def test_the_cuda_kernel_does_not_run_without_a_gpu(without_gpu):
+    """It fails with CuPy's words, and nothing else takes its place."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    from kmeans_xp._kernels._cuda_source import UNITS, CupyLauncher
+
+    with pytest.raises(RuntimeError, match=r"driver|device"):
+        CupyLauncher(cupy).launch(UNITS[0], "assign", 1, 0, ())

@@ -178,7 +178,7 @@ def test_screens(name: str, dtype: str, shape: tuple[int, int, int]) -> None:
     np.testing.assert_allclose(half, norms / 2, rtol=2 * rung.theta)
 
 
-@pytest.mark.parametrize("name", ["numpy", "reference"])
+@pytest.mark.parametrize("name", ["numpy", "reference", "cuda"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(2, 1, 2), (65, 3, 5), (300, 2, 17), (257, 70, 4)], ids=str)
 def test_distances_at(name: str, dtype: str, shape: tuple[int, int, int]) -> None:
@@ -271,7 +271,9 @@ def test_the_statistics_pass(case: str, kernel: str, weighted: bool) -> None:
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("name", "rows"), [("numba", None), ("numpy", 300), ("numpy", None)])
+@pytest.mark.parametrize(
+    ("name", "rows"), [("numba", None), ("numpy", 300), ("numpy", None), ("cuda", None)]
+)
 def test_sums_of_rows_that_moved(
     monkeypatch: pytest.MonkeyPatch, name: str, rows: int | None, case: str, weighted: bool
 ) -> None:

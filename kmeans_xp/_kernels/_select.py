@@ -11,11 +11,13 @@ from .._backend import Context
 from .._primitives import MAX_FEATURES
 from .._typing import Kernel
 
+_KERNELS = {"numpy": "numpy", "cupy": "cuda"}
 _BLOCK_VALUES = 1 << 20
 _PIECE_VALUES = 1 << 18
 _FEW_VALUES, _FEW_PIECE_VALUES = 1 << 17, 1 << 14
 _BLOCK_BYTES = 1 << 25
 _MOST_ROWS = 1 << 21
+_CUDA_ROWS = 1 << 20
 _EXACT_WORK = 10_000
 _THREAD_WORK = 8_000_000  # for each
 _BOUNDS_WORK = 1 << 19
@@ -68,7 +70,7 @@ def select(
 ) -> Plan:
     """Choose the plan for a fit or a predict; ``compiled``: loops are at hand, or worth having."""
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
-    kernel = "numpy" if backend == "numpy" else "reference"
+    kernel = _KERNELS.get(backend, "reference")
     compiled = compiled and backend == "numpy"
     if n * k * d <= _EXACT_WORK and not compiled:
         first = "exact"
@@ -96,8 +98,10 @@ def select(
         late = prunes and kernel == "numba" and k * d <= _LATE_BOUNDS_WORK
         plan = Plan(kernel, first, rows, pieces, at_once * rows, threads, prunes, group_size)
         return replace(plan, few=few, prunes_late=late)
-    rows = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
-    return Plan(kernel, first, rows, rows, rows, 1, prunes)
+    pieces = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
+    # fused passes write no row of scores: one launch for as many rows as the sums can count
+    rows = _CUDA_ROWS if kernel == "cuda" else pieces
+    return Plan(kernel, first, rows, pieces, pieces, 1, prunes)
 
 
 def is_few(shape: Shape) -> bool:
@@ -132,6 +136,10 @@ def load(plan: Plan, context: Context) -> Kernel:
         from ._numpy import NumpyKernel
 
         return NumpyKernel(keeps=plan.threads == 1)
+    if plan.kernel == "cuda":
+        from ._cupy import make_kernel
+
+        return make_kernel(context)
     from ._reference import ReferenceKernel
 
     return ReferenceKernel(context.xp)

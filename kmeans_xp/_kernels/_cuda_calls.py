@@ -1,0 +1,328 @@
+"""Launches of the CUDA kernels: each knows the order of one kernel's arguments."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from .. import _primitives as p
+from .._backend import dtype_name
+from .._bounds import Bounds, Drift
+from .._distances import Scale
+from .._typing import Array, Block, Namespace
+from ._cuda_route import depth, dtype_of, half_range
+from ._cuda_source import TENSOR_PRODUCTS, THREADS, TILES, Launcher, Unit, assign_bytes, assign_unit
+
+_LANES_FROM = 32  # features from which a warp shares a row
+_MOST_BLOCKS = 1 << 14
+_LOCAL_BYTES = 48 << 10  # of shared memory, which every device has
+_ROWS_A_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """The centers of a sweep as the kernels want them."""
+
+    weights: Array
+    bias: Array
+    twinned: Array | None
+    shift: Array | None
+    scale: Any
+    lift: tuple[float, ...]  # to the range of half precision, and back from its products
+    errors: tuple[float, float, float, float]  # own, slope, common, largest half norm
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Positions of rows, as many as ``count`` (1,) says on the device."""
+
+    rows: Array
+    count: Array
+
+    @classmethod
+    def none(cls, x: Array, /, *, xp: Namespace) -> Picked:
+        """Room for the positions of all rows."""
+        rows = xp.empty(int(x.shape[0]), dtype=xp.int64, **like(x))
+        return cls(rows, xp.zeros(1, dtype=xp.int64, **like(x)))
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The kernels as functions that write into arrays."""
+
+    xp: Namespace
+    launcher: Launcher
+
+    def score(
+        self,
+        x: Array,
+        nearest: p.Nearest,
+        work: str,
+        labels: Array,
+        *,
+        picked: Picked | None = None,
+        is_open: Array | None = None,
+        left: Picked | None = None,
+        drift: Drift | None = None,
+        bounds: Bounds | None = None,
+        scores: Array | None = None,
+    ) -> None:
+        """Label rows by a product; mark or list those that it leaves open."""
+        ready, row = self._ready(nearest, work, x), dtype_name(x)
+        n_rows, (k, d) = int(x.shape[0]), ready.weights.shape
+        sides = (None, None, None) if bounds is None else sides_of(bounds)
+        tables = None if drift is None else drift.tables
+        self.launcher.launch(
+            assign_unit(row, work),
+            "assign",
+            -(-n_rows // TILES[work].rows),
+            assign_bytes(work),
+            (
+                *_strided(x, xp=self.xp),
+                *((None, None) if picked is None else (picked.rows, picked.count)),
+                np.int64(n_rows),
+                np.int32(d),
+                np.int32(k),
+                ready.weights,
+                ready.bias,
+                ready.twinned,
+                ready.shift,
+                ready.scale,
+                *map(np.float32, ready.lift),
+                *map(np.float64, ready.errors),
+                labels,
+                scores,
+                is_open,
+                *((None, None) if left is None else (left.rows, left.count)),
+                tables,
+                np.int32(tables is not None and dtype_name(tables) == "float64"),
+                *sides,
+            ),
+        )
+
+    def judge(
+        self, x: Array, nearest: p.Nearest, labels: Array, picked: Picked | None = None, /
+    ) -> None:
+        """Exact labels of the picked rows (or all) by canonical distance to every center."""
+        n_rows, (k, d) = int(x.shape[0]), nearest.centers.shape
+        self.launcher.launch(
+            Unit("exact.cu", dtype_name(x)),
+            "settle",
+            min(n_rows, _MOST_BLOCKS),
+            12 * THREADS,
+            (
+                *_strided(x, xp=self.xp),
+                *((None, None) if picked is None else (picked.rows, picked.count)),
+                np.int64(n_rows),
+                np.int32(d),
+                np.int32(k),
+                self._wide_centers(nearest),
+                np.float64(nearest.scale.before),
+                np.float64(nearest.scale.after),
+                _lanes(d),
+                labels,
+            ),
+        )
+
+    def measure(
+        self,
+        x: Array,
+        centers: Array,
+        scale: Scale,
+        out: Array,
+        /,
+        *,
+        rows: Array | None = None,
+        labels: Array | None = None,
+        crosses: bool = False,
+    ) -> None:
+        """Canonical distances to the center of the label (the number), or of all to all."""
+        k, d = (int(size) for size in centers.shape)
+        n_rows, lanes = int((x if rows is None else rows).shape[0]), _lanes(d)
+        self.launcher.launch(
+            Unit("exact.cu", dtype_name(x)),
+            "distances",
+            -(-n_rows * int(lanes) // THREADS),
+            0,
+            (
+                *_strided(x, xp=self.xp),
+                rows,
+                np.int64(n_rows),
+                np.int32(d),
+                np.int32(k),
+                self.wide(centers),
+                labels,
+                np.int32(crosses),
+                np.float64(scale.before),
+                np.float64(scale.after),
+                lanes,
+                out,
+            ),
+        )
+
+    def list_doubtful(
+        self,
+        x: Array,
+        nearest: p.Nearest,
+        labels: Array,
+        apart: Array,
+        drift: Drift,
+        bounds: Bounds,
+        doubtful: Picked,
+        /,
+    ) -> None:
+        """List the rows whose label is not proven; their slack is written anew."""
+        n_rows = int(x.shape[0])
+        self.launcher.launch(
+            Unit("assign.cu", dtype_name(x), nearest.first),
+            "list_doubtful",
+            min(-(-n_rows // THREADS), _MOST_BLOCKS),
+            0,
+            (
+                np.int64(n_rows),
+                np.int64(nearest.centers.shape[0]),
+                labels,
+                apart,
+                drift.tables,
+                np.int32(dtype_name(drift.tables) == "float64"),
+                *sides_of(bounds),
+                doubtful.rows,
+                doubtful.count,
+            ),
+        )
+
+    def add_rows(
+        self,
+        block: Block,
+        before: Array | None,
+        scales: tuple[Array, int, float, int],
+        out: Array,
+        /,
+    ) -> Array:
+        """Add rows to the sums (k, columns) by label; how many with weight were added (1,)."""
+        xp, x = self.xp, block.x
+        n_rows, d = (int(size) for size in x.shape)
+        k, columns = (int(size) for size in out.shape)
+        up, limbs, weight_up, weight_limbs = scales
+        carrying = xp.zeros(1, dtype=xp.int64, **like(x))
+        is_local = 8 * k * columns <= _LOCAL_BYTES
+        # 32 bits count what a block adds
+        rows_a_block = max(1, min(_ROWS_A_BLOCK, (1 << 31) // (d + 1) - 1))
+        self.launcher.launch(
+            Unit("sums.cu", dtype_name(x)),
+            "add_rows",
+            -(-n_rows // rows_a_block),
+            8 * k * columns if is_local else 0,
+            (
+                *_strided(x, xp=xp),
+                np.int64(n_rows),
+                np.int32(d),
+                np.int32(k),
+                None if block.weight is None else xp.ascontiguousarray(block.weight),
+                before,
+                block.state["labels"],
+                up,
+                np.int32(limbs),
+                np.float64(weight_up),
+                np.int32(weight_limbs),
+                np.int32(is_local),
+                np.int64(rows_a_block),
+                out,
+                carrying,
+            ),
+        )
+        return carrying
+
+    def group_sums(self, values: Array, labels: Array, out: Array, /) -> None:
+        """Add whole numbers held in float64 to the sums (k, columns) by label."""
+        n_rows, columns = (int(size) for size in values.shape)
+        self.launcher.launch(
+            Unit("sums.cu", "float64"),
+            "group_sums",
+            min(-(-n_rows * columns // THREADS), _MOST_BLOCKS),
+            0,
+            (
+                *_strided(values, xp=self.xp),
+                np.int64(n_rows),
+                np.int32(columns),
+                labels,
+                out,
+            ),
+        )
+
+    def _ready(self, nearest: p.Nearest, work: str, x: Array) -> _Ready:
+        xp, row = self.xp, dtype_name(x)
+        key = "cuda", work, row
+        if key not in nearest.notes:
+            d, product = int(x.shape[1]), dtype_of(work)
+            if work == "float64" and nearest.centers.dtype != xp.float64:
+                # the library may widen subnormal numbers to zero
+                nearest = replace(nearest, centers=self.wide(nearest.centers), rungs={})
+            rung = nearest.rung(product, xp=xp, depth=depth(work, d))
+            wide = "float64" if "float64" in (row, work) else "float32"
+            shift = None if rung.shift is None else xp.astype(rung.shift, getattr(xp, wide))
+            # beyond this half norm a score may overflow; rows without weight may lie there
+            most = float(np.finfo(product).max) / 64
+            largest = d * min(nearest.reach * rung.scale, math.sqrt(most / d)) ** 2
+            own, common, slope = p.exclusion_terms(rung.theta, rung.canonical, rung.underflow)
+            lift: tuple[float, ...] = ()
+            if work in TENSOR_PRODUCTS:
+                up, more = half_range(work, d, nearest.reach)
+                lift, common = (up, 1.0 / (up * up)), common + 2.0 * more
+            scale = np.dtype(wide).type(rung.scale)
+            weights, bias = (
+                xp.astype(part, getattr(xp, product), copy=False)
+                for part in (rung.weights, rung.bias)
+            )
+            errors = own, slope, common, largest
+            nearest.notes[key] = _Ready(weights, bias, rung.twinned, shift, scale, lift, errors)
+        ready: _Ready = nearest.notes[key]
+        return ready
+
+    def wide(self, values: Array, /) -> Array:
+        """The values as float64, in one piece."""
+        xp, values = self.xp, self.xp.ascontiguousarray(values)
+        if values.dtype == xp.float64:
+            return values
+        out = xp.empty(values.shape, dtype=xp.float64, **like(values))
+        size = math.prod(int(part) for part in values.shape)
+        self.launcher.launch(
+            Unit("exact.cu", dtype_name(values)),
+            "widened",
+            min(-(-size // THREADS), _MOST_BLOCKS),
+            0,
+            (values, np.int64(size), out),
+        )
+        return out
+
+    def _wide_centers(self, nearest: p.Nearest) -> Array:
+        key = "cuda", "centers"
+        if key not in nearest.notes:
+            nearest.notes[key] = self.wide(nearest.centers)
+        return nearest.notes[key]
+
+
+def like(x: Array) -> dict[str, Any]:
+    """Where new arrays belong."""
+    return {"device": array_api_compat.device(x)}
+
+
+def _lanes(d: int) -> Any:
+    """Threads that share a row of canonical distances."""
+    return np.int32(32 if d >= _LANES_FROM else 1)
+
+
+def _strided(x: Array, /, *, xp: Namespace) -> tuple[Array, Any, Any]:
+    """Rows where they are, whatever their strides."""
+    if any(stride % x.itemsize for stride in x.strides):
+        x = xp.ascontiguousarray(x)  # a field of records, which no pointer to numbers can walk
+    return x, *(np.int64(stride // x.itemsize) for stride in x.strides)
+
+
+def sides_of(bounds: Bounds, /) -> tuple[Array, Array, Array]:
+    """What rows keep."""
+    return bounds.slack, bounds.upper, bounds.lower

@@ -1,0 +1,158 @@
+"""The CUDA sources, the numbers that they are compiled with, and who compiles and runs them.
+
+One compilation serves every shape.  With CuPy it is NVRTC's, kept on disk by CuPy; the tests
+compile the very same text as C++ and run it on the CPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from .._bounds import OUTWARDS
+from .._exact import ONE_LIMB
+from .._groups import TABLE
+from ..exceptions import DeviceError
+
+FOLDER = pathlib.Path(__file__).parent / "cuda"
+THREADS = 256
+PART = 32
+"""Features that are added up before their sum joins the others."""
+
+_CENTERS = 64
+_SHARED_UNASKED = 48 << 10
+_C_NAMES = {"float32": "float", "float64": "double"}
+
+
+class Tile(NamedTuple):
+    """Rows of a block, and of one of its threads."""
+
+    rows: int
+    lane_rows: int
+
+
+TILES = {
+    "float32": Tile(128, 8),
+    "float64": Tile(64, 4),
+    "float16": Tile(128, 0),
+    "tf32": Tile(128, 0),
+    "3xtf32": Tile(128, 0),
+}
+TENSOR_PRODUCTS = {"float16": 16, "tf32": 1, "3xtf32": 3}
+"""Products on tensor cores (compute capability 8.0), and their name in the source."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A source file and the types that it is compiled for."""
+
+    file: str
+    row: str
+    work: str = "float64"  # of the products
+
+    @property
+    def text(self) -> str:
+        # one text: CuPy's cache on disk knows nothing of included files
+        return _read("common.cuh") + _read(self.file)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the compiler is told besides the device."""
+        tile = TILES[self.work]
+        defines = {
+            "ROW_TYPE": _C_NAMES[self.row],
+            "WORK_TYPE": _C_NAMES.get(self.work, "float"),
+            "PRODUCTS": TENSOR_PRODUCTS.get(self.work, 0),
+            "MIN_BLOCKS": 1 if self.work == "3xtf32" else 2,
+            "ROWS": tile.rows,
+            "LANE_ROWS": tile.lane_rows,
+            "PART": PART,
+            "OUTWARDS": OUTWARDS,
+            "TABLE": TABLE,
+            "ONE_LIMB": ONE_LIMB,
+        }
+        return "-std=c++17", *(f"-D{name}={value!s}" for name, value in defines.items())
+
+
+def assign_unit(row: str, work: str, /) -> Unit:
+    """The unit of the kernel `assign` for some products."""
+    return Unit("assign_mma.cu" if work in TENSOR_PRODUCTS else "assign.cu", row, work)
+
+
+def assign_bytes(work: str, /) -> int:
+    """Shared memory of the kernel `assign`."""
+    rows = TILES[work].rows
+    if work in TENSOR_PRODUCTS:
+        packed = 2 if work == "float16" else 1
+        return 12 * rows + 2 * (rows + _CENTERS) * (PART // packed + 4) * 4
+    return 8 * rows + PART * (rows + 1 + _CENTERS + 1) * (int(work[5:]) // 8)
+
+
+UNITS = (
+    *(assign_unit(row, work) for row in _C_NAMES for work in TILES),
+    *(Unit("exact.cu", row) for row in _C_NAMES),
+    *(Unit("sums.cu", row) for row in _C_NAMES),
+)
+"""All that is ever compiled."""
+
+
+class Launcher(Protocol):
+    """Compiles units, and runs their kernels on arrays of one library."""
+
+    @property
+    def capability(self) -> int:
+        """Compute capability of the device: 80 for 8.0."""
+        ...
+
+    def launch(
+        self, unit: Unit, name: str, grid: int, shared: int, arguments: Sequence[Any], /
+    ) -> None:
+        """Run a kernel in ``grid`` blocks; arguments are arrays, NumPy scalars, or None.
+
+        The arrays are those of the current device; the launch joins the current stream.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class CupyLauncher:
+    """NVRTC, and launches on CuPy's current device and stream."""
+
+    cupy: Any
+    _functions: dict[tuple[int, Unit, str], Any] = field(default_factory=dict)
+
+    @property
+    def capability(self) -> int:
+        return int(self.cupy.cuda.Device().compute_capability)
+
+    def launch(
+        self, unit: Unit, name: str, grid: int, shared: int, arguments: Sequence[Any], /
+    ) -> None:
+        if grid == 0:
+            return  # no rows: a launch of no blocks is an error
+        key = self.cupy.cuda.runtime.getDevice(), unit, name
+        if key not in self._functions:
+            self._functions[key] = self._compile(unit, name)
+            if shared > _SHARED_UNASKED:
+                self._functions[key].max_dynamic_shared_size_bytes = shared
+        null = self.cupy.uint64(0)
+        packed = tuple(null if argument is None else argument for argument in arguments)
+        self._functions[key]((grid,), (THREADS,), packed, shared_mem=shared)
+
+    def _compile(self, unit: Unit, name: str) -> Any:
+        module = self.cupy.RawModule(code=unit.text, options=unit.options)
+        try:
+            return module.get_function(name)
+        except self.cupy.cuda.compiler.CompileException as error:
+            raise DeviceError(
+                f"NVRTC could not compile the CUDA kernels of {unit.file} for this GPU: {error}. "
+                "Another CuPy release may bring a newer NVRTC; device='cpu' works without."
+            ) from error
+
+
+@functools.cache
+def _read(file: str) -> str:
+    return (FOLDER / file).read_text(encoding="utf-8")

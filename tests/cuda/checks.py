@@ -1,0 +1,164 @@
+"""What must hold of the CUDA kernels, for the tests and for bugs that are planted to fail them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from conftest import make_backend
+from engine import problem_of
+
+from kmeans_xp import _exact as exact
+from kmeans_xp import _primitives as p
+from kmeans_xp._bounds import drifted, no_drift
+from kmeans_xp._distances import Scale, squared_distances
+from kmeans_xp._kernels._cuda_calls import Picked
+from kmeans_xp._kernels._cuda_route import depth, dtype_of
+from kmeans_xp._kernels._cupy import CudaKernel
+from kmeans_xp._typing import Block
+
+
+def whole(shape: tuple[int, int, int], dtype: str, seed: int = 0) -> tuple[Any, Any]:
+    """Small whole numbers, whose products and sums are exact; many centers are equally near."""
+    n, d, k = shape
+    random = np.random.default_rng([*shape, seed])
+    x = random.integers(-4, 5, size=(n, d)).astype(dtype)
+    centers = random.integers(-4, 5, size=(k, d)).astype(dtype)
+    if k > 8:
+        centers[5] = centers[2]
+        centers[k - 1] = centers[1]
+    return x, centers
+
+
+def views(x: Any) -> Iterator[Any]:
+    """The same rows at other strides."""
+    yield x
+    yield np.asfortranarray(x)
+    yield np.repeat(x, 3, axis=1)[:, ::3]
+    yield x[::-1, ::-1].copy()[::-1, ::-1]
+
+
+def check_scores(kernel: CudaKernel, x: Any, centers: Any, work: str) -> None:
+    """Best, second-best, half norm and label of whole numbers: every bit."""
+    # theta = 0: bias and scores are whole numbers, or halves
+    dtype = dtype_of(work)
+    weights, half = -centers.astype(dtype), (centers.astype(np.float64) ** 2).sum(axis=1) / 2
+    rung = p.Rung(weights, half.astype(dtype), None, None, None, 1.0, 0.0, 0.0, 0.0)
+    rungs = {(dtype, depth(work, x.shape[1])): rung}
+    stored = centers.astype(np.result_type(centers, dtype))
+    nearest = p.Nearest(stored, None, Scale(), 4.0, dtype, rungs)
+    labels = np.full(len(x), -1, dtype=np.int32)
+    scores = np.full((3, len(x)), np.nan, dtype=dtype)
+    is_open = np.ones(len(x), dtype=bool)
+    left = Picked.none(x, xp=np)
+    kernel._calls.score(x, nearest, work, labels, is_open=is_open, left=left, scores=scores)
+    wanted = half[None, :] - x.astype(np.float64) @ centers.astype(np.float64).T
+    ordered = np.sort(np.concatenate([wanted, np.full((len(x), 1), np.inf)], axis=1), axis=1)
+    assert labels.tolist() == wanted.argmin(axis=1).tolist()
+    assert scores[0].tolist() == ordered[:, 0].tolist()
+    assert scores[1].tolist() == ordered[:, 1].tolist()
+    assert scores[2].tolist() == ((x.astype(np.float64) ** 2).sum(axis=1) / 2).tolist()
+    ties = ordered[:, 0] == ordered[:, 1]
+    assert is_open.tolist() == ties.tolist()
+    assert sorted(left.rows[: left.count[0]].tolist()) == np.flatnonzero(ties).tolist()
+
+
+def check_exact(kernel: CudaKernel, x: Any, centers: Any, scale: Scale) -> None:
+    """Canonical distances and the labels that follow from them: every bit."""
+    every = p.cross_distances(x, centers, scale, xp=np)
+    assert kernel.distances(x, centers, scale).tobytes() == every.tobytes()
+    nearest = p.Nearest(centers, None, scale, float(np.abs(x).max()), "exact")
+    labels = every.argmin(axis=0).astype(np.int32)
+    assert kernel.propose(x, nearest, {}).labels.tolist() == labels.tolist()
+    picked = Picked(np.arange(len(x))[::-1].copy(), np.asarray([len(x) - len(x) // 2]))
+    found = np.full(len(x), -1, dtype=np.int32)
+    kernel._calls.judge(x, nearest, found, picked)
+    assert found[len(x) // 2 :].tolist() == labels[len(x) // 2 :].tolist()
+    assert (found[: len(x) // 2] == -1).all()
+    own = kernel.own_distances(x, nearest, labels)
+    assert own.tobytes() == every[labels, np.arange(len(x))].tobytes()
+    few = min(len(x), len(centers))
+    itself = kernel.own_distances(x[:few], p.Nearest(centers[:few], None, scale, 1.0, "exact"))
+    assert itself.tobytes() == np.diagonal(every[:few, :few]).tobytes()
+
+
+def check_sums(kernel: CudaKernel, x: Any, weight: Any, k: int) -> None:
+    """Sums of all rows and of those that moved."""
+    random = np.random.default_rng(2)
+    before, after = random.integers(0, k, size=(2, len(x))).astype(np.int32)
+    problem = problem_of(make_backend("numpy"), x, weight, k=k, first="float64")
+    columns = problem.ledger.columns(x, weight).astype(np.int64)
+    for old in (None, before):
+        sums = exact.Accumulator(np, 1)
+        block = Block(x, weight, 0, 0, {"labels": after})
+        count = kernel.add_changes(block, old, problem.ledger, k, sums)
+        wanted = np.zeros((k, columns.shape[1]), dtype=np.int64)
+        np.add.at(wanted, after, columns)
+        moved = np.ones(len(x), dtype=bool)
+        if old is not None:
+            moved = old != after
+            np.subtract.at(wanted, old, columns)
+        assert count == np.count_nonzero(moved & (weight > 0) if weight is not None else moved)
+        assert sums.total()[0].tolist() == wanted.tolist()
+
+
+def check_doubt(kernel: CudaKernel, x: Any, centers: Any) -> None:
+    """Bounds of rows, then the rows in doubt after moves of the centers."""
+    x, centers = x.copy(), centers.copy()
+    # a row in the middle between two centers, and one whose center has a twin
+    x[0], x[1] = 20.0, -30.0
+    centers[:2], centers[2:4] = [[19.0], [21.0]], -29.0
+    problem = problem_of(make_backend("numpy"), x, k=len(centers), first="float64")
+    problem.cover(centers)
+    drift = no_drift(len(centers), "float32", x, xp=np)
+    state: dict[str, Any] = {}
+    _, is_open = kernel.look(x, problem.nearest_to(centers), drift, state)
+    slack = state["bounds"].slack.copy()
+    assert is_open is not None
+    assert is_open[0]
+    never = is_open | np.isin(state["labels"], (2, 3))
+    assert (slack[never] == -np.inf).all()
+    assert (slack[~never] > 0).all()
+    for step in range(3):
+        moved = centers.copy()
+        moved[:: step + 2] += 0.25 * (step + 1)
+        squared = squared_distances(centers, moved, Scale(), xp=np)
+        drift, centers = drifted(drift, squared, xp=np), moved
+        labels = state["labels"]
+        scored, is_open = kernel.look(x, problem.nearest_to(centers), drift, state)
+        proven = slack > drift.tables[0, 1][labels]
+        assert scored <= len(x) - np.count_nonzero(proven)
+        wanted = p.cross_distances(x, centers, Scale(), xp=np).argmin(axis=0)
+        closed = np.ones(len(x), bool) if is_open is None else ~is_open
+        assert state["labels"][closed].tolist() == wanted[closed].tolist()
+        # those passed over kept their label and what they know
+        assert (state["labels"][proven] == labels[proven]).all()
+        assert (state["bounds"].slack[proven] == slack[proven]).all()
+        slack = state["bounds"].slack.copy()
+        if is_open is not None:
+            state["labels"] = np.where(closed, state["labels"], wanted).astype(np.int32)
+
+
+def everything(kernel: CudaKernel, file: str) -> None:
+    """What the tests above hold, as far as it concerns one source."""
+    random = np.random.default_rng(7)
+    if file.startswith("assign"):
+        for shape in ((129, 33, 130), (5, 70, 3)):
+            for seed in range(3):
+                for work in ("tf32", "float16") if "mma" in file else ("float32",):
+                    check_scores(kernel, *whole(shape, "float32", seed), work)
+    if file == "assign.cu":
+        x = random.normal(size=(300, 3))
+        check_doubt(kernel, x, x[:12])
+    elif file == "exact.cu":
+        for d in (3, 33, 101):
+            x = random.integers(-3, 4, size=(21, d)) + 0.1
+            centers = x[:19] + random.integers(-1, 2, size=(19, d))
+            centers[17], centers[11] = centers[3], centers[3]
+            check_exact(kernel, x, centers, Scale(0.25, 2.0**40))
+    elif file == "sums.cu":
+        x = random.normal(size=(1500, 3)) * 10.0 ** random.integers(-12, 12, size=(1500, 3))
+        weight = random.integers(0, 3, len(x)) * 0.3
+        check_sums(kernel, x, weight, 4)
+        check_sums(kernel, x, None, 2200)

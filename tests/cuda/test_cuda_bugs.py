@@ -1,0 +1,84 @@
+"""Bugs planted in the CUDA sources: none may pass the checks."""
+
+from __future__ import annotations
+
+import pytest
+from checks import everything
+from emulator import EmulationError, cuda_kernel
+
+from kmeans_xp._kernels._cuda_source import UNITS
+
+BUGS = [
+    (
+        "assign.cu",
+        "const int width = min(PART, d - start);\n      __syncthreads();",
+        "const int width = min(PART, d - start);",
+    ),
+    ("assign.cu", "      __syncthreads();\n      if (center == 0", "      if (center == 0"),
+    ("assign.cu", "if (score < best)", "if (score <= best)"),
+    ("assign.cu", "|| (other.best == best && other.label < label)", ""),
+    ("assign.cu", "if (behind < second) second = behind;", ""),
+    ("assign.cu", "} else if (score < second) {", "} else {"),
+    ("assign.cu", "if (c >= k) continue;", ""),
+    ("assign.cu", "down * LANE_ROWS + i];", "down + i * SIDE];"),
+    ("assign.cu", "if (center == 0 && thread < ROWS)", "if (thread < ROWS)"),
+    ("assign.cu", "ROW_STRIDE = ROWS + 1", "ROW_STRIDE = ROWS - 1"),
+    ("assign.cu", "best + room < second;", "best + room <= second;"),
+    ("assign.cu", "  __syncthreads();\n  if (thread >= ROWS", "  if (thread >= ROWS"),
+    ("assign.cu", "!settled || (twinned && twinned[found.label])", "!settled"),
+    (
+        "assign.cu",
+        "!settled || (twinned && twinned[found.label])",
+        "twinned && twinned[found.label]",
+    ),
+    ("assign.cu", "> kept.table(k + label)", "< kept.table(k + label)"),
+    ("assign.cu", "if (!(near < far)) append", "if (near < far) append"),
+    ("exact.cu", "at = level;", "at = 0;"),
+    ("exact.cu", "if (lane + half < width) value", "value"),
+    ("exact.cu", "if (found < best)", "if (found <= best)"),
+    ("exact.cu", "|| (other == mine && theirs < label[threadIdx.x])", ""),
+    ("exact.cu", "__dmul_rn(widen(x), before)", "widen(x)"),
+    ("exact.cu", "labels[place] = label[0]", "labels[place] = label[1]"),
+    ("sums.cu", "if (from) add(from + column, -value);", ""),
+    ("sums.cu", "__dmul_rn(__dsub_rn(rest, whole), ONE_LIMB)", "__dsub_rn(rest, whole)"),
+    ("sums.cu", "if (before && before[row] == label) continue;", ""),
+    ("sums.cu", "__syncthreads();\n  }\n  const Cells", "}\n  const Cells"),
+    ("sums.cu", "heavy += f == d && !(weight && !(weight[row] > 0.0));", "heavy += f == d;"),
+    (
+        "assign_mma.cu",
+        "    __syncthreads();\n    if (next_center < k) fetch",
+        "    if (next_center < k) fetch",
+    ),
+    ("assign_mma.cu", "store(buffers + (turn ^ 1) * BUFFER)", "store(buffers + turn * BUFFER)"),
+    (
+        "assign_mma.cu",
+        "group + r % 2 * 8) * STRIDE",
+        "group + r / 2 * 8) * STRIDE",
+    ),
+    ("assign_mma.cu", "j * 8 + member * 2 + side;", "j * 8 + member + side * 4;"),
+    ("assign_mma.cu", "c < k && f < d ? weights", "c < k ? weights"),
+    ("assign_mma.cu", "        sum = 0;", ""),
+    ("assign_mma.cu", "found[i].join_lane(2);", ""),
+    (
+        "assign_mma.cu",
+        "mine.join({best[ROWS + thread], second[ROWS + thread], label[ROWS + thread]});",
+        "",
+    ),
+    ("assign_mma.cu", "  __syncthreads();\n  if (thread >= ROWS", "  if (thread >= ROWS"),
+    ("assign_mma.cu", "half[r] = 0.5f * squares", "half[r] = squares"),
+    ("assign_mma.cu", "? bias[c] : (float)infinity()", "? bias[c] : 0.0f"),
+]
+
+
+@pytest.mark.parametrize(("file", "before", "after"), BUGS)
+def test_planted_bugs_are_caught(file: str, before: str, after: str) -> None:
+    texts = [unit.text for unit in UNITS if unit.file == file]
+    assert all(before in text for text in texts), "the text that the bug replaces is gone"
+    kernel = cuda_kernel(lambda text: text.replace(before, after))
+    with pytest.raises((AssertionError, EmulationError, IndexError)):
+        everything(kernel, file)
+
+
+@pytest.mark.parametrize("file", sorted({unit.file for unit in UNITS}))
+def test_no_bug_is_seen_where_none_was_planted(file: str) -> None:
+    everything(cuda_kernel(), file)

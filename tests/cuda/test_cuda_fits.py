@@ -1,0 +1,193 @@
+"""Whole fits through the CUDA kernel on an emulated device: the bits of the NumPy kernel."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import CASES, wide
+from conftest import make_backend
+from emulator import cuda_kernel
+from engine import first_centers, opened, problem_of, solve
+
+from kmeans_xp import KMeans, _problem
+from kmeans_xp._kernels import Shape, _cupy, select
+from kmeans_xp._solver import Rules
+
+STARTS = ("k-means++", "random", "random-partition", "k-means||")
+ROWS = 400  # of the cases: the emulated device is slow
+
+
+def weights(n: int) -> Any:
+    random = np.random.default_rng(1)
+    return np.where(random.random(n) < 0.1, 0.0, random.exponential(size=n))
+
+
+def case_of(name: str) -> tuple[Any, Any]:
+    x, start = CASES[name]()
+    rows = np.random.default_rng(0).permutation(len(x))[:ROWS]
+    return x[rows], start
+
+
+def bits(problem: Any, start: Any) -> tuple[Any, ...]:
+    result = solve(problem, start, Rules(15, 1e-4))
+    return result.labels.tolist(), result.centers.tobytes(), result.inertia, result.n_iter
+
+
+@functools.cache
+def wanted(name: str, weighted: bool) -> tuple[Any, ...]:
+    x, start = case_of(name)
+    weight = weights(len(x)) if weighted else None
+    numpy = make_backend("numpy")
+    with opened(numpy):
+        problem = problem_of(
+            numpy, x, weight, k=len(start), variance=True, first="float64", kernel="numpy"
+        )
+        return bits(problem, start)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize(("first", "rows"), [("float32", 1000), ("float64", 150)])
+def test_the_loop(case: str, weighted: bool, first: str, rows: int) -> None:
+    x, start = case_of(case)
+    weight = weights(len(x)) if weighted else None
+    numpy = make_backend("numpy")
+    with opened(numpy):
+        options = {"first": first, "block_rows": rows, "kernel": "cuda", "variance": True}
+        problem = problem_of(numpy, x, weight, k=len(start), **options)
+        assert bits(problem, start) == wanted(case, weighted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("d", [31, 200])
+def test_wide_rows(d: int, dtype: str) -> None:
+    x, start = wide(d, 1, dtype)
+    numpy = make_backend("numpy")
+    with opened(numpy):
+        found, expected = (
+            bits(problem_of(numpy, x, k=7, variance=True, first="float32", kernel=kernel), start)
+            for kernel in ("cuda", "numpy")
+        )
+    assert found == expected
+
+
+KINDS = ["uniform", "blobs", "clear", "repeated centers", "two groups", "far away", "far rows"]
+
+
+@pytest.mark.parametrize(
+    ("d", "work", "dtype"), [(17, "tf32", "float64"), (33, "float16", "float32")]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensor_cores(kind: str, d: int, work: str, dtype: str) -> None:
+    """Labels that few bits prove, and those that they cannot; few and many of them."""
+    random = np.random.default_rng(3)
+    x, k = random.uniform(size=(400, d)), 66
+    if kind == "blobs":
+        x += 10 * random.normal(size=(k, d))[random.integers(0, k, 400)]
+    if kind == "clear":
+        x = x[np.arange(400) % k] + 0.01 * x
+    if kind == "two groups":
+        x[200:] += 1e3
+    if kind == "far away":
+        x += 1e6
+    x = x.astype(dtype)
+    start = x[:k].copy()
+    if kind == "repeated centers":
+        start[k // 2 :] = start[: k // 2]
+    weight = None
+    if kind == "far rows":
+        # without weight they may lie anywhere; halves end at 2**16
+        x[::7] *= 10.0 ** np.arange(len(x[::7]))[:, None].clip(0, 30)
+        weight = (np.arange(400) % 7 > 0) * 1.0
+    numpy = make_backend("numpy")
+    with opened(numpy):
+        found, expected = (
+            problem_of(numpy, x, weight, k=k, variance=True, first="float32", kernel=kernel)
+            for kernel in ("cuda", "numpy")
+        )
+        assert bits(found, start) == bits(expected, start)
+    launches = found.kernel.launcher.launches
+    assert launches[0] == f"assign {work}"
+    if kind in ("uniform", "clear"):
+        # products that leave many rows open make way for better ones
+        assert ("assign 3xtf32" in launches) == (kind == "uniform")
+
+
+def test_old_cards_do_without_tensor_cores() -> None:
+    x = np.random.default_rng(3).uniform(size=(200, 17)).astype(np.float32)
+    numpy = make_backend("numpy")
+    with opened(numpy):
+        problem = problem_of(numpy, x, k=66, variance=True, first="float32", kernel="cuda")
+        problem.kernel = cuda_kernel(capability=75)
+        expected = problem_of(numpy, x, k=66, variance=True, first="float32", kernel="numpy")
+        assert bits(problem, x[:66]) == bits(expected, x[:66])
+    assert not any("tf32" in launch for launch in problem.kernel.launcher.launches)
+
+
+@pytest.mark.parametrize("init", STARTS)
+@pytest.mark.parametrize("case", ["shifted32", "lattice", "huge"])
+def test_starts(init: str, case: str) -> None:
+    x, _ = case_of(case)
+    numpy = make_backend("numpy")
+    with opened(numpy):
+        found, expected = (
+            first_centers(problem_of(numpy, x, k=9, first="float64", kernel=kernel), init, 9, 5)
+            for kernel in ("cuda", "numpy")
+        )
+    assert found.tobytes() == expected.tobytes()
+
+
+@pytest.fixture
+def routed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Route NumPy arrays as CuPy's, to an emulated device; its launches."""
+    kernel = cuda_kernel()
+    monkeypatch.setattr(_cupy, "make_kernel", lambda context: kernel)
+    monkeypatch.setattr(
+        _problem,
+        "select",
+        lambda shape, **options: select(shape, **(options | {"backend": "cupy"})),
+    )
+    launches: list[str] = kernel.launcher.launches
+    return launches
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_estimator(routed: list[str], dtype: str, weighted: bool) -> None:
+    random = np.random.default_rng(2)
+    x = (random.normal(size=(500, 5)) + 4 * random.integers(0, 3, size=(500, 1))).astype(dtype)
+    weight = weights(len(x)) if weighted else None
+    model = KMeans(6, n_init=2, random_state=3)
+    model.fit(x, sample_weight=weight)
+    assert model.kernel_ == "cuda"
+    assert {"assign float32", "list_doubtful", "add_rows", "distances"} <= set(routed)
+    labels, score = model.predict(x[::-1]), model.score(x, sample_weight=weight)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_problem, "select", select)
+        plain = KMeans(6, n_init=2, random_state=3).fit(x, sample_weight=weight)
+        assert plain.kernel_ != "cuda"
+        assert (labels == plain.predict(x[::-1])).all()
+        assert score == plain.score(x, sample_weight=weight)
+    assert model.labels_.tobytes() == plain.labels_.tobytes()
+    assert model.cluster_centers_.tobytes() == plain.cluster_centers_.tobytes()
+    assert (model.inertia_, model.n_iter_) == (plain.inertia_, plain.n_iter_)
+
+
+def test_tiny_data_goes_straight_to_canonical_distances(routed: list[str]) -> None:
+    x = np.random.default_rng(4).normal(size=(60, 2))
+    assert KMeans(3, n_init=1, random_state=0).fit(x).kernel_ == "cuda"
+    assert "settle" in routed
+    assert not any("assign" in launch for launch in routed)
+
+
+def test_cupy_is_routed_to_the_cuda_kernel() -> None:
+    for n, d, k in ((10, 2, 3), (10**6, 128, 1024), (10**8, 2, 10**5)):
+        plan = select(Shape(n, d, k, "float32"), backend="cupy", threads=8)
+        assert (plan.kernel, plan.threads, plan.group_size) == ("cuda", 1, 0)
+        # twice as many rows as move must add up in int64
+        assert plan.block_rows <= 1 << 21
+        # other passes write k scores a row
+        assert plan.piece_rows * 8 * (k + 4 * d) <= max(1 << 25, 256 * 8 * (k + 4 * d))
