@@ -38,7 +38,8 @@ def time_sweeps(X: Any, k: int, plans: list[Plan], rounds: int, *, sums: bool) -
     times: list[list[float]] = [[] for _ in plans]
     for round_number in range(rounds + 1):
         for problem, found in zip(problems, times, strict=True):
-            problem.source.forget("labels")
+            problem.source.forget("labels", "bounds")
+            problem.pruner.begin()
             with problem.source.working(), context.scope():
                 nearest = problem.nearest_to(X[:k])
                 start = time.perf_counter()

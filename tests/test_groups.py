@@ -20,6 +20,12 @@ from kmeans_xp._pruning import Pruner
 from kmeans_xp._solver import Rules
 
 
+@pytest.fixture(autouse=True)
+def loops_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else heads and groups wait until they have paid for their compiled loops."""
+    monkeypatch.setenv("KMEANS_XP_NUMBA", "1")
+
+
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Groups after every second sweep, whether they pay or not; the pairs that they scored."""

@@ -18,7 +18,7 @@ pytest.importorskip("numba", reason="numba is not installed")
 
 from kmeans_xp import _bounds
 from kmeans_xp._distances import squared_distances
-from kmeans_xp._kernels import _head
+from kmeans_xp._kernels import _head, _numba
 from kmeans_xp._kernels._loops import jit
 from kmeans_xp._kernels._tile import GROUP, LANES, STRIDE, dot, list_near
 from kmeans_xp._query import predict, prepare
@@ -39,6 +39,12 @@ def _list(
 @jit
 def _dot(a: Any, b: Any, width: Any) -> Any:
     return dot(a, 0, b, 0, width)
+
+
+@pytest.fixture(autouse=True)
+def loops_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else heads and groups wait until they have paid for their compiled loops."""
+    monkeypatch.setenv("KMEANS_XP_NUMBA", "1")
 
 
 def _widened(case: str) -> Callable[[], Case]:
@@ -332,6 +338,21 @@ def test_every_bound_is_true(name: str) -> None:
             drift = _bounds.drifted(drift, squared, xp=context.xp)
             centers = moved
             _check(x, centers, labels, bounds, drift, scored)
+
+
+@pytest.mark.usefixtures("always")
+def test_heads_wait_until_their_loops_have_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    numpy = make_backend("numpy")
+    x, centers, _ = _clouds()
+    with opened(numpy):
+        for pays in (False, True):
+            monkeypatch.setattr(_numba.HEADS, "pays", lambda *_, pays=pays: pays)
+            problem: Any = problem_of(numpy, x, k=len(centers), first="float32", kernel="numba")
+            nearest, state = problem.nearest_to(centers), {}
+            for _ in range(2):
+                problem.kernel.look(x, nearest, None, state)
+            assert (problem.kernel.heads.rows > 0) is pays
+            assert state["labels"].tolist() == problem.kernel.settle(x, nearest).tolist()
 
 
 def test_queries_build_no_heads() -> None:

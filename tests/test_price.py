@@ -78,7 +78,16 @@ def _first(place: int, x: Any) -> Any:
     return x[0, place]
 
 
-@pytest.mark.parametrize("loops", ["_loops.score_rows", "_few_loops.label_rows"])
+@pytest.mark.parametrize(
+    "loops",
+    [
+        "_loops.score_rows",
+        "_few_loops.label_rows",
+        "_head_loops.score_heads",
+        "_group_loops.score_groups",
+        "_gain_loops.appraise_rows",
+    ],
+)
 def test_the_loops_of_the_accounts_are_there(loops: str) -> None:
     pytest.importorskip("numba", reason="numba is not installed")
     # whatever lies on disk, the question has an answer

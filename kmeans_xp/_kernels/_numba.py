@@ -27,6 +27,7 @@ from . import (
 from ._head import HeadCenters, Heads
 from ._numba_gains import CompiledTrials
 from ._numpy import NumpyKernel
+from ._price import Account, Kind
 from ._survey import CompiledSurveyor
 from ._tile import GROUP, LANES, PART
 
@@ -34,6 +35,13 @@ _FEW_DISTANCES = 1 << 13
 _NO_TABLES = np.zeros((3, 2, 0), dtype=np.float32)
 _COPIED_VALUES = 1 << 15
 _NOTHING, _NO_LABELS = np.empty(0), np.empty(0, dtype=np.int32)
+
+_SECONDS_A_SCORE = 2.3e-11  # and feature, by tiles
+_COMPILE_SECONDS = 3.0
+
+HEADS = Account("_head_loops.score_heads", _COMPILE_SECONDS)
+GROUPS = Account("_group_loops.score_groups", _COMPILE_SECONDS)
+"""Whether loops that few fits need are worth having: until then, tiles score the rows."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ class NumbaKernel(NumpyKernel):
         ready = self._ready(nearest, nearest.first, x)
         n_rows = int(x.shape[0])
         tables = _NO_TABLES if drift is None else drift.tables
-        limits = self._limits(nearest, ready, drift, bounds, state)
+        limits = self._limits(nearest, ready, x, drift, bounds, state)
         if drift is None or bounds is None:
             rows = np.arange(n_rows, dtype=np.int32)
             labels = state["labels"].copy() if "labels" in state else np.empty(n_rows, np.int32)
@@ -125,6 +133,7 @@ class NumbaKernel(NumpyKernel):
         self,
         nearest: p.Nearest,
         ready: _Ready,
+        x: Array,
         drift: Drift | None,
         bounds: Bounds | None,
         state: dict[str, Any],
@@ -132,10 +141,12 @@ class NumbaKernel(NumpyKernel):
         """The bounds of groups that rows keep, as yet none perhaps; None to go without."""
         if drift is None or bounds is None or drift.groups is None or ready.twinned.any():
             return None
-        if self._head_centers(nearest, state) is not None:
+        if self._head_centers(nearest, x, state) is not None:
             return None
         if bounds.groups is not None:
             return bounds.groups
+        if not GROUPS.pays(Kind.of(x), _scoring_seconds(nearest, x)):
+            return None
         shape = bounds.slack.size, -(-drift.groups.count // LANES) * LANES
         return np.full(shape, -np.inf, dtype=bounds.slack.dtype)
 
@@ -164,9 +175,13 @@ class NumbaKernel(NumpyKernel):
         groups.tally.append(pairs * groups.size)
         return int(count), int(left)
 
-    def _head_centers(self, nearest: p.Nearest, state: dict[str, Any]) -> HeadCenters | None:
+    def _head_centers(
+        self, nearest: p.Nearest, x: Array, state: dict[str, Any]
+    ) -> HeadCenters | None:
         """The heads of the centers, as long as they pay."""
         if not self.heads.serve(nearest, state):
+            return None
+        if not HEADS.pays(Kind.of(x), _scoring_seconds(nearest, x)):
             return None
         return self.heads.begin(nearest, self._rung(nearest))
 
@@ -181,7 +196,7 @@ class NumbaKernel(NumpyKernel):
         state: dict[str, Any],
     ) -> tuple[int, int]:
         """Label by heads as long as it pays: how many of the rows, how many of them stay open."""
-        centers = self._head_centers(nearest, state)
+        centers = self._head_centers(nearest, x, state)
         if centers is None:
             return 0, 0
         rung = self._rung(nearest)
@@ -292,6 +307,11 @@ def _in_rows(x: Array) -> Iterator[tuple[slice, Array]]:
         return
     for part in slices(x.shape[0], max(1, _COPIED_VALUES // x.shape[1])):
         yield part, np.ascontiguousarray(x[part])
+
+
+def _scoring_seconds(nearest: p.Nearest, x: Array) -> float:
+    """What a sweep over some rows takes by tiles, at most."""
+    return float(x.size * nearest.centers.shape[0] * _SECONDS_A_SCORE)
 
 
 def _depth(n_features: int) -> int:
