@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kmeans_xp._backend import numpy_context
 from kmeans_xp._kernels._cuda_source import THREADS, Unit
 from kmeans_xp._kernels._cupy import CudaKernel
 
@@ -56,7 +57,8 @@ def cuda_kernel(
 ) -> CudaKernel:
     """The CUDA kernel on NumPy arrays."""
     compiler()
-    return CudaKernel(np, launcher=Emulator(edit, seed, capability))
+    # the namespace that NumPy's own kernel has: old versions lack some of the standard's functions
+    return CudaKernel(numpy_context().xp, launcher=Emulator(edit, seed, capability))
 
 
 class Emulator:
