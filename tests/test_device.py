@@ -222,7 +222,7 @@ def test_integers_of_every_library_become_float64(xp):
 def test_the_cuda_kernel_does_not_run_without_a_gpu(without_gpu):
     """It fails with CuPy's words, and nothing else takes its place."""
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
-    from kmeans_xp._kernels._cuda_source import UNITS, CupyLauncher
+    from kmeans_xp._kernels.cuda._source import UNITS, CupyLauncher
 
     with pytest.raises(RuntimeError, match=r"driver|device"):
         CupyLauncher(cupy).launch(UNITS[0], "assign", 1, 0, ())

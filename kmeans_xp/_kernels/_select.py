@@ -137,7 +137,7 @@ def load(plan: Plan, context: Context) -> Kernel:
 
         return NumpyKernel(keeps=plan.threads == 1)
     if plan.kernel == "cuda":
-        from ._cupy import make_kernel
+        from .cuda._kernel import make_kernel
 
         return make_kernel(context)
     from ._reference import ReferenceKernel

@@ -13,9 +13,9 @@ from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
 from kmeans_xp._bounds import drifted, no_drift
 from kmeans_xp._distances import Scale, squared_distances
-from kmeans_xp._kernels._cuda_calls import Picked
-from kmeans_xp._kernels._cuda_route import depth, dtype_of
-from kmeans_xp._kernels._cupy import CudaKernel
+from kmeans_xp._kernels.cuda._calls import Picked
+from kmeans_xp._kernels.cuda._kernel import CudaKernel
+from kmeans_xp._kernels.cuda._route import depth, dtype_of
 from kmeans_xp._typing import Block
 
 

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 
 from kmeans_xp._backend import numpy_context
-from kmeans_xp._kernels._cuda_source import THREADS, Unit
-from kmeans_xp._kernels._cupy import CudaKernel
+from kmeans_xp._kernels.cuda._kernel import CudaKernel
+from kmeans_xp._kernels.cuda._source import THREADS, Unit
 
 HERE = pathlib.Path(__file__).parent
 MARGIN = 256
@@ -62,7 +62,7 @@ def cuda_kernel(
 
 
 class Emulator:
-    """A launcher of `_cuda_source` that needs g++ and no GPU.
+    """A launcher of `_kernels.cuda._source` that needs g++ and no GPU.
 
     ``edit`` changes the text of a unit before it is compiled, to plant bugs; ``seed`` begins the
     schedules.

@@ -9,7 +9,7 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
-from kmeans_xp._kernels._cuda_source import Unit
+from kmeans_xp._kernels.cuda._source import Unit
 
 
 class Compiled(NamedTuple):

@@ -6,7 +6,7 @@ import pytest
 from checks import everything
 from emulator import EmulationError, cuda_kernel
 
-from kmeans_xp._kernels._cuda_source import UNITS
+from kmeans_xp._kernels.cuda._source import UNITS
 
 BUGS = [
     (

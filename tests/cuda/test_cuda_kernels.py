@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from emulator import cuda_kernel
 
 from kmeans_xp import _primitives as p
 from kmeans_xp._distances import Scale
-from kmeans_xp._kernels._cuda_route import depth, dtype_of, screens
-from kmeans_xp._kernels._cuda_source import TILES, UNITS
+from kmeans_xp._kernels.cuda._route import depth, dtype_of, screens
+from kmeans_xp._kernels.cuda._source import TILES, UNITS
 
 SHAPES = [
     # n, d, k: around the edges of tiles of rows, features and centers
@@ -126,7 +127,14 @@ def test_rows_in_doubt(dtype: str) -> None:
 
 def test_the_package_holds_the_sources() -> None:
     folder = importlib.resources.files("kmeans_xp") / "_kernels" / "cuda"
-    names = {file.name for file in folder.iterdir()}
-    assert names == {"common.cuh", *(unit.file for unit in UNITS)}
+    texts = {
+        file.name: file.read_text(encoding="utf-8")
+        for file in folder.iterdir()
+        if file.name.endswith((".cu", ".cuh"))
+    }
+    included = {name for text in texts.values() for name in re.findall('#include "(.*)"', text)}
+    assert set(texts) == included | {unit.file for unit in UNITS}
     for unit in UNITS:
-        assert unit.text.endswith((folder / unit.file).read_text(encoding="utf-8"))
+        assert "#include" not in unit.text
+        assert unit.text.count("typedef long long i64;") == 1
+        assert unit.text.endswith(texts[unit.file].rpartition("#include")[2].partition("\n")[2])

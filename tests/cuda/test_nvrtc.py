@@ -6,7 +6,7 @@ import nvrtc
 import pytest
 from conftest import REQUIRED
 
-from kmeans_xp._kernels._cuda_source import TILES, UNITS, Unit, assign_bytes
+from kmeans_xp._kernels.cuda._source import TILES, UNITS, Unit, assign_bytes
 
 ARCHITECTURES = ("80", "86", "89", "90", "100", "120")
 # two blocks of 256 threads share a multiprocessor; of 3xTF32 there is one

@@ -4,6 +4,7 @@
 // centers at a time.  Scores never leave the registers: best, second-best and label are kept as
 // they come.  PART features are added up before their sum joins the others, which is the depth
 // that the error bound is told (`_primitives`).
+#include "verdict.cuh"
 
 typedef ROW_TYPE Row;
 typedef WORK_TYPE Work;

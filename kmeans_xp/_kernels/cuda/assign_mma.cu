@@ -2,12 +2,13 @@
 //
 // PRODUCTS is 16 for half precision, 1 for TF32, 3 for a sum of three TF32 products of the halves of
 // each number, which is nearly float32's.  The sums are float32's, of whatever rounding the hardware
-// has; the bound is told by an effective depth (`_cuda_route`), labels never depend on it.  For half
+// has; the bound is told by an effective depth (`_route`), labels never depend on it.  For half
 // precision all numbers are brought to its range by `up`, a power of two, and the sums back by `down`.
 //
 // A block of 8 warps holds ROWS = 128 rows and streams CENTERS = 64 centers, PART features at a
 // time, from two buffers in turn: while one is multiplied the next is fetched into registers.  A
 // warp has 32 rows and 32 centers, as 2 x 4 fragments of mma.m16n8k8 or m16n8k16.
+#include "verdict.cuh"
 
 typedef ROW_TYPE Row;
 typedef decltype(Row() + float()) Wide;

@@ -1,62 +1,9 @@
-// Canonical float64 distances, bit for bit those of `_distances`, and labels judged by them.
+// Canonical distances of rows, and labels judged by them.
+#include "exact.cuh"
 
 typedef ROW_TYPE Row;
 
-constexpr int THREADS = 256, MOST_LEVELS = 31;
-
-// Values that a halving sum over d features has left after so many folds.
-static __device__ __forceinline__ int folded(int d, int folds) {
-  return (int)(((i64)d + (1LL << folds) - 1) >> folds);
-}
-
-struct Scale {
-  double before, after;
-
-  // one rounding at a time: nothing may be fused
-  __device__ __forceinline__ double square(Row x, double center) const {
-    const double apart = __dsub_rn(__dmul_rn(widen(x), before), __dmul_rn(center, before));
-    const double scaled = __dmul_rn(apart, after);
-    return __dmul_rn(scaled, scaled);
-  }
-};
-
-// The halving sum without room for its terms.  After so many folds that at most `lanes` values
-// are left, value i is a tree over the features i, i + w, ... which each lane walks depth first;
-// neighbouring lanes read neighbouring features.  The last folds go between the lanes.
-// The result is that of lane 0.  `lanes` is 1 or 32.
-static __device__ double canonical(const Row* x, i64 stride, const double* center, int d,
-                                   int lanes, int lane, Scale scale) {
-  int levels = 0;
-  while (folded(d, levels) > lanes) levels++;
-  int width = folded(d, levels);
-  double value = 0.0;
-  if (lane < width) {
-    double waiting[MOST_LEVELS];  // left children, by level
-    for (i64 leaf = 0; leaf < 1LL << levels; leaf++) {
-      int f = lane, at = 0;
-      for (int level = levels; level > 0; level--) {
-        if (!(leaf >> (level - 1) & 1)) continue;
-        f += folded(d, level);
-        if (f >= folded(d, level - 1)) {
-          // the middle one, which has no partner: skip the leaves below
-          leaf |= (1LL << (level - 1)) - 1;
-          at = level;
-          break;
-        }
-      }
-      value = at ? waiting[at - 1] : scale.square(x[f * stride], center[f]);
-      for (; leaf >> at & 1; at++) value = __dadd_rn(waiting[at], value);
-      waiting[at] = value;
-    }
-  }
-  while (width > 1) {
-    const int half = (width + 1) / 2;
-    const double other = __shfl_down_sync(0xffffffffu, value, half);
-    if (lane + half < width) value = __dadd_rn(value, other);
-    width = half;
-  }
-  return value;
-}
+constexpr int THREADS = 256;
 
 // Values as float64.
 extern "C" __global__ void __launch_bounds__(THREADS) widened(

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 
-from ._cuda_source import PART, TENSOR_PRODUCTS
+from ._source import PART, TENSOR_PRODUCTS
 
 _LEAST_CAPABILITY = 80
 _LEAST_FEATURES, _LEAST_CLUSTERS = 16, 64

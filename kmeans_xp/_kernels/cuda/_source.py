@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import functools
 import pathlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from .._bounds import OUTWARDS
-from .._exact import ONE_LIMB
-from .._groups import TABLE
-from ..exceptions import DeviceError
+from ..._bounds import OUTWARDS
+from ..._exact import ONE_LIMB
+from ..._groups import TABLE
+from ...exceptions import DeviceError
 
-FOLDER = pathlib.Path(__file__).parent / "cuda"
+FOLDER = pathlib.Path(__file__).parent
 THREADS = 256
 PART = 32
 """Features that are added up before their sum joins the others."""
@@ -55,8 +56,7 @@ class Unit:
 
     @property
     def text(self) -> str:
-        # one text: CuPy's cache on disk knows nothing of included files
-        return _read("common.cuh") + _read(self.file)
+        return _read(self.file)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -153,6 +153,19 @@ class CupyLauncher:
             ) from error
 
 
+_INCLUDE = re.compile(r'^#include "(.*)"\n', re.MULTILINE)
+
+
 @functools.cache
 def _read(file: str) -> str:
-    return (FOLDER / file).read_text(encoding="utf-8")
+    """A source with its headers, each once; CuPy's cache knows nothing of included files."""
+    seen: set[str] = set()
+
+    def expanded(name: str) -> str:
+        if name in seen:
+            return ""
+        seen.add(name)
+        text = (FOLDER / name).read_text(encoding="utf-8")
+        return _INCLUDE.sub(lambda found: expanded(found[1]), text)
+
+    return expanded(file)

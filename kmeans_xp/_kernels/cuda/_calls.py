@@ -9,13 +9,13 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from .. import _primitives as p
-from .._backend import dtype_name
-from .._bounds import Bounds, Drift
-from .._distances import Scale
-from .._typing import Array, Block, Namespace
-from ._cuda_route import depth, dtype_of, half_range
-from ._cuda_source import TENSOR_PRODUCTS, THREADS, TILES, Launcher, Unit, assign_bytes, assign_unit
+from ... import _primitives as p
+from ..._backend import dtype_name
+from ..._bounds import Bounds, Drift
+from ..._distances import Scale
+from ..._typing import Array, Block, Namespace
+from ._route import depth, dtype_of, half_range
+from ._source import TENSOR_PRODUCTS, THREADS, TILES, Launcher, Unit, assign_bytes, assign_unit
 
 _LANES_FROM = 32  # features from which a warp shares a row
 _MOST_BLOCKS = 1 << 14

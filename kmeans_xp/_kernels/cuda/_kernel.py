@@ -10,15 +10,15 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import _primitives as p
-from .._backend import Context, dtype_name, to_host
-from .._bounds import Bounds, Drift, Proposal, no_drift
-from .._distances import Scale
-from .._typing import Array, Block
-from ._cuda_calls import Calls, Picked, like
-from ._cuda_route import screens
-from ._cuda_source import TENSOR_PRODUCTS, CupyLauncher, Launcher
-from ._reference import ReferenceKernel
+from ... import _primitives as p
+from ..._backend import Context, dtype_name, to_host
+from ..._bounds import Bounds, Drift, Proposal, no_drift
+from ..._distances import Scale
+from ..._typing import Array, Block
+from .._reference import ReferenceKernel
+from ._calls import Calls, Picked, like
+from ._route import screens
+from ._source import TENSOR_PRODUCTS, CupyLauncher, Launcher
 
 _POOR_SHARE = 0.25
 

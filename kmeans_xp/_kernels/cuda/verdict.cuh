@@ -1,0 +1,104 @@
+// What follows from the scores of a row.
+#include "common.cuh"
+
+// What rows keep for the sweeps to come, in the dtype of the tables (3, 2, k).
+struct Kept {
+  void *slack, *upper, *lower;
+  const void* tables;
+  int is_double;
+
+  __device__ __forceinline__ double at(const void* side, i64 place) const {
+    return is_double ? ((const double*)side)[place] : (double)((const float*)side)[place];
+  }
+  __device__ __forceinline__ double table(i64 place) const { return at(tables, place); }
+  __device__ __forceinline__ void put(void* side, i64 row, double value) const {
+    if (is_double)
+      ((double*)side)[row] = value;
+    else
+      ((float*)side)[row] = (float)value;
+  }
+  __device__ __forceinline__ void keep(i64 row, int label, i64 k, double near, double far) const {
+    put(slack, row, (far - near + table(label)) * (1.0 - TABLE));
+    put(upper, row, near * (1.0 + TABLE) - table(2 * k + label));
+    put(lower, row, (far + table(4 * k + label)) * (1.0 - TABLE));
+  }
+};
+
+// The two best scores of a row as they come.
+template <class Work>
+struct Found {
+  Work best, second;
+  int label;
+
+  __device__ __forceinline__ void clear() {
+    best = second = (Work)infinity();
+    label = 0;
+  }
+  // centers come in rising order: the first of equals stays; what is no number counts for nothing
+  __device__ __forceinline__ void see(Work score, int center) {
+    if (score < best) {
+      second = best;
+      best = score;
+      label = center;
+    } else if (score < second) {
+      second = score;
+    }
+  }
+  __device__ __forceinline__ void join(const Found& other) {
+    const bool leads = other.best < best || (other.best == best && other.label < label);
+    const Work behind = leads ? best : other.best;
+    second = leads ? other.second : second;
+    if (behind < second) second = behind;
+    if (leads) {
+      best = other.best;
+      label = other.label;
+    }
+  }
+  // what the lane across `distance` found, too; all lanes of the warp take part
+  __device__ __forceinline__ void join_lane(int distance) {
+    Found other;
+    other.best = __shfl_xor_sync(0xffffffffu, best, distance);
+    other.second = __shfl_xor_sync(0xffffffffu, second, distance);
+    other.label = __shfl_xor_sync(0xffffffffu, label, distance);
+    join(other);
+  }
+};
+
+// What follows from the scores of a row, as in `_loops.score_rows`, line by line.
+template <class Work>
+struct Verdict {
+  double own, slope, common, largest;
+  i64 n;
+  int k;
+  int* labels;
+  Work* scores;
+  u8* is_open;
+  i64* open_rows;
+  u64* open_count;
+  const u8* twinned;
+  Kept kept;
+
+  __device__ __forceinline__ void give(i64 row, Found<Work> found, Work half_norm) const {
+    const double half = half_norm, best = found.best, second = found.second;
+    const double room = own * half + slope * fabs(half + best) + common;
+    // what is not a number, or may have overflowed, is open too
+    const bool settled = half <= largest && best + room < second;
+    labels[row] = found.label;
+    if (scores) {
+      scores[row] = found.best;
+      scores[n + row] = found.second;
+      scores[2 * n + row] = half_norm;
+    }
+    if (is_open) is_open[row] = !settled;
+    if (open_rows && !settled) append(open_rows, open_count, row);
+    if (!kept.tables) return;
+    double near = sqrt(2.0 * fmax(half + best + room, 0.0)) * (1.0 + OUTWARDS);
+    double far = sqrt(2.0 * fmax(half + second - room, 0.0)) * (1.0 - OUTWARDS);
+    if (!settled || (twinned && twinned[found.label])) {
+      // the label may become another's, a twin may part from the own center
+      near = infinity();
+      far = -infinity();
+    }
+    kept.keep(row, found.label, k, near, far);
+  }
+};
