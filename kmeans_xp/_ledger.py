@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import _exact as exact
 from ._stats import Summary
@@ -22,6 +23,20 @@ class Stats:
     changed: int
     open_rows: int
     scored: int
+
+
+class Advance(NamedTuple):
+    """Iterations that a kernel made by itself: see `_typing.Kernel`.
+
+    ``records`` holds for each the weighted rows that changed, and the summed squared movements of
+    the centers.  ``pending``: one more has its labels and totals, and changed so many rows, but
+    left a cluster empty; ``centers`` are those that it began from.
+    """
+
+    centers: Array
+    totals: Array
+    records: list[tuple[int, float]]
+    pending: int | None
 
 
 class Ledger:
@@ -60,6 +75,16 @@ class Ledger:
         if weights is None:
             return self._up, self._grid.limbs, 1.0, 0
         return self._up, self._grid.limbs, float(weights.up[0]), weights.limbs
+
+    @property
+    def down(self) -> Array:
+        """What brings means back to the user's coordinates (d,)."""
+        return self._down
+
+    @property
+    def is_short(self) -> bool:
+        """Whether totals of one word are divided as they are (see `_exact.one_word`)."""
+        return self._is_short
 
     def columns(self, x: Array, weight: Array | None, /) -> Array:
         """Integer-valued float64 rows (m, columns)."""

@@ -114,7 +114,7 @@ def build_rung(
         weights.append(xp.astype(moved, work))
         squares.append(xp.sum(moved * moved, axis=1))
     bias = (0.5 - theta) * xp.concat(squares)
-    found = None if k == 1 or told_apart else _repeats_of(nearest, xp=xp)
+    found = None if k == 1 or told_apart else repeats_of(nearest, xp=xp)
     if found is not None:
         repeats, twinned = found
         bias = xp.where(repeats, xp.full_like(bias, float("inf")), bias)
@@ -131,8 +131,11 @@ def build_rung(
     )
 
 
-def _repeats_of(nearest: Nearest, /, *, xp: Namespace) -> tuple[Array, Array] | None:
-    """`_repeats`, once for all rungs: a device must be waited for."""
+def repeats_of(nearest: Nearest, /, *, xp: Namespace) -> tuple[Array, Array] | None:
+    """Centers that repeat an earlier one and centers that have a twin, once for all rungs.
+
+    A device must be waited for.
+    """
     if "repeats" not in nearest.notes:
         nearest.notes["repeats"] = _repeats(nearest.centers, xp=xp)
     found: tuple[Array, Array] | None = nearest.notes["repeats"]

@@ -36,6 +36,7 @@ class Pruner:
     def begin(self) -> None:
         """Forget the run before."""
         self._drift: Drift | None = None
+        self.seeks_repeats = False
         self._scale = 0.0
         self._is_new = False
         self._poor = 0
@@ -70,6 +71,16 @@ class Pruner:
         """Note the movements of the centers after a sweep."""
         if self._drift is not None:
             self._drift = _bounds.drifted(self._drift, squared, xp=self._xp)
+
+    @property
+    def drift(self) -> Drift | None:
+        """How far centers have moved, if rows keep bounds."""
+        return self._drift
+
+    def follow(self, drift: Drift | None, /) -> None:
+        """Go on from a drift to which the movements of a sweep were added elsewhere."""
+        if self._drift is not None:
+            self._drift = drift
 
     def learn(self, scored: int, n_rows: int, /) -> None:
         """Judge a sweep by the rows in doubt, or with groups by the pairs that were scored.

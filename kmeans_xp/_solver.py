@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from ._distances import Scale, halving_total
 from ._empty import repair
 from ._exact import carry
 from ._passes import host_counts, inertia, sweep, used_clusters
+from ._primitives import Nearest
 from ._problem import Training
 from ._typing import Array
 
@@ -99,43 +99,76 @@ def lloyd(problem: Training, centers: Array, rules: Rules, seed: int, /) -> Resu
     problem.cover(centers)
     state = _State(centers, None)
     try:
-        for number in itertools.count(1):
-            state = _step(problem, state, rules, seed, number)
+        while state.status is None:
+            state = _advance(problem, state, rules, seed) or _step(problem, state, rules, seed)
             if rules.observe is not None and rules.observe(state.history[-1], state.centers):
                 state = replace(state, status=state.status or Status.CALLBACK)
-            if state.status is not None:
-                break
         return _finish(problem, state)
     except KeyboardInterrupt:
         return _finish(problem, replace(state, status=Status.INTERRUPTED))
 
 
-def _step(problem: Training, state: _State, rules: Rules, seed: int, number: int) -> _State:
-    """Assign, sum, repair, recenter, test."""
-    xp = problem.context.xp
+def _advance(problem: Training, state: _State, rules: Rules, seed: int) -> _State | None:
+    """Iterations that the kernel makes by itself; None if it makes none."""
+    if rules.observe is not None or problem.is_wide:
+        return None
+    most = None if rules.max_iter is None else rules.max_iter - len(state.history)
+    tolerance = _tolerance(problem, rules) if rules.tol > 0.0 else -1.0
+    made = problem.kernel.advance(problem, state.centers, state.totals, tolerance, most)
+    if made is None:
+        return None
+    scale, status, history = problem.frame.scale, None, state.history
+    for changed, moved in made.records:
+        record = Iteration(len(history) + 1, changed, _unscaled_root(moved, scale), None)
+        history = (*history, record)
+        status = _verdict(rules, record, moved <= tolerance)
+    after = _State(made.centers, made.totals, history, status)
+    if made.pending is None:
+        return after
+    nearest = problem.nearest_to(made.centers, screens=False)
+    return _conclude(problem, after, rules, seed, nearest, made.pending, None)
+
+
+def _step(problem: Training, state: _State, rules: Rules, seed: int) -> _State:
+    """One iteration: assign and sum, then `_conclude`."""
     if problem.is_wide:
         problem.cover(state.centers)
-    tolerance = rules.tol * problem.summary.variance_in(problem.frame.scale)
     nearest = problem.nearest_to(state.centers)
     stats = sweep(problem, nearest, int(state.centers.shape[0]))
     problem.learn(stats.open_rows, stats.scored)
     totals = stats.totals
     if state.totals is not None:
         totals += state.totals  # in place: the sweep's own are not needed again
-        totals = carry(totals, xp=xp)
+        totals = carry(totals, xp=problem.context.xp)
     value = inertia(problem, nearest) if rules.observe is not None else None
-    fixed = repair(problem, nearest, totals, rules.empty_cluster, (seed, number))
-    changed = stats.changed + fixed.moved
+    state = replace(state, totals=totals)
+    return _conclude(problem, state, rules, seed, nearest, stats.changed, value)
+
+
+def _conclude(
+    problem: Training,
+    state: _State,
+    rules: Rules,
+    seed: int,
+    nearest: Nearest,
+    changed: int,
+    value: float | None,
+) -> _State:
+    """Repair, recenter, test: what follows from the totals of an iteration."""
+    number = len(state.history) + 1
+    fixed = repair(problem, nearest, state.totals, rules.empty_cluster, (seed, number))
     moves = problem.kernel.own_distances(fixed.centers, nearest)
     problem.pruner.moved(moves)
     moved = halving_total(to_host(moves))
-    record = Iteration(number, changed, _unscaled_root(moved, nearest.scale), value)
-    return _State(
-        fixed.centers,
-        fixed.totals,
-        (*state.history, record),
-        _verdict(rules, record, moved <= tolerance),
-    )
+    shift = _unscaled_root(moved, nearest.scale)
+    record = Iteration(number, changed + fixed.moved, shift, value)
+    status = _verdict(rules, record, moved <= _tolerance(problem, rules))
+    return _State(fixed.centers, fixed.totals, (*state.history, record), status)
+
+
+def _tolerance(problem: Training, rules: Rules) -> float:
+    """The largest sum of squared movements that ends a run, in units of the scale."""
+    return rules.tol * problem.summary.variance_in(problem.frame.scale)
 
 
 def _verdict(rules: Rules, record: Iteration, is_small: bool) -> Status | None:

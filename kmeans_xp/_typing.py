@@ -176,6 +176,22 @@ class Kernel(Protocol):
         """
         ...
 
+    def advance(
+        self,
+        problem: Any,
+        centers: Array,
+        totals: Array | None,
+        tolerance: float,
+        most: int | None,
+        /,
+    ) -> Any:
+        """Make one or more of Lloyd's iterations, at most ``most``; a `_ledger.Advance`.
+
+        Ends with the first that changes no row, moves the centers by no more than the tolerance
+        (negative: none) or leaves a cluster empty.  None where a kernel has no such operation.
+        """
+        ...
+
     def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
         """Sums of float64 values on a grid of two limbs, highest first; see `_exact.quantise`."""
         ...

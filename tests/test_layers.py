@@ -66,6 +66,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels.cuda._source",
         "_kernels.cuda._route",
         "_kernels.cuda._calls",
+        "_kernels.cuda._loop_calls",
+        "_kernels.cuda._loop",
         "_kernels.cuda._kernel",
         "_kernels.cuda",
         "_kernels._few",

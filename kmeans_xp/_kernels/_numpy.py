@@ -226,6 +226,9 @@ class NumpyKernel:
     def screen(self, x: Array, rung: p.Rung, notes: dict[str, Any], /) -> tuple[Array, Array]:
         return lower_bounds(x, rung), half_norms(x, rung, notes)
 
+    def advance(self, *_: Any) -> None:
+        """Iterations are the solver's."""
+
     def add_changes(
         self, block: Block, before: Array | None, ledger: Any, n_clusters: int, sums: Any, /
     ) -> int | None:

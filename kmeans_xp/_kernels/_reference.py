@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import _exact as exact
-from .. import _gains
+from .. import _gains, _ledger
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal, propose, unproven
 from .._distances import Scale, squared_distances
@@ -79,6 +79,9 @@ class ReferenceKernel:
         _compare.improve(self, block, trials, trial, number, lottery, xp=self.xp)
 
     def add_changes(self, *_: Any) -> int | None:
+        return None
+
+    def advance(self, *_: Any) -> _ledger.Advance | None:
         return None
 
     def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:

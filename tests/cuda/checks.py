@@ -52,7 +52,7 @@ def check_scores(kernel: CudaKernel, x: Any, centers: Any, work: str) -> None:
     scores = np.full((3, len(x)), np.nan, dtype=dtype)
     is_open = np.ones(len(x), dtype=bool)
     left = Picked.none(x, xp=np)
-    kernel._calls.score(x, nearest, work, labels, is_open=is_open, left=left, scores=scores)
+    kernel.calls.score(x, nearest, work, labels, is_open=is_open, left=left, scores=scores)
     wanted = half[None, :] - x.astype(np.float64) @ centers.astype(np.float64).T
     ordered = np.sort(np.concatenate([wanted, np.full((len(x), 1), np.inf)], axis=1), axis=1)
     assert labels.tolist() == wanted.argmin(axis=1).tolist()
@@ -73,7 +73,7 @@ def check_exact(kernel: CudaKernel, x: Any, centers: Any, scale: Scale) -> None:
     assert kernel.propose(x, nearest, {}).labels.tolist() == labels.tolist()
     picked = Picked(np.arange(len(x))[::-1].copy(), np.asarray([len(x) - len(x) // 2]))
     found = np.full(len(x), -1, dtype=np.int32)
-    kernel._calls.judge(x, nearest, found, picked)
+    kernel.calls.judge(x, nearest, found, picked)
     assert found[len(x) // 2 :].tolist() == labels[len(x) // 2 :].tolist()
     assert (found[: len(x) // 2] == -1).all()
     own = kernel.own_distances(x, nearest, labels)

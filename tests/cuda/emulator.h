@@ -258,6 +258,12 @@ static inline double __longlong_as_double(long long bits) {
   memcpy(&value, &bits, 8);
   return value;
 }
+static inline long long __double_as_longlong(double value) {
+  long long bits;
+  memcpy(&bits, &value, 8);
+  return bits;
+}
+static inline void __threadfence() {}
 static inline int __float_as_int(float value) {
   int bits;
   memcpy(&bits, &value, 4);

@@ -14,7 +14,7 @@ from engine import first_centers, opened, problem_of, solve
 
 from kmeans_xp import KMeans, _problem
 from kmeans_xp._kernels import Shape, select
-from kmeans_xp._kernels.cuda import _kernel
+from kmeans_xp._kernels.cuda import _kernel, _loop
 from kmeans_xp._solver import Rules
 
 STARTS = ("k-means++", "random", "random-partition", "k-means||")
@@ -49,10 +49,30 @@ def wanted(name: str, weighted: bool) -> tuple[Any, ...]:
         return bits(problem, start)
 
 
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sweep of several iterations, however few the rows."""
+    monkeypatch.setattr(_loop, "_MOST_SWEEP_WORK", 0)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("first", ["float32", "float64", "exact"])
+def test_several_iterations_at_once(case: str, weighted: bool, first: str) -> None:
+    x, start = case_of(case)
+    weight = weights(len(x)) if weighted else None
+    numpy = make_backend("numpy")
+    with opened(numpy):
+        options = {"first": first, "kernel": "cuda", "variance": True}
+        problem = problem_of(numpy, x, weight, k=len(start), **options)
+        assert bits(problem, start) == wanted(case, weighted)
+    assert "sweep" in problem.kernel.launcher.launches
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize(("first", "rows"), [("float32", 1000), ("float64", 150)])
-def test_the_loop(case: str, weighted: bool, first: str, rows: int) -> None:
+def test_the_loop(case: str, weighted: bool, first: str, rows: int, one_at_a_time: None) -> None:
     x, start = case_of(case)
     weight = weights(len(x)) if weighted else None
     numpy = make_backend("numpy")
@@ -64,7 +84,7 @@ def test_the_loop(case: str, weighted: bool, first: str, rows: int) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("d", [31, 200])
-def test_wide_rows(d: int, dtype: str) -> None:
+def test_wide_rows(d: int, dtype: str, one_at_a_time: None) -> None:
     x, start = wide(d, 1, dtype)
     numpy = make_backend("numpy")
     with opened(numpy):
@@ -82,7 +102,7 @@ KINDS = ["uniform", "blobs", "clear", "repeated centers", "two groups", "far awa
     ("d", "work", "dtype"), [(17, "tf32", "float64"), (33, "float16", "float32")]
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_tensor_cores(kind: str, d: int, work: str, dtype: str) -> None:
+def test_tensor_cores(kind: str, d: int, work: str, dtype: str, one_at_a_time: None) -> None:
     """Labels that few bits prove, and those that they cannot; few and many of them."""
     random = np.random.default_rng(3)
     x, k = random.uniform(size=(400, d)), 66
@@ -110,14 +130,14 @@ def test_tensor_cores(kind: str, d: int, work: str, dtype: str) -> None:
             for kernel in ("cuda", "numpy")
         )
         assert bits(found, start) == bits(expected, start)
-    launches = found.kernel.launcher.launches
+    launches = [launch for launch in found.kernel.launcher.launches if launch != "prepare"]
     assert launches[0] == f"assign {work}"
     if kind in ("uniform", "clear"):
         # products that leave many rows open make way for better ones
         assert ("assign 3xtf32" in launches) == (kind == "uniform")
 
 
-def test_old_cards_do_without_tensor_cores() -> None:
+def test_old_cards_do_without_tensor_cores(one_at_a_time: None) -> None:
     x = np.random.default_rng(3).uniform(size=(200, 17)).astype(np.float32)
     numpy = make_backend("numpy")
     with opened(numpy):
@@ -157,14 +177,24 @@ def routed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_estimator(routed: list[str], dtype: str, weighted: bool) -> None:
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one by one"])
+def test_the_estimator(
+    routed: list[str],
+    dtype: str,
+    weighted: bool,
+    at_once: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not at_once:
+        monkeypatch.setattr(_loop, "_MOST_SWEEP_WORK", 0)
     random = np.random.default_rng(2)
     x = (random.normal(size=(500, 5)) + 4 * random.integers(0, 3, size=(500, 1))).astype(dtype)
     weight = weights(len(x)) if weighted else None
     model = KMeans(6, n_init=2, random_state=3)
     model.fit(x, sample_weight=weight)
     assert model.kernel_ == "cuda"
-    assert {"assign float32", "list_doubtful", "add_rows", "distances"} <= set(routed)
+    alone = {"assign float32", "list_doubtful", "add_rows"}
+    assert ({"sweep"} if at_once else alone) | {"recenter", "distances"} <= set(routed)
     labels, score = model.predict(x[::-1]), model.score(x, sample_weight=weight)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_problem, "select", select)
@@ -180,7 +210,7 @@ def test_the_estimator(routed: list[str], dtype: str, weighted: bool) -> None:
 def test_tiny_data_goes_straight_to_canonical_distances(routed: list[str]) -> None:
     x = np.random.default_rng(4).normal(size=(60, 2))
     assert KMeans(3, n_init=1, random_state=0).fit(x).kernel_ == "cuda"
-    assert "settle" in routed
+    assert "sweep" in routed
     assert not any("assign" in launch for launch in routed)
 
 

@@ -54,7 +54,7 @@ def test_sums_err_no_more_than_the_bound_is_told(d: int, work: str, row: str) ->
     if work == "float64" and row == "float32":
         nearest = p.Nearest(centers.astype(dtype), None, Scale(), 99.0, dtype, nearest.rungs)
     scores, labels = np.full((3, len(x)), np.nan, dtype), np.full(len(x), -1, np.int32)
-    cuda_kernel()._calls.score(x, nearest, work, labels, scores=scores)
+    cuda_kernel().calls.score(x, nearest, work, labels, scores=scores)
     true = x.astype(np.longdouble) @ centers[0].astype(np.longdouble)
     error = np.abs(scores[0] + true) / true * 2.0 ** (53 if dtype == "float64" else 24)
     # the rows themselves are rounded to the product's dtype
@@ -96,7 +96,7 @@ def test_canonical_distances(d: int, scale: Scale, dtype: str) -> None:
 def test_subnormal_numbers_are_widened_as_they_are() -> None:
     x = (np.random.default_rng(0).integers(-(2**24), 2**24, size=(50, 7)) * 2.0**-149).astype("f4")
     x[0] = [0.0, -0.0, 2.0**-149, -(2.0**-149), 2.0**-126, -(2.0**-126), 1.0]
-    assert cuda_kernel()._calls.wide(x).tobytes() == x.astype(np.float64).tobytes()
+    assert cuda_kernel().calls.wide(x).tobytes() == x.astype(np.float64).tobytes()
 
 
 @pytest.mark.parametrize("view", range(4))

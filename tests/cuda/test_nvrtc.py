@@ -10,7 +10,9 @@ from kmeans_xp._kernels.cuda._source import TILES, UNITS, Unit, assign_bytes
 
 ARCHITECTURES = ("80", "86", "89", "90", "100", "120")
 # two blocks of 256 threads share a multiprocessor; of 3xTF32 there is one
-MOST_REGISTERS = {"assign": 128, "assign 3xtf32": 168}
+MOST_REGISTERS = {"assign": 128, "assign 3xtf32": 168, "sweep": 192, "sweep float32 float32": 128}
+# where a division's rare cases are a call, which registers are saved around
+MOST_SPILLED = {"recenter": 32}
 # without asking; for the last two what compute capability 8.6 gives at most
 MOST_SHARED = dict.fromkeys(TILES, 48 << 10) | {"tf32": 99 << 10, "3xtf32": 99 << 10}
 
@@ -28,13 +30,14 @@ def test_a_unit_compiles_without_spills(unit: Unit, architecture: str) -> None:
     kernels, ptx = nvrtc.compile_for(unit, architecture)
     assert kernels
     for kernel in kernels:
-        assert kernel.spilled == 0, kernel
-        most = MOST_REGISTERS.get(f"{kernel.name} {unit.work}", MOST_REGISTERS.get(kernel.name, 64))
+        assert kernel.spilled <= MOST_SPILLED.get(kernel.name, 0), kernel
+        names = f"{kernel.name} {unit.row} {unit.work}", f"{kernel.name} {unit.work}", kernel.name
+        most = next((MOST_REGISTERS[name] for name in names if name in MOST_REGISTERS), 64)
         assert kernel.registers <= most, kernel
     # 2 x 4 fragments for each 8 or 16 of 32 features
     assert ptx.count("mma.sync") == {"float16": 16, "tf32": 32, "3xtf32": 96}.get(unit.work, 0)
     # where bits count, no two roundings may become one
-    assert unit.file.startswith("assign") or "fma.rn.f64" not in ptx
+    assert unit.file.startswith(("assign", "fused")) or "fma.rn.f64" not in ptx
 
 
 def test_what_the_compiler_says_is_read() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import array_api_compat
@@ -18,7 +18,7 @@ from ._route import depth, dtype_of, half_range
 from ._source import TENSOR_PRODUCTS, THREADS, TILES, Launcher, Unit, assign_bytes, assign_unit
 
 _LANES_FROM = 32  # features from which a warp shares a row
-_MOST_BLOCKS = 1 << 14
+MOST_BLOCKS = 1 << 14
 _LOCAL_BYTES = 48 << 10  # of shared memory, which every device has
 _ROWS_A_BLOCK = 1024
 
@@ -48,6 +48,10 @@ class Picked:
         """Room for the positions of all rows."""
         rows = xp.empty(int(x.shape[0]), dtype=xp.int64, **like(x))
         return cls(rows, xp.zeros(1, dtype=xp.int64, **like(x)))
+
+    def told(self) -> Picked:
+        """The count alone."""
+        return Picked(self.count[:0], self.count)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Calls:
             -(-n_rows // TILES[work].rows),
             assign_bytes(work),
             (
-                *_strided(x, xp=self.xp),
+                *strided(x, xp=self.xp),
                 *((None, None) if picked is None else (picked.rows, picked.count)),
                 np.int64(n_rows),
                 np.int32(d),
@@ -112,10 +116,10 @@ class Calls:
         self.launcher.launch(
             Unit("exact.cu", dtype_name(x)),
             "settle",
-            min(n_rows, _MOST_BLOCKS),
+            min(n_rows, MOST_BLOCKS),
             12 * THREADS,
             (
-                *_strided(x, xp=self.xp),
+                *strided(x, xp=self.xp),
                 *((None, None) if picked is None else (picked.rows, picked.count)),
                 np.int64(n_rows),
                 np.int32(d),
@@ -123,7 +127,7 @@ class Calls:
                 self._wide_centers(nearest),
                 np.float64(nearest.scale.before),
                 np.float64(nearest.scale.after),
-                _lanes(d),
+                lanes_for(d),
                 labels,
             ),
         )
@@ -142,14 +146,14 @@ class Calls:
     ) -> None:
         """Canonical distances to the center of the label (the number), or of all to all."""
         k, d = (int(size) for size in centers.shape)
-        n_rows, lanes = int((x if rows is None else rows).shape[0]), _lanes(d)
+        n_rows, lanes = int((x if rows is None else rows).shape[0]), lanes_for(d)
         self.launcher.launch(
             Unit("exact.cu", dtype_name(x)),
             "distances",
             -(-n_rows * int(lanes) // THREADS),
             0,
             (
-                *_strided(x, xp=self.xp),
+                *strided(x, xp=self.xp),
                 rows,
                 np.int64(n_rows),
                 np.int32(d),
@@ -180,7 +184,7 @@ class Calls:
         self.launcher.launch(
             Unit("assign.cu", dtype_name(x), nearest.first),
             "list_doubtful",
-            min(-(-n_rows // THREADS), _MOST_BLOCKS),
+            min(-(-n_rows // THREADS), MOST_BLOCKS),
             0,
             (
                 np.int64(n_rows),
@@ -218,7 +222,7 @@ class Calls:
             -(-n_rows // rows_a_block),
             8 * k * columns if is_local else 0,
             (
-                *_strided(x, xp=xp),
+                *strided(x, xp=xp),
                 np.int64(n_rows),
                 np.int32(d),
                 np.int32(k),
@@ -243,10 +247,10 @@ class Calls:
         self.launcher.launch(
             Unit("sums.cu", "float64"),
             "group_sums",
-            min(-(-n_rows * columns // THREADS), _MOST_BLOCKS),
+            min(-(-n_rows * columns // THREADS), MOST_BLOCKS),
             0,
             (
-                *_strided(values, xp=self.xp),
+                *strided(values, xp=self.xp),
                 np.int64(n_rows),
                 np.int32(columns),
                 labels,
@@ -259,10 +263,10 @@ class Calls:
         key = "cuda", work, row
         if key not in nearest.notes:
             d, product = int(x.shape[1]), dtype_of(work)
-            if work == "float64" and nearest.centers.dtype != xp.float64:
-                # the library may widen subnormal numbers to zero
-                nearest = replace(nearest, centers=self.wide(nearest.centers), rungs={})
-            rung = nearest.rung(product, xp=xp, depth=depth(work, d))
+            place = product, depth(work, d)
+            if place not in nearest.rungs:
+                nearest.rungs[place] = self._rung(nearest, work)
+            rung = nearest.rungs[place]
             wide = "float64" if "float64" in (row, work) else "float32"
             shift = None if rung.shift is None else xp.astype(rung.shift, getattr(xp, wide))
             # beyond this half norm a score may overflow; rows without weight may lie there
@@ -283,6 +287,55 @@ class Calls:
         ready: _Ready = nearest.notes[key]
         return ready
 
+    def _rung(self, nearest: p.Nearest, work: str) -> p.Rung:
+        """As `_primitives.build_rung`, in one launch."""
+        xp, product = self.xp, dtype_of(work)
+        d, factor = int(nearest.centers.shape[1]), nearest.scale.factor
+        theta, canonical, underflow = p.errors(nearest, product, depth(work, d))
+        shift = None
+        if nearest.shift is not None:
+            shift = xp.astype(nearest.shift, getattr(xp, product))
+        weights, bias = self.prepare(nearest.centers, product, shift, factor, 0.5 - theta)
+        repeats = p.repeats_of(nearest, xp=xp)
+        if repeats is not None:
+            bias = xp.where(repeats[0], xp.full_like(bias, float("inf")), bias)
+        return p.Rung(
+            weights=weights,
+            bias=bias,
+            twinned=None if repeats is None else repeats[1],
+            shift=shift,
+            origin=nearest.shift,
+            scale=factor,
+            theta=theta,
+            canonical=canonical,
+            underflow=underflow,
+        )
+
+    def prepare(
+        self, centers: Array, product: str, shift: Array | None, factor: float, share: float, /
+    ) -> tuple[Array, Array]:
+        """The centers as products want them, and their bias."""
+        xp, dtype = self.xp, getattr(self.xp, product)
+        k, d = (int(size) for size in centers.shape)
+        weights = xp.empty((k, d), dtype=dtype, **like(centers))
+        bias = xp.empty(k, dtype=dtype, **like(centers))
+        self.launcher.launch(
+            Unit("recenter.cu", dtype_name(centers), product),
+            "prepare",
+            k,
+            8 * THREADS,
+            (
+                xp.ascontiguousarray(centers),
+                np.int32(d),
+                weights,
+                bias,
+                shift,
+                np.float64(factor),
+                np.float64(share),
+            ),
+        )
+        return weights, bias
+
     def wide(self, values: Array, /) -> Array:
         """The values as float64, in one piece."""
         xp, values = self.xp, self.xp.ascontiguousarray(values)
@@ -293,7 +346,7 @@ class Calls:
         self.launcher.launch(
             Unit("exact.cu", dtype_name(values)),
             "widened",
-            min(-(-size // THREADS), _MOST_BLOCKS),
+            min(-(-size // THREADS), MOST_BLOCKS),
             0,
             (values, np.int64(size), out),
         )
@@ -311,12 +364,12 @@ def like(x: Array) -> dict[str, Any]:
     return {"device": array_api_compat.device(x)}
 
 
-def _lanes(d: int) -> Any:
+def lanes_for(d: int) -> Any:
     """Threads that share a row of canonical distances."""
     return np.int32(32 if d >= _LANES_FROM else 1)
 
 
-def _strided(x: Array, /, *, xp: Namespace) -> tuple[Array, Any, Any]:
+def strided(x: Array, /, *, xp: Namespace) -> tuple[Array, Any, Any]:
     """Rows where they are, whatever their strides."""
     if any(stride % x.itemsize for stride in x.strides):
         x = xp.ascontiguousarray(x)  # a field of records, which no pointer to numbers can walk

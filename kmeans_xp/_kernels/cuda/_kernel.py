@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ... import _primitives as p
 from ..._backend import Context, dtype_name, to_host
 from ..._bounds import Bounds, Drift, Proposal, no_drift
 from ..._distances import Scale
+from ..._ledger import Advance
 from ..._typing import Array, Block
 from .._reference import ReferenceKernel
 from ._calls import Calls, Picked, like
+from ._loop import advance
 from ._route import screens
 from ._source import TENSOR_PRODUCTS, CupyLauncher, Launcher
 
@@ -32,6 +34,46 @@ class _Rows:
     bounds: Bounds | None
 
 
+class Seen(NamedTuple):
+    """How many rows a look scored, and how many each of its products left open."""
+
+    scored: int
+    left: list[int]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A look that was launched: what it counted, and the rows that its products left open."""
+
+    n_rows: int
+    doubtful: Picked | None
+    steps: list[tuple[str, Picked]]
+    is_open: Array | None
+
+    @property
+    def works(self) -> list[str]:
+        """The products."""
+        return [work for work, _ in self.steps]
+
+    @property
+    def counts(self) -> list[Array]:
+        """What the host is to read."""
+        before = [] if self.doubtful is None else [self.doubtful.count]
+        return before + [left.count for _, left in self.steps]
+
+    def told(self) -> Looked:
+        """The same without room for rows: the counts are all that is asked for later."""
+        doubtful = None if self.doubtful is None else self.doubtful.told()
+        return Looked(
+            self.n_rows, doubtful, [(work, left.told()) for work, left in self.steps], None
+        )
+
+    def read(self, numbers: list[int], /) -> Seen:
+        """Take the counts from the head of these numbers."""
+        scored = self.n_rows if self.doubtful is None else numbers.pop(0)
+        return Seen(scored, [numbers.pop(0) for _ in self.steps])
+
+
 @dataclass(frozen=True)
 class CudaKernel(ReferenceKernel):
     """Fused kernels behind the kernel protocol; what is not fused is the reference's."""
@@ -39,9 +81,11 @@ class CudaKernel(ReferenceKernel):
     name: str = "cuda"
     launcher: Launcher = field(kw_only=True)
     _poor: set[str] = field(default_factory=set, init=False)
+    _stills: dict[int, Drift] = field(default_factory=dict, init=False)
 
     @functools.cached_property
-    def _calls(self) -> Calls:
+    def calls(self) -> Calls:
+        """The launches that every operation is made of."""
         return Calls(self.xp, self.launcher)
 
     def prepare(self, nearest: p.Nearest, /) -> None:
@@ -52,7 +96,7 @@ class CudaKernel(ReferenceKernel):
     ) -> Proposal:
         rows = self._rows(x, drift)
         if nearest.first == "exact":
-            self._calls.judge(x, nearest, rows.labels)
+            self.calls.judge(x, nearest, rows.labels)
             return Proposal(rows.labels, None, None)
         self._screen(x, nearest, rows, drift, None)
         return Proposal(rows.labels, rows.is_open, rows.bounds)
@@ -60,10 +104,22 @@ class CudaKernel(ReferenceKernel):
     def look(
         self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
     ) -> tuple[int, Array | None]:
+        looked = self.launch_look(x, nearest, drift, state)
+        if not looked.steps:
+            return int(x.shape[0]), None
+        # the one time that the host waits
+        seen = looked.read(to_host(self.xp.concat(looked.counts)).tolist())
+        self.learn(looked, seen)
+        return seen.scored, looked.is_open if seen.left[-1] else None
+
+    def launch_look(
+        self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
+    ) -> Looked:
+        """As `look`, but the host does not wait: what was counted is left on the device."""
         xp, n_rows, bounds = self.xp, int(x.shape[0]), state.pop("bounds", None)
         if nearest.first == "exact":
             state["labels"] = self.propose(x, nearest, state, drift).labels
-            return n_rows, None
+            return Looked(n_rows, None, [], None)
         doubtful = None
         if drift is None or bounds is None:
             rows = self._rows(x, drift)
@@ -72,19 +128,29 @@ class CudaKernel(ReferenceKernel):
             labels = xp.asarray(state["labels"], copy=True)
             rows = _Rows(labels, xp.zeros(n_rows, dtype=xp.bool, **like(x)), bounds)
             apart, doubtful = self._apart(nearest, x), Picked.none(x, xp=xp)
-            self._calls.list_doubtful(x, nearest, labels, apart, drift, bounds, doubtful)
+            self.calls.list_doubtful(x, nearest, labels, apart, drift, bounds, doubtful)
         steps = self._screen(x, nearest, rows, drift, doubtful)
         state["labels"] = rows.labels
         if rows.bounds is not None:
             state["bounds"] = rows.bounds
-        # the one time that the host waits
-        lists = [*([] if doubtful is None else [doubtful]), *(left for _, left in steps)]
-        scored, *left = to_host(xp.concat([part.count for part in lists])).tolist()
-        if doubtful is None:
-            scored, left = n_rows, [scored, *left]
-        if scored > _POOR_SHARE * n_rows:
-            self._learn(steps[0][0], scored, left[0])
-        return scored, rows.is_open if left[-1] else None
+        return Looked(n_rows, doubtful, steps, rows.is_open)
+
+    def launch_settle(self, x: Array, nearest: p.Nearest, labels: Array, looked: Looked, /) -> None:
+        """Exact labels of the rows that were left open, on the device alone."""
+        if not looked.steps:
+            return
+        work, left = looked.steps[-1]
+        if work != "float64":
+            opened, left = left, Picked.none(x, xp=self.xp)
+            self.calls.score(x, nearest, "float64", labels, picked=opened, left=left)
+        self.calls.judge(x, nearest, labels, left)
+
+    def products(self, nearest: p.Nearest, /) -> tuple[str, ...]:
+        """The products by which rows are scored, the cheapest first."""
+        k, d = (int(size) for size in nearest.centers.shape)
+        before = screens(nearest.first, d, k, self.launcher.capability)
+        before = tuple(work for work in before if work not in self._poor)[:1]
+        return (*before, nearest.first)
 
     def _screen(
         self,
@@ -95,13 +161,10 @@ class CudaKernel(ReferenceKernel):
         picked: Picked | None,
     ) -> list[tuple[str, Picked]]:
         """Label rows by cheap products, then by the first rung's; what each step left open."""
-        k, d = (int(size) for size in nearest.centers.shape)
-        before = screens(nearest.first, d, k, self.launcher.capability)
-        before = tuple(work for work in before if work not in self._poor)[:1]
         steps = []
-        for work in (*before, nearest.first):
+        for work in self.products(nearest):
             left = Picked.none(x, xp=self.xp)
-            self._calls.score(
+            self.calls.score(
                 x,
                 nearest,
                 work,
@@ -116,34 +179,48 @@ class CudaKernel(ReferenceKernel):
             picked = left
         return steps
 
-    def _learn(self, work: str, scored: int, left: int) -> None:
+    def learn(self, looked: Looked, seen: Seen, /) -> None:
         """Do without products that leave many rows open; labels do not depend on it."""
-        if work in TENSOR_PRODUCTS and left > _POOR_SHARE * scored:
+        work = looked.works[0]
+        if work not in TENSOR_PRODUCTS or seen.scored <= _POOR_SHARE * looked.n_rows:
+            return
+        if seen.left[0] > _POOR_SHARE * seen.scored:
             self._poor.add(work)
+
+    def advance(
+        self,
+        problem: Any,
+        centers: Array,
+        totals: Array | None,
+        tolerance: float,
+        most: int | None,
+        /,
+    ) -> Advance | None:
+        return advance(self, problem, centers, totals, tolerance, most)
 
     def settle(self, x: Array, nearest: p.Nearest, /) -> Array:
         """By a float64 product; what that leaves open is listed and goes on to the last rung."""
         labels, left = self._labels(x), Picked.none(x, xp=self.xp)
-        self._calls.score(x, nearest, "float64", labels, left=left)
-        self._calls.judge(x, nearest, labels, left)
+        self.calls.score(x, nearest, "float64", labels, left=left)
+        self.calls.judge(x, nearest, labels, left)
         return labels
 
     def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:
         out = self.xp.empty(int(x.shape[0]), dtype=self.xp.float64, **like(x))
-        self._calls.measure(x, nearest.centers, nearest.scale, out, labels=labels)
+        self.calls.measure(x, nearest.centers, nearest.scale, out, labels=labels)
         return out
 
     def distances(self, x: Array, centers: Array, scale: Scale, /) -> Array:
         shape = int(centers.shape[0]), int(x.shape[0])
         out = self.xp.empty(shape, dtype=self.xp.float64, **like(x))
-        self._calls.measure(x, centers, scale, out, crosses=True)
+        self.calls.measure(x, centers, scale, out, crosses=True)
         return out
 
     def distances_at(self, x: Array, rows: Array, center: Array, scale: Scale, /) -> Array:
         xp = self.xp
         out = xp.empty((1, int(rows.shape[0])), dtype=xp.float64, **like(x))
         rows = xp.astype(rows, xp.int64, copy=False)
-        self._calls.measure(x, center[None, :], scale, out, rows=rows, crosses=True)
+        self.calls.measure(x, center[None, :], scale, out, rows=rows, crosses=True)
         return out[0, :]
 
     def add_changes(
@@ -151,14 +228,14 @@ class CudaKernel(ReferenceKernel):
     ) -> int | None:
         shape = n_clusters, int(ledger.n_columns)
         out = self.xp.zeros(shape, dtype=self.xp.int64, **like(block.x))
-        carrying = self._calls.add_rows(block, before, ledger.scales, out)
+        carrying = self.calls.add_rows(block, before, ledger.scales, out)
         sums.add(out, 2 * block.n_rows)
         return int(carrying[0])
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         shape = n_groups, int(values.shape[1])
         out = self.xp.zeros(shape, dtype=self.xp.int64, **like(values))
-        self._calls.group_sums(values, labels, out)
+        self.calls.group_sums(values, labels, out)
         return out
 
     def _apart(self, nearest: p.Nearest, x: Array) -> Array:
@@ -166,12 +243,18 @@ class CudaKernel(ReferenceKernel):
         xp, key = self.xp, ("cuda apart", dtype_name(x))
         if key not in nearest.notes:
             centers = xp.astype(nearest.centers, x.dtype, copy=False)
-            drift = no_drift(int(centers.shape[0]), "float64", x, xp=xp)
+            drift = self._still(int(centers.shape[0]), x)
             bounds = self._no_bounds(centers, drift)
             labels = self._labels(centers)
-            self._calls.score(centers, nearest, nearest.first, labels, drift=drift, bounds=bounds)
+            self.calls.score(centers, nearest, nearest.first, labels, drift=drift, bounds=bounds)
             nearest.notes[key] = bounds.lower
         return nearest.notes[key]
+
+    def _still(self, n_clusters: int, x: Array) -> Drift:
+        """No center has moved."""
+        if n_clusters not in self._stills:
+            self._stills[n_clusters] = no_drift(n_clusters, "float64", x, xp=self.xp)
+        return self._stills[n_clusters]
 
     def _labels(self, x: Array) -> Array:
         return self.xp.empty(int(x.shape[0]), dtype=self.xp.int32, **like(x))

@@ -26,6 +26,7 @@ PART = 32
 _CENTERS = 64
 _SHARED_UNASKED = 48 << 10
 _C_NAMES = {"float32": "float", "float64": "double"}
+_LOOP_FILES = ("fused.cu", "recenter.cu")
 
 
 class Tile(NamedTuple):
@@ -88,13 +89,19 @@ def assign_bytes(work: str, /) -> int:
     if work in TENSOR_PRODUCTS:
         packed = 2 if work == "float16" else 1
         return 12 * rows + 2 * (rows + _CENTERS) * (PART // packed + 4) * 4
-    return 8 * rows + PART * (rows + 1 + _CENTERS + 1) * (int(work[5:]) // 8)
+    return 8 * rows + tile_bytes(work)
+
+
+def tile_bytes(work: str, /) -> int:
+    """Shared memory of a tile of rows and one of centers, without tensor cores."""
+    return PART * (TILES[work].rows + 1 + _CENTERS + 1) * (int(work[5:]) // 8)
 
 
 UNITS = (
     *(assign_unit(row, work) for row in _C_NAMES for work in TILES),
     *(Unit("exact.cu", row) for row in _C_NAMES),
     *(Unit("sums.cu", row) for row in _C_NAMES),
+    *(Unit(file, row, work) for file in _LOOP_FILES for row in _C_NAMES for work in _C_NAMES),
 )
 """All that is ever compiled."""
 
@@ -123,6 +130,7 @@ class CupyLauncher:
 
     cupy: Any
     _functions: dict[tuple[int, Unit, str], Any] = field(default_factory=dict)
+    _shared: dict[tuple[int, Unit, str], int] = field(default_factory=dict)
 
     @property
     def capability(self) -> int:
@@ -136,8 +144,9 @@ class CupyLauncher:
         key = self.cupy.cuda.runtime.getDevice(), unit, name
         if key not in self._functions:
             self._functions[key] = self._compile(unit, name)
-            if shared > _SHARED_UNASKED:
-                self._functions[key].max_dynamic_shared_size_bytes = shared
+        if shared > self._shared.get(key, _SHARED_UNASKED):
+            self._functions[key].max_dynamic_shared_size_bytes = shared
+            self._shared[key] = shared
         null = self.cupy.uint64(0)
         packed = tuple(null if argument is None else argument for argument in arguments)
         self._functions[key]((grid,), (THREADS,), packed, shared_mem=shared)

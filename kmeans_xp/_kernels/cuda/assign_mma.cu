@@ -230,8 +230,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) assign(
   if (thread >= ROWS || places[thread] < 0) return;
   Found<float> mine = {best[thread], second[thread], label[thread]};
   mine.join({best[ROWS + thread], second[ROWS + thread], label[ROWS + thread]});
-  const Verdict<float> verdict = {own,        slope,  common,  largest,   n,
-                                  k,          labels, scores,  is_open,   open_rows,
-                                  open_count, twinned, {slack, upper, lower, tables, tables_are_double}};
+  const Verdict<float> verdict = {
+      {own, slope, common, largest}, n, k, labels, scores, is_open, open_rows, open_count, twinned,
+      {slack, upper, lower, tables, tables_are_double}};
   verdict.give(places[thread], mine, half[thread]);
 }

@@ -12,9 +12,9 @@ struct Scale {
   double before, after;
 
   // one rounding at a time: nothing may be fused
-  template <class Row>
-  __device__ __forceinline__ double square(Row x, double center) const {
-    const double apart = __dsub_rn(__dmul_rn(widen(x), before), __dmul_rn(center, before));
+  template <class Row, class Center>
+  __device__ __forceinline__ double square(Row x, Center center) const {
+    const double apart = __dsub_rn(__dmul_rn(widen(x), before), __dmul_rn(widen(center), before));
     const double scaled = __dmul_rn(apart, after);
     return __dmul_rn(scaled, scaled);
   }
@@ -24,8 +24,8 @@ struct Scale {
 // are left, value i is a tree over the features i, i + w, ... which each lane walks depth first;
 // neighbouring lanes read neighbouring features.  The last folds go between the lanes.
 // The result is that of lane 0.  `lanes` is 1 or 32.
-template <class Row>
-static __device__ double canonical(const Row* x, i64 stride, const double* center, int d,
+template <class Row, class Center>
+static __device__ double canonical(const Row* x, i64 stride, const Center* center, int d,
                                    int lanes, int lane, Scale scale) {
   int levels = 0;
   while (folded(d, levels) > lanes) levels++;

@@ -64,10 +64,23 @@ struct Found {
   }
 };
 
+// How far a second-best score must lie behind the best to prove the label (`_primitives`).
+struct Room {
+  double own, slope, common, largest;
+
+  __device__ __forceinline__ double of(double best, double half) const {
+    return own * half + slope * fabs(half + best) + common;
+  }
+  // what is not a number, or may have overflowed, is open too
+  __device__ __forceinline__ bool settles(double best, double second, double half) const {
+    return half <= largest && best + of(best, half) < second;
+  }
+};
+
 // What follows from the scores of a row, as in `_loops.score_rows`, line by line.
 template <class Work>
 struct Verdict {
-  double own, slope, common, largest;
+  Room room;
   i64 n;
   int k;
   int* labels;
@@ -80,9 +93,7 @@ struct Verdict {
 
   __device__ __forceinline__ void give(i64 row, Found<Work> found, Work half_norm) const {
     const double half = half_norm, best = found.best, second = found.second;
-    const double room = own * half + slope * fabs(half + best) + common;
-    // what is not a number, or may have overflowed, is open too
-    const bool settled = half <= largest && best + room < second;
+    const bool settled = room.settles(best, second, half);
     labels[row] = found.label;
     if (scores) {
       scores[row] = found.best;
@@ -92,8 +103,9 @@ struct Verdict {
     if (is_open) is_open[row] = !settled;
     if (open_rows && !settled) append(open_rows, open_count, row);
     if (!kept.tables) return;
-    double near = sqrt(2.0 * fmax(half + best + room, 0.0)) * (1.0 + OUTWARDS);
-    double far = sqrt(2.0 * fmax(half + second - room, 0.0)) * (1.0 - OUTWARDS);
+    const double apart = room.of(best, half);
+    double near = sqrt(2.0 * fmax(half + best + apart, 0.0)) * (1.0 + OUTWARDS);
+    double far = sqrt(2.0 * fmax(half + second - apart, 0.0)) * (1.0 - OUTWARDS);
     if (!settled || (twinned && twinned[found.label])) {
       // the label may become another's, a twin may part from the own center
       near = infinity();

@@ -1,0 +1,197 @@
+"""Lloyd's iterations without the host: it is told of several at once, or waits once for each.
+
+Few clusters: a pass labels rows and adds up those that changed, another renews the centers and
+judges the iteration, and so on until the device's own verdict ends it; the host waits for a batch
+of iterations, and what was launched beyond the last does nothing.  Many clusters: all rungs of
+labels, the sums and the centers of an iteration follow each other, and the host waits once.
+What the device cannot do alone (an empty cluster to fill) is left to the host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ... import _primitives as p
+from ..._backend import dtype_name, to_host
+from ..._bounds import drifted
+from ..._ledger import Advance
+from ..._typing import Array
+from ._calls import like
+from ._loop_calls import RECORD, LoopCalls, Sums, Terms, new_tally, sweep_bytes
+
+_FIRST_BATCH, _MOST_BATCH = 4, 16
+_MOST_SWEEP_WORK = 1 << 30
+_MOST_SWEEP_BYTES = 96 << 10  # of shared memory: what compute capability 8.6 gives
+_CENTERS_AT_ONCE = 64
+_ROWS_A_CHANGE = 1 << 21  # twice as many 40-bit integers stay below 2**62
+_HIGH_OPEN_SHARE = 0.25
+_EMPTY = 3
+
+
+def _turn(number: int) -> int:
+    """Of three arrays the first is read once; the other two take turns."""
+    return 0 if number == 0 else 1 + (number - 1) % 2
+
+
+def sweeps_at_once(n_rows: int, d: int, k: int, change: Array, work: str, /) -> bool:
+    """Whether rows of few clusters are labelled and added up in one pass."""
+    scores = n_rows * d * -(-k // _CENTERS_AT_ONCE) * _CENTERS_AT_ONCE
+    return scores <= _MOST_SWEEP_WORK and sweep_bytes(work, change) <= _MOST_SWEEP_BYTES
+
+
+def advance(
+    kernel: Any, problem: Any, centers: Array, totals: Array | None, tolerance: float, most: Any, /
+) -> Advance:
+    """Iterations from these centers; see `_typing.Kernel`."""
+    loop = Loop.of(kernel, problem, centers, totals, tolerance)
+    blocks = problem.source.blocks
+    nearest = problem.nearest_to(centers, screens=False)
+    work = "float32" if nearest.first == "float32" else "float64"
+    if len(blocks) == 1 and loop.sums.totals.shape[0] == 1:
+        n_rows, d = blocks[0].n_rows, int(centers.shape[1])
+        if sweeps_at_once(n_rows, d, int(centers.shape[0]), loop.sums.change, work):
+            return loop.batch(nearest, work, most)
+    return loop.one(nearest)
+
+
+def _records(told: Any) -> list[tuple[int, float]]:
+    """Rows that changed, and how far the centers moved."""
+    moved = np.ascontiguousarray(told[:, 1]).view(np.float64)
+    return list(zip(told[:, 0].tolist(), moved.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What iterations of a run share."""
+
+    kernel: Any
+    problem: Any
+    calls: LoopCalls
+    sums: Sums
+    tolerance: float
+
+    @classmethod
+    def of(
+        cls, kernel: Any, problem: Any, centers: Array, totals: Array | None, tolerance: float, /
+    ) -> Loop:
+        """Begin with no sums if there are no totals."""
+        xp, ledger = kernel.xp, problem.ledger
+        shape = int(centers.shape[0]), int(ledger.n_columns)
+        if totals is None:
+            totals = xp.zeros((ledger.words, *shape), dtype=xp.int64, **like(centers))
+        up, limbs, weight_up, weight_limbs = ledger.scales
+        sums = Sums(
+            totals,
+            xp.zeros(shape, dtype=xp.int64, **like(centers)),
+            (up, limbs),
+            (weight_up, weight_limbs),
+            ledger.down,
+            ledger.is_short,
+        )
+        return cls(kernel, problem, LoopCalls(xp, kernel.launcher), sums, tolerance)
+
+    def batch(self, nearest: p.Nearest, work: str, most: int | None, /) -> Advance:
+        """As many iterations as were launched at once, or as the device's verdict lets pass."""
+        xp, problem, block = self.kernel.xp, self.problem, self.problem.source.blocks[0]
+        state, first = block.state, nearest.centers
+        pause = state.pop("batch", _FIRST_BATCH)
+        count = pause if most is None else min(most, pause)
+        terms = Terms.of(nearest, work, dtype_name(block.x), xp=xp)
+        factor = nearest.scale.factor
+        panel = self.kernel.calls.prepare(first, work, terms.shift, factor, terms.share)
+        labels: list[Array] = [state.get("labels")]
+        labels += [xp.empty(block.n_rows, dtype=xp.int32, **like(block.x)) for _ in range(2)]
+        centers = [first, xp.empty_like(first), xp.empty_like(first)]
+        stop, tally = xp.zeros(1, dtype=xp.int64, **like(first)), new_tally(first, xp=xp)
+        records = xp.zeros((count, RECORD), dtype=xp.int64, **like(first))
+        moves = xp.empty((2, int(first.shape[0])), dtype=xp.float64, **like(first))
+        most_open = int(_HIGH_OPEN_SHARE * block.n_rows) if nearest.first == "float32" else 1 << 62
+        for number in range(count):
+            old, new = _turn(number), _turn(number + 1)
+            here = p.Nearest(
+                centers[old], nearest.shift, nearest.scale, nearest.reach, nearest.first
+            )
+            self.calls.sweep(
+                block, here, terms, panel, labels[old], labels[new], self.sums, stop, tally
+            )
+            self.calls.recenter(
+                here, centers[new], self.sums, moves, self.tolerance, records[number, :],
+                stop=stop, tally=tally, terms=terms, panel=panel, most_open=most_open,
+            )  # fmt: skip
+        told = to_host(records)
+        done = 1 + int(np.flatnonzero(told[:, -1] != 0)[0]) if told[:, -1].any() else count
+        state["labels"] = labels[_turn(done)]
+        is_pending = int(told[done - 1, -1] == _EMPTY)
+        problem.learn(int(told[done - 1, 3]), block.n_rows)
+        state["batch"] = min(2 * pause, _MOST_BATCH)
+        return Advance(
+            centers[_turn(done - is_pending)],
+            self.sums.totals,
+            _records(told[: done - is_pending]),
+            int(told[done - 1, 0]) if is_pending else None,
+        )
+
+    def one(self, nearest: p.Nearest, /) -> Advance:
+        """One iteration of every block, and one wait."""
+        xp, problem, kernel = self.kernel.xp, self.problem, self.kernel
+        blocks = problem.source.blocks
+        befores = [block.state.get("labels") for block in blocks]
+        drift, is_new = problem.pruner.drift_for(nearest)
+        if is_new:
+            problem.source.forget("bounds")
+        self._make_ready(nearest)
+        looks, carried, waiting = [], [], 0
+        for block, before in zip(blocks, befores, strict=True):
+            look = kernel.launch_look(block.x, nearest, drift, block.state)
+            kernel.launch_settle(block.x, nearest, block.state["labels"], look)
+            looks.append(look.told())
+            if waiting + block.n_rows > _ROWS_A_CHANGE:
+                self.calls.merge(self.sums)
+                waiting = 0
+            waiting += block.n_rows
+            scales = problem.ledger.scales
+            carried.append(kernel.calls.add_rows(block, before, scales, self.sums.change))
+        counts = [count for look in looks for count in look.counts] + carried
+        after = xp.empty_like(nearest.centers)
+        moves = xp.empty((2, int(after.shape[0])), dtype=xp.float64, **like(after))
+        record = xp.zeros(RECORD, dtype=xp.int64, **like(after))
+        self.calls.recenter(
+            nearest, after, self.sums, moves, self.tolerance, record,
+            stop=xp.zeros(1, dtype=xp.int64, **like(after)), tally=new_tally(after, xp=xp),
+        )  # fmt: skip
+        # in the shadow of what the device is at
+        pruner = problem.pruner
+        tentative = None if pruner.drift is None else drifted(pruner.drift, moves[0, :], xp=xp)
+        told = to_host(xp.concat([*counts, record])).tolist()
+        seen = [look.read(told) for look in looks]
+        changed = sum(told.pop(0) for _ in blocks)
+        self._learn(nearest, looks, seen)
+        if told[2]:
+            return Advance(nearest.centers, self.sums.totals, [], changed)
+        pruner.follow(tentative)
+        moved = float(np.asarray(told[1], dtype=np.int64).view(np.float64))
+        return Advance(after, self.sums.totals, [(changed, moved)], None)
+
+    def _make_ready(self, nearest: p.Nearest) -> None:
+        """Do without a look for repeated centers, for which the host waits, if few rows are open.
+
+        A row between repeated centers is left open: that costs time and nothing else.
+        """
+        if not self.problem.pruner.seeks_repeats:
+            nearest.notes["repeats"] = None
+
+    def _learn(self, nearest: p.Nearest, looks: list[Any], seen: list[Any]) -> None:
+        """What the rows that were scored and left open say about the next iteration."""
+        problem, n_rows = self.problem, self.problem.source.n_rows
+        for look, found in zip(looks, seen, strict=True):
+            self.kernel.learn(look, found)
+        scored = sum(found.scored for found in seen)
+        left = sum(found.left[-1] for found in seen if found.left)
+        if left > _HIGH_OPEN_SHARE * scored and not problem.pruner.seeks_repeats:
+            problem.pruner.seeks_repeats = True
+        else:
+            problem.learn(left, scored)
+        problem.pruner.learn(scored, n_rows)
