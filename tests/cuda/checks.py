@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from conftest import make_backend
 from engine import problem_of
+from loop_checks import check_reasons, check_recenter, check_sweeps
 
 from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
@@ -162,3 +163,8 @@ def everything(kernel: CudaKernel, file: str) -> None:
         weight = random.integers(0, 3, len(x)) * 0.3
         check_sums(kernel, x, weight, 4)
         check_sums(kernel, x, None, 2200)
+    elif file == "recenter.cu":
+        check_recenter(kernel)
+        check_reasons(kernel)
+    elif file == "fused.cu":
+        check_sweeps(kernel)

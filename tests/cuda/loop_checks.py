@@ -1,0 +1,157 @@
+"""What must hold of the kernels that the loop is made of: sums to centers, and whole sweeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_backend
+from engine import problem_of, solve
+
+from kmeans_xp import _exact as exact
+from kmeans_xp import _primitives as p
+from kmeans_xp._distances import Scale, halving_total, squared_distances
+from kmeans_xp._kernels.cuda import _loop_calls
+from kmeans_xp._kernels.cuda._kernel import CudaKernel
+from kmeans_xp._kernels.cuda._loop_calls import RECORD, LoopCalls, Sums, Terms
+from kmeans_xp._kernels.cuda._route import depth
+from kmeans_xp._ledger import Ledger
+from kmeans_xp._solver import Rules
+
+K, D = 7, 3
+GOES_ON, CONVERGED, TOLERANCE, EMPTY, OPEN = range(5)
+
+
+class Renewal:
+    """Random sums of clusters on a wide grid, and what `recenter` makes of them."""
+
+    def __init__(self, kernel: CudaKernel, *, weighted: bool, words: int, empty: bool) -> None:
+        random = np.random.default_rng(words)
+        x = random.normal(size=(50, D)) * 10.0 ** random.integers(-9, 9, size=(50, D))
+        weight = random.integers(1, 9, 50) * 0.3 if weighted else None
+        problem = problem_of(make_backend("numpy"), x, weight, k=K, first="float64")
+        rows = 50 if words == 1 else 1 << 22
+        self.ledger = Ledger(problem.summary, x, rows, np)
+        used = K - 1 if empty else K
+        labels = np.append(np.arange(used), random.integers(0, used, 50 - used))
+        self.change = np.zeros((K, self.ledger.n_columns), dtype=np.int64)
+        np.add.at(self.change, labels, self.ledger.columns(x, weight).astype(np.int64))
+        self.totals = exact.in_words(3 * self.change[::-1] * (not empty), words, xp=np)
+        self.wanted = exact.carry(self.totals + exact.in_words(self.change, words, xp=np), xp=np)
+        up, limbs, weight_up, weight_limbs = self.ledger.scales
+        short = exact.one_word(rows, limbs)
+        self._grid = (up, limbs), (weight_up, weight_limbs), self.ledger.down, short
+        self.before, self.after = x[:K].copy(), np.full((K, D), np.nan)
+        shift = np.asarray([0.5, -3.0, 7.0])
+        self.nearest = p.Nearest(self.before, shift, Scale(), 1e10, "float64")
+        self.terms = Terms.of(self.nearest, "float64", "float64", xp=np)
+        self.panel = np.full((K, D), np.nan), np.full(K, np.nan)
+        self.moves = np.full((2, K), np.nan)
+        self.stop, self.record = np.zeros(1, np.int64), np.zeros(RECORD, np.int64)
+        self._calls = LoopCalls(np, kernel.launcher)
+
+    @property
+    def means(self) -> Any:
+        counts = self.ledger.counts(self.wanted)
+        return np.where((counts > 0)[:, None], self.ledger.means(self.wanted, counts), self.before)
+
+    @property
+    def moved(self) -> Any:
+        return squared_distances(self.means, self.before, Scale(), xp=np)
+
+    def sums(self) -> Sums:
+        return Sums(self.totals.copy(), self.change.copy(), *self._grid)
+
+    def merge(self) -> Sums:
+        sums = self.sums()
+        self._calls.merge(sums)
+        return sums
+
+    def run(self, changed: int, open_rows: int, tolerance: float) -> Sums:
+        sums, tally = self.sums(), np.asarray([changed, open_rows, 0, 0])
+        self._calls.recenter(
+            self.nearest,
+            self.after,
+            sums,
+            self.moves,
+            tolerance,
+            self.record,
+            stop=self.stop,
+            tally=tally,
+            terms=self.terms,
+            panel=self.panel,
+            most_open=8,
+        )
+        assert self.stop[0] or not tally.any()
+        return sums
+
+
+def check_recenter(kernel: CudaKernel) -> None:
+    """Totals of one or two words to means, moves and panels: every bit."""
+    for weighted in (False, True):
+        for words in (1, 2):
+            for empty in (False, True):
+                renewal = Renewal(kernel, weighted=weighted, words=words, empty=empty)
+                for sums in (renewal.merge(), renewal.run(5, 3, -1.0)):
+                    assert sums.totals.tobytes() == renewal.wanted.tobytes()
+                    assert not sums.change.any()
+                moved = renewal.moved
+                assert renewal.after.tobytes() == renewal.means.tobytes()
+                assert renewal.moves[0, :].tobytes() == moved.tobytes()
+                bits = np.float64(halving_total(moved)).view(np.int64)
+                reason = EMPTY if empty else GOES_ON
+                assert renewal.record.tolist() == [5, bits, int(empty), 3, reason]
+                nearest = p.Nearest(renewal.after, renewal.nearest.shift, Scale(), 1e10, "float64")
+                rung = p.build_rung(nearest, "float64", depth("float64", D), xp=np)
+                assert renewal.panel[0].tobytes() == rung.weights.tobytes()
+                np.testing.assert_allclose(renewal.panel[1], rung.bias, rtol=1e-14)
+
+
+def check_reasons(kernel: CudaKernel) -> None:
+    """What ends iterations; after the end nothing happens."""
+    total = halving_total(Renewal(kernel, weighted=False, words=1, empty=False).moved)
+    for changed, open_rows, tolerance, reason in (
+        (5, 8, -1.0, GOES_ON),
+        (5, 8, np.nextafter(total, 0.0), GOES_ON),
+        (5, 9, np.nextafter(total, 0.0), OPEN),
+        (5, 9, total, TOLERANCE),
+        (0, 9, total, CONVERGED),
+    ):
+        renewal = Renewal(kernel, weighted=False, words=1, empty=False)
+        renewal.run(changed, open_rows, tolerance)
+        assert renewal.stop[0] == renewal.record[-1] == reason
+        renewal.after[...] = np.nan
+        again = renewal.run(changed + 1, open_rows, tolerance)
+        went_on = reason == GOES_ON
+        assert np.isnan(renewal.after).all() != went_on
+        assert again.change.any() != went_on
+        assert renewal.record[0] == changed + went_on
+
+
+def check_sweeps(kernel: CudaKernel) -> None:
+    """Whole runs, several iterations at once: the bits of the NumPy kernel."""
+    random = np.random.default_rng(4)
+    lattice = random.integers(0, 4, size=(300, 2)).astype(np.float64)
+    wide = random.normal(size=(300, 3)) * 10.0 ** random.integers(-7, 7, size=(300, 3))
+    weight = random.integers(0, 3, 300) * 0.3
+    for x, weights, k, first in (
+        (lattice, None, 9, "float64"),
+        (lattice, weight, 70, "float32"),
+        (wide, weight, 5, "float64"),
+        (random.integers(0, 2, size=(300, 34)) * 1.0, None, 20, "exact"),
+    ):
+        start, runs = x[:k].copy(), []
+        start[k - 1] = start[1]
+        for name in ("numpy", "cuda"):
+            options = {"k": k, "first": first, "kernel": name, "variance": True}
+            problem = problem_of(make_backend("numpy"), x, weights, **options)
+            if name == "cuda":
+                problem.kernel = kernel
+            with pytest.MonkeyPatch.context() as patch:
+                # two tiles a block
+                patch.setattr(_loop_calls, "_TARGET_BLOCKS", 2)
+                result = solve(problem, start, Rules(20, 1e-4))
+            found = (result.labels.tobytes(), result.centers.tobytes(), result.inertia)
+            runs.append((*found, result.status, result.history))
+        assert runs[0] == runs[1]
