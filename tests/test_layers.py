@@ -65,6 +65,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels._numba",
         "_kernels.cuda._source",
         "_kernels.cuda._route",
+        "_kernels.cuda._arguments",
+        "_kernels.cuda._sums",
         "_kernels.cuda._calls",
         "_kernels.cuda._loop_calls",
         "_kernels.cuda._loop",

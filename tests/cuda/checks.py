@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
 from kmeans_xp._bounds import drifted, no_drift
 from kmeans_xp._distances import Scale, squared_distances
-from kmeans_xp._kernels.cuda._calls import Picked
+from kmeans_xp._kernels.cuda._calls import Calls, Picked
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
 from kmeans_xp._kernels.cuda._route import depth, dtype_of
+from kmeans_xp._kernels.cuda._sums import Way, grid_of
 from kmeans_xp._typing import Block
 
 
@@ -84,24 +86,45 @@ def check_exact(kernel: CudaKernel, x: Any, centers: Any, scale: Scale) -> None:
     assert itself.tobytes() == np.diagonal(every[:few, :few]).tobytes()
 
 
-def check_sums(kernel: CudaKernel, x: Any, weight: Any, k: int) -> None:
-    """Sums of all rows and of those that moved."""
-    random = np.random.default_rng(2)
-    before, after = random.integers(0, k, size=(2, len(x))).astype(np.int32)
+def check_sums(
+    kernel: CudaKernel, x: Any, weight: Any, k: int, labels: tuple[Any, Any] | None = None
+) -> None:
+    """Sums of all rows and of those that moved, in every way, and in pieces."""
+    if labels is None:
+        labels = tuple(np.random.default_rng(2).integers(0, k, size=(2, len(x))).astype(np.int32))
+    before, after = labels
     problem = problem_of(make_backend("numpy"), x, weight, k=k, first="float64")
     columns = problem.ledger.columns(x, weight).astype(np.int64)
+    few = replace(kernel.calls, rows_at_once=500, chunk=40)
+    ways: list[tuple[Calls, Way]] = [(kernel.calls, "global"), (kernel.calls, "sorted")]
+    ways += [(few, "sorted")] if len(x) > 500 else []
+    if grid_of(len(x), k, columns.shape[1], "shared").shared < 48_000:
+        ways.append((kernel.calls, "shared"))
     for old in (None, before):
-        sums = exact.Accumulator(np, 1)
         block = Block(x, weight, 0, 0, {"labels": after})
-        count = kernel.add_changes(block, old, problem.ledger, k, sums)
         wanted = np.zeros((k, columns.shape[1]), dtype=np.int64)
         np.add.at(wanted, after, columns)
         moved = np.ones(len(x), dtype=bool)
         if old is not None:
             moved = old != after
             np.subtract.at(wanted, old, columns)
-        assert count == np.count_nonzero(moved & (weight > 0) if weight is not None else moved)
+        heavy = np.count_nonzero(moved if weight is None else moved & (weight > 0))
+        sums = exact.Accumulator(np, 1)
+        assert kernel.add_changes(block, old, problem.ledger, k, sums) == heavy
         assert sums.total()[0].tolist() == wanted.tolist()
+        for calls, way in ways:
+            out = np.zeros_like(wanted)
+            count = calls.add_rows_by(way, block, old, problem.ledger.scales, out)
+            assert count.tolist() == [heavy], way
+            assert out.tolist() == wanted.tolist(), way
+
+
+def check_group_sums(kernel: CudaKernel, values: Any, k: int) -> None:
+    """Sums by label of whole numbers."""
+    labels = np.random.default_rng(4).integers(0, k, len(values)).astype(np.int32)
+    wanted = np.zeros((k, values.shape[1]), dtype=np.int64)
+    np.add.at(wanted, labels, values.astype(np.int64))
+    assert kernel.group_sums(values, labels, k).tolist() == wanted.tolist()
 
 
 def check_doubt(kernel: CudaKernel, x: Any, centers: Any) -> None:
@@ -163,8 +186,16 @@ def everything(kernel: CudaKernel, file: str) -> None:
         weight = random.integers(0, 3, len(x)) * 0.3
         check_sums(kernel, x, weight, 4)
         check_sums(kernel, x, None, 2200)
+        check_group_sums(kernel, np.trunc(random.normal(size=(600, 3)) * 2.0**40), 7)
     elif file == "recenter.cu":
         check_recenter(kernel)
         check_reasons(kernel)
     elif file == "fused.cu":
         check_sweeps(kernel)
+    elif file == "segments.cu":
+        # several limbs, blocks that share counters, more parts than threads that share an entry
+        x = random.normal(size=(700, 67)) * 10.0 ** random.integers(-12, 12, size=(700, 1))
+        weight = random.integers(0, 3, len(x)) * 0.3
+        before, after = (random.integers(0, k, len(x)).astype(np.int32) for k in (9, 3))
+        check_sums(kernel, x, weight, 9, (before, after))
+        check_sums(kernel, x[:, :2], None, 300)

@@ -248,6 +248,31 @@ static inline T __shfl_down_sync(unsigned, T value, int offset) {
   return emulator::exchange(value, lane + offset < 32 ? lane + offset : lane, "__shfl_down_sync");
 }
 template <class T>
+static inline T __shfl_up_sync(unsigned, T value, int offset) {
+  unsigned lane = emulator::current % 32;
+  return emulator::exchange(value, (int)lane >= offset ? lane - offset : lane, "__shfl_up_sync");
+}
+template <class T>
+static inline T __shfl_sync(unsigned, T value, int source) {
+  return emulator::exchange(value, source % 32, "__shfl_sync");
+}
+template <class T>
+static inline unsigned __match_any_sync(unsigned, T value) {
+  const unsigned turn = emulator::fibers[emulator::current].exchanges % 2;
+  const emulator::Fiber* lanes = emulator::fibers + emulator::current / 32 * 32;
+  emulator::exchange(value, 0, "__match_any_sync");
+  unsigned same = 0;
+  for (int lane = 0; lane < 32; lane++)
+    same |= (unsigned)!memcmp(lanes[lane].slot[turn], &value, sizeof value) << lane;
+  return same;
+}
+static inline int __any_sync(unsigned, int predicate) {
+  const unsigned same = __match_any_sync(~0u, predicate != 0);
+  return predicate || same != ~0u;
+}
+static inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+static inline int __ffs(unsigned bits) { return __builtin_ffs(bits); }
+template <class T>
 static inline T atomicAdd(T* place, T value) {
   T before = *place;
   *place += value;

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from checks import check_doubt, check_exact, check_scores, check_sums, views, whole
+from checks import check_doubt, check_exact, check_scores, views, whole
 from emulator import cuda_kernel
 
 from kmeans_xp import _primitives as p
@@ -104,18 +104,6 @@ def test_rows_at_any_strides(view: int) -> None:
     x, centers = whole((129, 33, 17), "float32")
     rows = list(views(x))[view]
     check_scores(cuda_kernel(), rows, centers, "float32")
-    check_sums(cuda_kernel(), rows, None, 17)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (1025, 3, 4), (700, 40, 300)])
-def test_sums_in_shared_memory_and_without(n: int, d: int, k: int, weighted: bool) -> None:
-    random = np.random.default_rng(n)
-    # wide columns: several limbs
-    x = random.normal(size=(n, d)) * 10.0 ** random.integers(-12, 12, size=(n, d))
-    weight = random.integers(0, 3, n) * 0.3 + (np.arange(n) == 0) if weighted else None
-    kernel = cuda_kernel()
-    check_sums(kernel, x, weight, k)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

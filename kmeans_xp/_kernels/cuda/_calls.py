@@ -6,21 +6,20 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
 from ... import _primitives as p
 from ..._backend import dtype_name
 from ..._bounds import Bounds, Drift
 from ..._distances import Scale
-from ..._typing import Array, Block, Namespace
+from ..._typing import Array, Namespace
+from ._arguments import like, strided
 from ._route import depth, dtype_of, half_range
-from ._source import TENSOR_PRODUCTS, THREADS, TILES, Launcher, Unit, assign_bytes, assign_unit
+from ._source import TENSOR_PRODUCTS, THREADS, TILES, Unit, assign_bytes, assign_unit
+from ._sums import SumCalls
 
 _LANES_FROM = 32  # features from which a warp shares a row
 MOST_BLOCKS = 1 << 14
-_LOCAL_BYTES = 48 << 10  # of shared memory, which every device has
-_ROWS_A_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,8 @@ class Picked:
 
 
 @dataclass(frozen=True)
-class Calls:
+class Calls(SumCalls):
     """The kernels as functions that write into arrays."""
-
-    xp: Namespace
-    launcher: Launcher
 
     def score(
         self,
@@ -199,65 +195,6 @@ class Calls:
             ),
         )
 
-    def add_rows(
-        self,
-        block: Block,
-        before: Array | None,
-        scales: tuple[Array, int, float, int],
-        out: Array,
-        /,
-    ) -> Array:
-        """Add rows to the sums (k, columns) by label; how many with weight were added (1,)."""
-        xp, x = self.xp, block.x
-        n_rows, d = (int(size) for size in x.shape)
-        k, columns = (int(size) for size in out.shape)
-        up, limbs, weight_up, weight_limbs = scales
-        carrying = xp.zeros(1, dtype=xp.int64, **like(x))
-        is_local = 8 * k * columns <= _LOCAL_BYTES
-        # 32 bits count what a block adds
-        rows_a_block = max(1, min(_ROWS_A_BLOCK, (1 << 31) // (d + 1) - 1))
-        self.launcher.launch(
-            Unit("sums.cu", dtype_name(x)),
-            "add_rows",
-            -(-n_rows // rows_a_block),
-            8 * k * columns if is_local else 0,
-            (
-                *strided(x, xp=xp),
-                np.int64(n_rows),
-                np.int32(d),
-                np.int32(k),
-                None if block.weight is None else xp.ascontiguousarray(block.weight),
-                before,
-                block.state["labels"],
-                up,
-                np.int32(limbs),
-                np.float64(weight_up),
-                np.int32(weight_limbs),
-                np.int32(is_local),
-                np.int64(rows_a_block),
-                out,
-                carrying,
-            ),
-        )
-        return carrying
-
-    def group_sums(self, values: Array, labels: Array, out: Array, /) -> None:
-        """Add whole numbers held in float64 to the sums (k, columns) by label."""
-        n_rows, columns = (int(size) for size in values.shape)
-        self.launcher.launch(
-            Unit("sums.cu", "float64"),
-            "group_sums",
-            min(-(-n_rows * columns // THREADS), MOST_BLOCKS),
-            0,
-            (
-                *strided(values, xp=self.xp),
-                np.int64(n_rows),
-                np.int32(columns),
-                labels,
-                out,
-            ),
-        )
-
     def _ready(self, nearest: p.Nearest, work: str, x: Array) -> _Ready:
         xp, row = self.xp, dtype_name(x)
         key = "cuda", work, row
@@ -359,21 +296,9 @@ class Calls:
         return nearest.notes[key]
 
 
-def like(x: Array) -> dict[str, Any]:
-    """Where new arrays belong."""
-    return {"device": array_api_compat.device(x)}
-
-
 def lanes_for(d: int) -> Any:
     """Threads that share a row of canonical distances."""
     return np.int32(32 if d >= _LANES_FROM else 1)
-
-
-def strided(x: Array, /, *, xp: Namespace) -> tuple[Array, Any, Any]:
-    """Rows where they are, whatever their strides."""
-    if any(stride % x.itemsize for stride in x.strides):
-        x = xp.ascontiguousarray(x)  # a field of records, which no pointer to numbers can walk
-    return x, *(np.int64(stride // x.itemsize) for stride in x.strides)
 
 
 def sides_of(bounds: Bounds, /) -> tuple[Array, Array, Array]:

@@ -17,7 +17,8 @@ from ..._distances import Scale
 from ..._ledger import Advance
 from ..._typing import Array, Block
 from .._reference import ReferenceKernel
-from ._calls import Calls, Picked, like
+from ._arguments import like
+from ._calls import Calls, Picked
 from ._loop import advance
 from ._route import screens
 from ._source import TENSOR_PRODUCTS, CupyLauncher, Launcher

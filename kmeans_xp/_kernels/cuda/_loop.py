@@ -19,7 +19,7 @@ from ..._backend import dtype_name, to_host
 from ..._bounds import drifted
 from ..._ledger import Advance
 from ..._typing import Array
-from ._calls import like
+from ._arguments import like
 from ._loop_calls import RECORD, LoopCalls, Sums, Terms, new_tally, sweep_bytes
 
 _FIRST_BATCH, _MOST_BATCH = 4, 16

@@ -11,7 +11,8 @@ import numpy as np
 from ... import _primitives as p
 from ..._backend import dtype_name
 from ..._typing import Array, Block, Namespace
-from ._calls import MOST_BLOCKS, lanes_for, like, strided
+from ._arguments import like, strided
+from ._calls import MOST_BLOCKS, lanes_for
 from ._route import depth
 from ._source import THREADS, TILES, Launcher, Unit, tile_bytes
 

@@ -100,7 +100,7 @@ def tile_bytes(work: str, /) -> int:
 UNITS = (
     *(assign_unit(row, work) for row in _C_NAMES for work in TILES),
     *(Unit("exact.cu", row) for row in _C_NAMES),
-    *(Unit("sums.cu", row) for row in _C_NAMES),
+    *(Unit(file, row) for file in ("sums.cu", "segments.cu") for row in _C_NAMES),
     *(Unit(file, row, work) for file in _LOOP_FILES for row in _C_NAMES for work in _C_NAMES),
 )
 """All that is ever compiled."""

@@ -5,40 +5,46 @@
 
 static __device__ __forceinline__ void add(i64* sum, i64 value) {
   // two's complement: the same bits as a signed sum
-  atomicAdd((u64*)sum, (u64)value);
+  if (value) atomicAdd((u64*)sum, (u64)value);
 }
 
-// One row's share in one column group: features f < d, then the weight as f == d.
+// The limbs of a number, highest first: put(limb, whole).
+template <class Put>
+static __device__ __forceinline__ void cut(double rest, int limbs, Put put) {
+  for (int limb = 0; limb < limbs; limb++) {
+    const double whole = limb < limbs - 1 ? trunc(rest) : rint(rest);
+    rest = __dmul_rn(__dsub_rn(rest, whole), ONE_LIMB);
+    put(limb, (i64)whole);
+  }
+}
+
 template <class Row>
 struct Cells {
   const Row* x;
   i64 row_stride, column_stride;
   const double *weight, *up;
-  int d, limbs, weight_limbs, columns;
+  int d, limbs, weight_limbs;
   double weight_up;
 
-  __device__ __forceinline__ void cut(double rest, int limbs, int first, int step, i64* into,
-                                      i64* from) const {
-    for (int limb = 0; limb < limbs; limb++) {
-      double whole = limb < limbs - 1 ? trunc(rest) : rint(rest);
-      rest = __dmul_rn(__dsub_rn(rest, whole), ONE_LIMB);
-      put((i64)whole, first + limb * step, into, from);
-    }
+  __device__ __forceinline__ int columns() const { return limbs * d + weight_limbs + 1; }
+  // A row of weight 0 is nothing but zeros.
+  __device__ __forceinline__ bool has_weight(i64 row) const {
+    return !(weight && !(weight[row] > 0.0));
   }
-  __device__ __forceinline__ void put(i64 value, int column, i64* into, i64* from) const {
-    if (value == 0) return;
-    add(into + column, value);
-    if (from) add(from + column, -value);
+  __device__ __forceinline__ Row at(i64 row, int f) const {
+    return x[row * row_stride + f * column_stride];
   }
-  // `into` and `from` are rows of the sums; null to take from none
-  __device__ __forceinline__ void add_row(i64 row, int f, i64* into, i64* from) const {
+  // put(column, whole) for a row and its feature f; f == d is the weight.
+  template <class Put>
+  __device__ __forceinline__ void each(i64 row, int f, Put put) const {
     const double factor = weight ? weight[row] : 1.0;
     if (f < d) {
-      const double value = widen(x[row * row_stride + f * column_stride]);
-      cut(__dmul_rn(__dmul_rn(value, factor), up[f]), limbs, f, d, into, from);
+      const double value = __dmul_rn(__dmul_rn(widen(at(row, f)), factor), up[f]);
+      cut(value, limbs, [&](int limb, i64 whole) { put(limb * d + f, whole); });
     } else {
-      if (weight) cut(__dmul_rn(factor, weight_up), weight_limbs, limbs * d, 1, into, from);
-      put(factor > 0.0, columns - 1, into, from);
+      const double value = __dmul_rn(factor, weight_up);
+      cut(value, weight_limbs, [&](int limb, i64 whole) { put(limbs * d + limb, whole); });
+      put(limbs * d + weight_limbs, factor > 0.0);
     }
   }
 };

@@ -70,8 +70,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_SWEEPS) sweep(
   for (int at = thread; at < k * columns; at += THREADS) sums[at] = 0;
 
   const Moved rows = {x, row_stride, column_stride, shift, scale};
-  const Cells<Row> cells = {x, row_stride, column_stride, weight,    up,
-                            d, limbs,      weight_limbs,  columns,   weight_up};
+  const Cells<Row> cells = {x, row_stride, column_stride, weight,   up,
+                            d, limbs,      weight_limbs,  weight_up};
   const Room room = {own, slope, common, largest};
   const i64 end = min(n, ((i64)blockIdx.x + 1) * tiles_a_block * ROWS);
   u64 changed = 0, left = 0;
@@ -109,8 +109,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_SWEEPS) sweep(
     for (int at = thread; at < height * wide; at += THREADS) {
       const int r = at / wide, f = at % wide, label = labels[r];
       if (old[r] == label) continue;
-      cells.add_row(first + r, f, sums + label * columns,
-                    old[r] < 0 ? nullptr : sums + old[r] * columns);
+      i64 *into = sums + label * columns, *from = sums + old[r] * columns;
+      cells.each(first + r, f, [&](int column, i64 whole) {
+        add(into + column, whole);
+        if (old[r] >= 0) add(from + column, -whole);
+      });
     }
   }
   if (changed) atomicAdd(tally, changed);

@@ -1,0 +1,34 @@
+// Sums over the threads of a block.
+#include "common.cuh"
+
+constexpr int THREADS = 256, WARPS = THREADS / 32;
+constexpr int SCAN = WARPS + 1;  // shared integers that a scan needs
+
+// Sum of the values of the threads before this one, and of all.  It holds one barrier; between two
+// calls there must be another.
+static __device__ __forceinline__ int before_in_block(int value, int* scan, int& total) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  int upto = value;
+  for (int step = 1; step < 32; step *= 2) {
+    const int other = __shfl_up_sync(~0u, upto, step);
+    if (lane >= step) upto += other;
+  }
+  if (lane == 31) scan[warp] = upto;
+  __syncthreads();
+  int before = upto - value;
+  total = 0;
+  for (int other = 0; other < WARPS; other++) {
+    if (other < warp) before += scan[other];
+    total += scan[other];
+  }
+  return before;
+}
+
+// Where each thread's share of so many places begins; a block asks the counter once.
+static __device__ __forceinline__ int claim_for_block(int* counter, int places, int* scan) {
+  int total;
+  const int before = before_in_block(places, scan, total);
+  if (threadIdx.x == 0) scan[WARPS] = total ? atomicAdd(counter, total) : 0;
+  __syncthreads();
+  return scan[WARPS] + before;
+}
