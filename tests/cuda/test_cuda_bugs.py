@@ -129,23 +129,25 @@ BUGS = [
     ("recenter.cu", "error = __dadd_rn(error, __dmul_rn(a_low, b));", ""),
     ("recenter.cu", "__ddiv_rn(left, weight)", "0.0"),
     ("recenter.cu", "limbs * d + limb, first, second", "limb, first, second"),
-    ("fused.cu", "if (old[r] == label) continue;", "if (old[r] >= 0) continue;"),
-    ("fused.cu", "    if (thread == 0) *open_count = 0;\n", ""),
+    ("fused.cu", "old[thread] != labels[thread] && ", ""),
+    ("fused.cu", "    if (thread < 2) counts[thread] = 0;\n", ""),
     ("fused.cu", "if (found < best) {", "if (found <= best) {"),
     ("fused.cu", "|| (distance[other] == best && number[other] < winner)", ""),
     ("fused.cu", "other < min(groups, k)", "other < min(groups, k) - 1"),
-    ("fused.cu", "old[r] < 0 ? nullptr : sums", "true ? nullptr : sums"),
-    ("fused.cu", "!(weight && !(weight[first + thread] > 0.0))", "true"),
+    ("fused.cu", "if (from >= 0) sums.put", "if (false) sums.put"),
+    ("fused.cu", " && cells.has_weight(mine)", ""),
     (
         "fused.cu",
-        "if (left) atomicAdd(tally + 1, left);\n  __syncthreads();",
-        "if (left) atomicAdd(tally + 1, left);",
+        "    }\n    __syncthreads();\n    for (int at = thread; at < counts[1]",
+        "    }\n    for (int at = thread; at < counts[1]",
     ),
     (
         "fused.cu",
-        "    const int height = (int)min((i64)ROWS, end - first);\n    __syncthreads();",
-        "    const int height = (int)min((i64)ROWS, end - first);",
+        "const i64 mine = first + thread;\n    __syncthreads();",
+        "const i64 mine = first + thread;",
     ),
+    ("fused.cu", "  sums.flush();\n", ""),
+    ("fused.cu", "turn, -whole", "turn, whole"),
 ]
 
 

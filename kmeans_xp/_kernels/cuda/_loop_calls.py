@@ -15,6 +15,7 @@ from ._arguments import like, strided
 from ._calls import MOST_BLOCKS, lanes_for
 from ._route import depth
 from ._source import THREADS, TILES, Launcher, Unit, tile_bytes
+from ._sums import copies_of
 
 RECORD = 5
 """What `recenter` leaves of an iteration (int64): see its source."""
@@ -145,6 +146,7 @@ class LoopCalls:
                 np.float64(sums.weights[0]),
                 np.int32(sums.weights[1]),
                 np.int64(turns),
+                np.int32(copies_of(math.prod(sums.change.shape))[0]),
                 sums.change,
                 tally,
             ),
@@ -207,6 +209,5 @@ def new_tally(x: Array, /, *, xp: Namespace) -> Array:
 
 def sweep_bytes(work: str, change: Array, /) -> int:
     """Shared memory of the kernel `sweep`."""
-    k, columns = (int(size) for size in change.shape)
-    rows = TILES[work].rows
-    return 8 * k * columns + 20 * rows + 12 * THREADS + 8 + tile_bytes(work)
+    rows, (_, size) = TILES[work].rows, copies_of(math.prod(change.shape))
+    return 20 * rows + 12 * THREADS + 8 + tile_bytes(work) + size

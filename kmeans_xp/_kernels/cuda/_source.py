@@ -94,7 +94,8 @@ def assign_bytes(work: str, /) -> int:
 
 def tile_bytes(work: str, /) -> int:
     """Shared memory of a tile of rows and one of centers, without tensor cores."""
-    return PART * (TILES[work].rows + 1 + _CENTERS + 1) * (int(work[5:]) // 8)
+    rows = TILES[work].rows
+    return (PART * (rows + 1 + _CENTERS + 1) + rows) * (int(work[5:]) // 8)
 
 
 UNITS = (

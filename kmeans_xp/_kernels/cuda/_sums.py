@@ -68,11 +68,17 @@ def grid_of(n_rows: int, k: int, columns: int, way: Way, /) -> Grid:
     tile = min(THREADS, max(1, _TILE_CELLS // columns))
     if way == "global":
         return Grid(min(-(-n_rows // tile), _GLOBAL_BLOCKS), tile, 0, 0)
-    copies, size = 1, _copy_bytes(k * columns)
+    copies, size = copies_of(k * columns)
+    share = max(2 * tile, _ROWS_A_CLUSTER * k)
+    return Grid(min(-(-n_rows // share), _SHARED_BLOCKS), tile, copies, size)
+
+
+def copies_of(slots: int, /) -> tuple[int, int]:
+    """Copies in shared memory of so many sums, and their bytes."""
+    copies, size = 1, _copy_bytes(slots)
     while copies < _COPIES and 2 * copies * size <= _COPY_BYTES:
         copies *= 2
-    share = max(2 * tile, _ROWS_A_CLUSTER * k)
-    return Grid(min(-(-n_rows // share), _SHARED_BLOCKS), tile, copies, copies * size)
+    return copies, copies * size
 
 
 def _copy_bytes(slots: int) -> int:

@@ -13,7 +13,7 @@
 typedef ROW_TYPE Row;
 typedef decltype(Row() + float()) Wide;
 
-constexpr int THREADS = 256, WARPS = THREADS / 32, CENTERS = 64, ROW_WARPS = ROWS / 32;
+constexpr int CENTERS = 64, ROW_WARPS = ROWS / 32;
 // what is multiplied: CELL_STEP features at a time, of which a register holds PACKED
 #if PRODUCTS == 16
 typedef unsigned short Cell;

@@ -9,6 +9,8 @@
 // Kernels use one array of dynamic shared memory, called `memory`, so that a test can poison it and
 // watch its end.
 
+constexpr int THREADS = 256, WARPS = THREADS / 32;  // of a block
+
 typedef long long i64;
 typedef unsigned long long u64;
 typedef unsigned char u8;

@@ -3,8 +3,6 @@
 
 typedef ROW_TYPE Row;
 
-constexpr int THREADS = 256;
-
 // Values as float64.
 extern "C" __global__ void __launch_bounds__(THREADS) widened(
     const Row* __restrict__ values, i64 n, double* __restrict__ out) {

@@ -1,9 +1,9 @@
 // One pass over the rows for few clusters: labels, exact wherever scores do not prove them, and the
 // sums of the rows that changed.  Rows are read once from memory, then from the caches.
 //
-// A block takes tiles of rows in turn and keeps the sums (k, columns) in shared memory.
-#include "cells.cuh"
+// A block takes tiles of rows in turn and keeps the sums (k, columns) in shared memory, in copies.
 #include "exact.cuh"
+#include "sums.cuh"
 #include "tile.cuh"
 
 // blocks that share a multiprocessor: of float64 two would not fit its registers
@@ -54,71 +54,71 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_SWEEPS) sweep(
     double largest, int is_exact, const Row* __restrict__ centers, double scale_before,
     double scale_after, int lanes, const int* before, int* after,
     const double* __restrict__ weight, const double* __restrict__ up, int limbs, double weight_up,
-    int weight_limbs, i64 tiles_a_block, i64* __restrict__ change, u64* tally) {
+    int weight_limbs, i64 tiles_a_block, int copies, i64* __restrict__ change, u64* tally) {
   extern __shared__ double memory[];
-  const int columns = limbs * d + weight_limbs + 1, thread = threadIdx.x;
-  i64* sums = (i64*)memory;  // [k][columns]
-  i64* places = sums + k * columns;
+  const int thread = threadIdx.x, wide = d + 1;
+  i64* places = (i64*)memory;                // [ROWS]
   double* distance = (double*)(places + ROWS);  // [THREADS]
-  int* number = (int*)(distance + THREADS);     // [THREADS]
-  int* labels = number + THREADS;               // [ROWS]
-  int* old = labels + ROWS;                     // [ROWS]
-  int* open = old + ROWS;                       // [ROWS]
-  int* open_count = open + ROWS;                // and one to spare
-  Work* tile = (Work*)(open_count + 2);
+  int* number = (int*)(distance + THREADS);  // [THREADS]
+  int* labels = number + THREADS;            // [ROWS]
+  int* old = labels + ROWS;                  // [ROWS]
+  int* list = old + ROWS;                    // [ROWS], of rows that are open, then of those that moved
+  int* counts = list + ROWS;                 // of both
+  Work* tile = (Work*)(counts + 2);
   if (stop && *stop) return;
-  for (int at = thread; at < k * columns; at += THREADS) sums[at] = 0;
-
   const Moved rows = {x, row_stride, column_stride, shift, scale};
   const Cells<Row> cells = {x, row_stride, column_stride, weight,   up,
                             d, limbs,      weight_limbs,  weight_up};
+  const int columns = cells.columns();
+  const Sums sums = {change, k * columns, copies, (unsigned*)(tile + TILE)};
+  sums.clear();
   const Room room = {own, slope, common, largest};
   const i64 end = min(n, ((i64)blockIdx.x + 1) * tiles_a_block * ROWS);
   u64 changed = 0, left = 0;
   for (i64 first = (i64)blockIdx.x * tiles_a_block * ROWS; first < end; first += ROWS) {
     const int height = (int)min((i64)ROWS, end - first);
+    const i64 mine = first + thread;
     __syncthreads();
     if (thread < ROWS) {
-      places[thread] = thread < height ? first + thread : -1;
-      old[thread] = before && thread < height ? before[first + thread] : -1;
+      places[thread] = thread < height ? mine : -1;
+      old[thread] = before && thread < height ? before[mine] : -1;
     }
-    if (thread == 0) *open_count = 0;
+    if (thread < 2) counts[thread] = 0;
     __syncthreads();
     if (!is_exact) {
-      Found<Work> mine;
+      Found<Work> found;
       Work half;
-      score_tile(rows, places, tile, d, k, weights, bias, mine, half);
+      score_tile(rows, places, tile, d, k, weights, bias, found, half);
       if (thread < height) {
-        labels[thread] = mine.label;
-        if (!room.settles(mine.best, mine.second, half)) open[atomicAdd(open_count, 1)] = thread;
+        labels[thread] = found.label;
+        if (!room.settles(found.best, found.second, half)) list[atomicAdd(counts, 1)] = thread;
       }
     } else if (thread < height) {
-      open[thread] = thread;
+      list[thread] = thread;
     }
     __syncthreads();
-    const int count = is_exact ? height : *open_count;
-    if (count)
-      settle_rows(rows, places, open, count, centers, d, k, {scale_before, scale_after}, lanes,
+    const int open = is_exact ? height : counts[0];
+    if (open)
+      settle_rows(rows, places, list, open, centers, d, k, {scale_before, scale_after}, lanes,
                   distance, number, labels);
-    if (thread == 0) left += count;
+    if (thread == 0) left += open;
     if (thread < height) {
-      after[first + thread] = labels[thread];
-      changed += old[thread] != labels[thread] && !(weight && !(weight[first + thread] > 0.0));
+      after[mine] = labels[thread];
+      if (old[thread] != labels[thread] && cells.has_weight(mine))
+        list[atomicAdd(counts + 1, 1)] = thread;
     }
-    const int wide = d + 1;
-    for (int at = thread; at < height * wide; at += THREADS) {
-      const int r = at / wide, f = at % wide, label = labels[r];
-      if (old[r] == label) continue;
-      i64 *into = sums + label * columns, *from = sums + old[r] * columns;
-      cells.each(first + r, f, [&](int column, i64 whole) {
-        add(into + column, whole);
-        if (old[r] >= 0) add(from + column, -whole);
+    __syncthreads();
+    for (int at = thread; at < counts[1] * wide; at += THREADS) {
+      const int turn = at / wide, f = at % wide, row = list[turn];
+      const i64 into = (i64)labels[row] * columns, from = (i64)old[row] * columns;
+      cells.each(first + row, f, [&](int column, i64 whole) {
+        sums.put(into + column, turn, whole);
+        if (from >= 0) sums.put(from + column, turn, -whole);
       });
     }
+    if (thread == 0) changed += counts[1];
   }
   if (changed) atomicAdd(tally, changed);
   if (left) atomicAdd(tally + 1, left);
-  __syncthreads();
-  for (int at = thread; at < k * columns; at += THREADS)
-    if (sums[at]) add(change + at, sums[at]);
+  sums.flush();
 }

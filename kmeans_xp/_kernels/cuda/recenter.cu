@@ -7,8 +7,6 @@
 typedef ROW_TYPE Row;
 typedef WORK_TYPE Work;
 
-constexpr int THREADS = 256;
-
 // why iterations end (`_step`)
 enum { GOES_ON, CONVERGED, TOLERANCE, EMPTY, OPEN };
 // what an iteration leaves for the host

@@ -1,7 +1,6 @@
 // Sums over the threads of a block.
 #include "common.cuh"
 
-constexpr int THREADS = 256, WARPS = THREADS / 32;
 constexpr int SCAN = WARPS + 1;  // shared integers that a scan needs
 
 // Sum of the values of the threads before this one, and of all.  It holds one barrier; between two

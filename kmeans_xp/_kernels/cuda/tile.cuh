@@ -11,9 +11,10 @@ typedef WORK_TYPE Work;
 // rows are shifted in the wider of the two
 typedef decltype(Row() + Work()) Wide;
 
-constexpr int SIDE = 16, THREADS = SIDE * SIDE, LANE_CENTERS = 4, CENTERS = SIDE * LANE_CENTERS;
+constexpr int SIDE = 16, LANE_CENTERS = 4, CENTERS = SIDE * LANE_CENTERS;
 constexpr int ROW_STRIDE = ROWS + 1, CENTER_STRIDE = CENTERS + 1;
-constexpr int TILE = PART * (ROW_STRIDE + CENTER_STRIDE);  // numbers in shared memory
+constexpr int TILE = PART * (ROW_STRIDE + CENTER_STRIDE) + ROWS;  // numbers in shared memory
+static_assert(THREADS == SIDE * SIDE, "each thread has its place in a tile");
 
 // Rows as the products want them.
 struct Moved {
@@ -38,12 +39,14 @@ static __device__ __forceinline__ void score_tile(const Moved& rows, const i64* 
                                                   const Work* __restrict__ bias,
                                                   Found<Work>& mine, Work& half) {
   Work* rows_tile = tile;                                 // [PART][ROW_STRIDE]
-  Work* centers_tile = rows_tile + PART * ROW_STRIDE;     // [PART][CENTER_STRIDE]
+  Work* centers_tile = rows_tile + PART * ROW_STRIDE;   // [PART][CENTER_STRIDE]
+  Work* halves = centers_tile + PART * CENTER_STRIDE;   // [ROWS]
   const int thread = threadIdx.x, across = thread % SIDE, down = thread / SIDE;
   Found<Work> found[LANE_ROWS];
 #pragma unroll
   for (int i = 0; i < LANE_ROWS; i++) found[i].clear();
-  half = 0;
+  // not in a register: of float64 there are none to spare
+  if (thread < ROWS) halves[thread] = 0;
   for (int center = 0; center < k; center += CENTERS) {
     Work sums[LANE_ROWS][LANE_CENTERS] = {};
     for (int start = 0; start < d; start += PART) {
@@ -64,11 +67,12 @@ static __device__ __forceinline__ void score_tile(const Moved& rows, const i64* 
       __syncthreads();
       if (center == 0 && thread < ROWS) {
         Work squares = 0;
+#pragma unroll 1
         for (int f = 0; f < width; f++) {
           const Work value = rows_tile[f * ROW_STRIDE + thread];
           squares += value * value;
         }
-        half += squares * (Work)0.5;
+        halves[thread] += squares * (Work)0.5;
       }
       Work part[LANE_ROWS][LANE_CENTERS] = {};
 // more at a time would not fit the registers of two blocks a multiprocessor
@@ -117,5 +121,8 @@ static __device__ __forceinline__ void score_tile(const Moved& rows, const i64* 
     }
   }
   __syncthreads();
-  if (thread < ROWS) mine = {best[thread], second[thread], label[thread]};
+  if (thread < ROWS) {
+    mine = {best[thread], second[thread], label[thread]};
+    half = halves[thread];
+  }
 }
