@@ -16,7 +16,7 @@ from kmeans_xp import _primitives as p
 from kmeans_xp._bounds import drifted, no_drift
 from kmeans_xp._distances import Scale, squared_distances
 from kmeans_xp._kernels.cuda._calls import Calls, Picked
-from kmeans_xp._kernels.cuda._kernel import CudaKernel
+from kmeans_xp._kernels.cuda._kernel import CudaKernel, Looked
 from kmeans_xp._kernels.cuda._route import depth, dtype_of
 from kmeans_xp._kernels.cuda._sums import Way, grid_of
 from kmeans_xp._typing import Block
@@ -127,6 +127,14 @@ def check_group_sums(kernel: CudaKernel, values: Any, k: int) -> None:
     assert kernel.group_sums(values, labels, k).tolist() == wanted.tolist()
 
 
+def opened(looked: Looked, n_rows: int) -> Any:
+    """Mark the rows that a look left open."""
+    _, left = looked.steps[-1]
+    is_open = np.zeros(n_rows, dtype=bool)
+    is_open[left.rows[: left.count[0]]] = True
+    return is_open
+
+
 def check_doubt(kernel: CudaKernel, x: Any, centers: Any) -> None:
     """Bounds of rows, then the rows in doubt after moves of the centers."""
     x, centers = x.copy(), centers.copy()
@@ -137,9 +145,9 @@ def check_doubt(kernel: CudaKernel, x: Any, centers: Any) -> None:
     problem.cover(centers)
     drift = no_drift(len(centers), "float32", x, xp=np)
     state: dict[str, Any] = {}
-    _, is_open = kernel.look(x, problem.nearest_to(centers), drift, state)
+    looked = kernel.launch_look(x, problem.nearest_to(centers), drift, state)
     slack = state["bounds"].slack.copy()
-    assert is_open is not None
+    is_open = opened(looked, len(x))
     assert is_open[0]
     never = is_open | np.isin(state["labels"], (2, 3))
     assert (slack[never] == -np.inf).all()
@@ -150,18 +158,19 @@ def check_doubt(kernel: CudaKernel, x: Any, centers: Any) -> None:
         squared = squared_distances(centers, moved, Scale(), xp=np)
         drift, centers = drifted(drift, squared, xp=np), moved
         labels = state["labels"]
-        scored, is_open = kernel.look(x, problem.nearest_to(centers), drift, state)
+        looked = kernel.launch_look(x, problem.nearest_to(centers), drift, state)
+        closed = ~opened(looked, len(x))
+        scored = looked.read([int(count[0]) for count in looked.counts]).scored
         proven = slack > drift.tables[0, 1][labels]
         assert scored <= len(x) - np.count_nonzero(proven)
         wanted = p.cross_distances(x, centers, Scale(), xp=np).argmin(axis=0)
-        closed = np.ones(len(x), bool) if is_open is None else ~is_open
         assert state["labels"][closed].tolist() == wanted[closed].tolist()
         # those passed over kept their label and what they know
         assert (state["labels"][proven] == labels[proven]).all()
         assert (state["bounds"].slack[proven] == slack[proven]).all()
         slack = state["bounds"].slack.copy()
-        if is_open is not None:
-            state["labels"] = np.where(closed, state["labels"], wanted).astype(np.int32)
+        kernel.launch_settle(x, problem.nearest_to(centers), state["labels"], looked)
+        assert state["labels"].tolist() == wanted.tolist()
 
 
 def everything(kernel: CudaKernel, file: str) -> None:

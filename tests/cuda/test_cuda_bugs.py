@@ -24,7 +24,11 @@ BUGS = [
     ("assign.cu", "if (center == 0 && thread < ROWS)", "if (thread < ROWS)"),
     ("assign.cu", "ROW_STRIDE = ROWS + 1", "ROW_STRIDE = ROWS - 1"),
     ("assign.cu", "best + of(best, half) < second;", "best + of(best, half) <= second;"),
-    ("assign.cu", "  __syncthreads();\n  if (thread < ROWS) mine", "  if (thread < ROWS) mine"),
+    (
+        "assign.cu",
+        "  __syncthreads();\n  if (thread < ROWS) {\n    mine",
+        "  if (thread < ROWS) {\n    mine",
+    ),
     ("assign.cu", "!settled || (twinned && twinned[found.label])", "!settled"),
     (
         "assign.cu",

@@ -31,7 +31,6 @@ class _Rows:
     """What is written about rows."""
 
     labels: Array
-    is_open: Array
     bounds: Bounds | None
 
 
@@ -49,7 +48,6 @@ class Looked:
     n_rows: int
     doubtful: Picked | None
     steps: list[tuple[str, Picked]]
-    is_open: Array | None
 
     @property
     def works(self) -> list[str]:
@@ -65,9 +63,7 @@ class Looked:
     def told(self) -> Looked:
         """The same without room for rows: the counts are all that is asked for later."""
         doubtful = None if self.doubtful is None else self.doubtful.told()
-        return Looked(
-            self.n_rows, doubtful, [(work, left.told()) for work, left in self.steps], None
-        )
+        return Looked(self.n_rows, doubtful, [(work, left.told()) for work, left in self.steps])
 
     def read(self, numbers: list[int], /) -> Seen:
         """Take the counts from the head of these numbers."""
@@ -99,8 +95,9 @@ class CudaKernel(ReferenceKernel):
         if nearest.first == "exact":
             self.calls.judge(x, nearest, rows.labels)
             return Proposal(rows.labels, None, None)
-        self._screen(x, nearest, rows, drift, None)
-        return Proposal(rows.labels, rows.is_open, rows.bounds)
+        is_open = self.xp.empty(int(x.shape[0]), dtype=self.xp.bool, **like(x))
+        self._screen(x, nearest, rows, drift, None, is_open)
+        return Proposal(rows.labels, is_open, rows.bounds)
 
     def look(
         self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
@@ -108,10 +105,11 @@ class CudaKernel(ReferenceKernel):
         looked = self.launch_look(x, nearest, drift, state)
         if not looked.steps:
             return int(x.shape[0]), None
+        self.launch_settle(x, nearest, state["labels"], looked)
         # the one time that the host waits
         seen = looked.read(to_host(self.xp.concat(looked.counts)).tolist())
         self.learn(looked, seen)
-        return seen.scored, looked.is_open if seen.left[-1] else None
+        return seen.scored, None
 
     def launch_look(
         self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
@@ -120,21 +118,21 @@ class CudaKernel(ReferenceKernel):
         xp, n_rows, bounds = self.xp, int(x.shape[0]), state.pop("bounds", None)
         if nearest.first == "exact":
             state["labels"] = self.propose(x, nearest, state, drift).labels
-            return Looked(n_rows, None, [], None)
+            return Looked(n_rows, None, [])
         doubtful = None
         if drift is None or bounds is None:
             rows = self._rows(x, drift)
         else:
             # the labels before are still asked for: they are not written over
             labels = xp.asarray(state["labels"], copy=True)
-            rows = _Rows(labels, xp.zeros(n_rows, dtype=xp.bool, **like(x)), bounds)
+            rows = _Rows(labels, bounds)
             apart, doubtful = self._apart(nearest, x), Picked.none(x, xp=xp)
             self.calls.list_doubtful(x, nearest, labels, apart, drift, bounds, doubtful)
         steps = self._screen(x, nearest, rows, drift, doubtful)
         state["labels"] = rows.labels
         if rows.bounds is not None:
             state["bounds"] = rows.bounds
-        return Looked(n_rows, doubtful, steps, rows.is_open)
+        return Looked(n_rows, doubtful, steps)
 
     def launch_settle(self, x: Array, nearest: p.Nearest, labels: Array, looked: Looked, /) -> None:
         """Exact labels of the rows that were left open, on the device alone."""
@@ -160,6 +158,7 @@ class CudaKernel(ReferenceKernel):
         rows: _Rows,
         drift: Drift | None,
         picked: Picked | None,
+        is_open: Array | None = None,
     ) -> list[tuple[str, Picked]]:
         """Label rows by cheap products, then by the first rung's; what each step left open."""
         steps = []
@@ -171,7 +170,7 @@ class CudaKernel(ReferenceKernel):
                 work,
                 rows.labels,
                 picked=picked,
-                is_open=rows.is_open,
+                is_open=is_open,
                 left=left,
                 drift=drift,
                 bounds=rows.bounds,
@@ -261,9 +260,7 @@ class CudaKernel(ReferenceKernel):
         return self.xp.empty(int(x.shape[0]), dtype=self.xp.int32, **like(x))
 
     def _rows(self, x: Array, drift: Drift | None) -> _Rows:
-        is_open = self.xp.empty(int(x.shape[0]), dtype=self.xp.bool, **like(x))
-        bounds = None if drift is None else self._no_bounds(x, drift)
-        return _Rows(self._labels(x), is_open, bounds)
+        return _Rows(self._labels(x), None if drift is None else self._no_bounds(x, drift))
 
     def _no_bounds(self, x: Array, drift: Drift) -> Bounds:
         dtype, n_rows = drift.tables.dtype, int(x.shape[0])
