@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from ._model_file import load_model, save_model
     from ._solver import Iteration, Status
     from .estimators import KMeans, k_means, kmeans_plusplus, to_sklearn
-    from .exceptions import DeviceError, EmptyClusterError
+    from .exceptions import DeviceError, DeviceMemoryError, EmptyClusterError
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "DeviceError": "exceptions",
+    "DeviceMemoryError": "exceptions",
     "EmptyClusterError": "exceptions",
     "Iteration": "_solver",
     "KMeans": "estimators",
@@ -32,6 +33,7 @@ _HOMES = {
 
 __all__ = [
     "DeviceError",
+    "DeviceMemoryError",
     "EmptyClusterError",
     "Iteration",
     "KMeans",

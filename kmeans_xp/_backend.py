@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import array_api_compat
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._cuda import cuda_problem, probe_cuda
+from ._dlpack import copy_between_gpus, cuda_index, share, stream_of_torch, worked_on_by
 from ._typing import Array, Namespace
 from .exceptions import DeviceError
 
@@ -28,11 +29,17 @@ logger = logging.getLogger("kmeans_xp")
 
 @dataclass(frozen=True)
 class Context:
-    """A namespace and a device of it."""
+    """A namespace and a device of it.
+
+    With CuPy the work joins ``stream``, or CuPy's current one where it is None; ``waits``: the host
+    waits for its end before it goes on.
+    """
 
     xp: Namespace
     device: Any
     backend: str
+    stream: Any = field(default=None, compare=False)
+    waits: bool = field(default=False, compare=False)
 
     @property
     def device_name(self) -> str:
@@ -52,6 +59,10 @@ class Context:
                 stack.enter_context(_jax_x64())
             elif self.backend == "cupy":
                 stack.enter_context(self.device)
+                if self.stream is not None:
+                    stack.enter_context(self.stream)
+                if self.waits:
+                    stack.callback(sys.modules["cupy"].cuda.get_current_stream().synchronize)
             elif self.backend in ("numpy", "array_api_strict"):
                 # where values overflow, the bounds and comparisons deal with it
                 stack.enter_context(np.errstate(over="ignore", invalid="ignore"))
@@ -69,18 +80,48 @@ class Context:
         return self.xp.asarray(host, device=self.device)
 
     @property
+    def free_memory(self) -> int | None:
+        """Bytes that are free on the device now; None where its library does not tell."""
+        if self.backend == "cupy":
+            return int(self.device.mem_info[0])
+        if self.backend == "torch" and self.gpu is not None:
+            return int(sys.modules["torch"].cuda.mem_get_info(self.device)[0])
+        return None
+
+    @property
     def has_host_memory(self) -> bool:
         """Whether NumPy can view these arrays where they are."""
         return self.backend in ("numpy", "torch", "jax") and self.device_name == "cpu"
 
     def move(self, array: Array) -> Array:
-        """Bring an array of any library here; nothing is copied when it is here already."""
+        """Bring an array of any library here; nothing is copied when it is on this device."""
         source = context_of(array)
         if source == self:
             return array
-        if source.backend == self.backend and self.backend != "cupy":
+        if "cupy" in (source.backend, self.backend):
+            if self.gpu is not None and source.gpu is not None and cuda_index(array) is not None:
+                return self._move_by_cupy(array, source)
+        elif source.backend == self.backend:
             return array_api_compat.to_device(array, self.device)
         return self.from_host(to_host(array))
+
+    def _move_by_cupy(self, array: Array, source: Context) -> Array:
+        """From GPU to GPU, between libraries of which one is CuPy."""
+        cupy = sys.modules["cupy"]
+        if source.backend != "cupy":
+            array = share(array, cupy)
+        device = cupy.cuda.Device(self.gpu)
+        array = copy_between_gpus(array, device, cupy)
+        if self.backend == "cupy":
+            return array
+        with device:
+            return share(array, self.xp)
+
+    @property
+    def gpu(self) -> int | None:
+        """The number of the CUDA device; None for all other devices."""
+        kind, _, number = self.device_name.partition(":")
+        return int(number) if kind == "cuda" else None
 
     @property
     def float32_products_are_exact(self) -> bool:
@@ -124,10 +165,11 @@ def resolve(array: Array, device: str | None) -> tuple[Context, Context]:
 
     ``None`` follows the data; ``"cpu"``, ``"cuda"``, ``"cuda:1"`` name a device;
     ``"auto"`` takes a GPU when one is usable and says so when none is.  Rows in host memory
-    are worked on as NumPy arrays, which see them where they are, whatever their library.
+    are worked on as NumPy arrays, and those of other libraries on a GPU as CuPy arrays where CuPy
+    can be used; both see them where they are.
     """
     home = context_of(array)
-    here = numpy_context() if home.has_host_memory else home
+    here = _working_context(array, home)
     if device is None:
         return here, home
     kind, _, number = device.partition(":")
@@ -138,16 +180,16 @@ def resolve(array: Array, device: str | None) -> tuple[Context, Context]:
         if problem is not None:
             logger.info("device='auto' falls back to %s: %s", home.device_name, problem)
             return here, home
-        return _cuda_context(home, 0), home
+        return _cuda_context(0), home
     if kind == "cpu":
         return _cpu_context(home), home
     if home.device_name.startswith("cuda") and number in ("", home.device_name[5:]):
-        return home, home
+        return here, home
     index = int(number or 0)
     problem = cuda_problem(probe_cuda(), index)
     if problem is not None:
         raise DeviceError(f"device={device!r} cannot be used: {problem}.")
-    return _cuda_context(home, index), home
+    return _cuda_context(index), home
 
 
 def to_host(array: Array) -> npt.NDArray[Any]:
@@ -222,7 +264,9 @@ def _device_name(backend: str, device: Any) -> str:
         return f"cuda:{device.id}"
     if backend == "jax":
         platform = "cuda" if device.platform in ("gpu", "cuda") else device.platform
-        return "cpu" if platform == "cpu" else f"{platform}:{device.id}"
+        # the id counts the devices of all processes
+        number = device.local_hardware_id if platform == "cuda" else device.id
+        return "cpu" if platform == "cpu" else f"{platform}:{number}"
     if backend == "torch" and device.type == "cuda":
         return f"cuda:{device.index or 0}"
     return str(device)
@@ -235,17 +279,31 @@ def _cpu_context(home: Context) -> Context:
     return numpy_context()
 
 
-def _cuda_context(home: Context, index: int) -> Context:
-    """The GPU in the data's own library if that has one, else in CuPy."""
-    if home.backend == "torch" and sys.modules["torch"].cuda.is_available():
-        return Context(home.xp, sys.modules["torch"].device("cuda", index), "torch")
-    if home.backend == "jax":
-        with contextlib.suppress(RuntimeError):
-            return Context(home.xp, sys.modules["jax"].devices("cuda")[index], "jax")
+def _working_context(array: Array, home: Context) -> Context:
+    """Where an array is worked on that stays on its device."""
+    index = cuda_index(array) if home.backend in ("torch", "jax") and home.gpu is not None else None
+    problem = None if index is None else cuda_problem(probe_cuda(), index)
+    worker = worked_on_by(home.backend, home.device_name, index, usable=problem is None)
+    if worker == "numpy":
+        return numpy_context()
+    if problem is not None:
+        logger.info("%s works on %s itself: %s", home.backend, home.device_name, problem)
+    if worker == home.backend or index is None:
+        return home
+    return _cuda_context(index, joined=array)
+
+
+def _cuda_context(index: int, joined: Array | None = None) -> Context:
+    """CuPy on a GPU, in order with the library that an array comes from."""
     import cupy
 
-    sample = cupy.empty(0)
-    return Context(array_api_compat.array_namespace(sample), cupy.cuda.Device(index), "cupy")
+    xp, device = array_api_compat.array_namespace(cupy.empty(0)), cupy.cuda.Device(index)
+    if joined is None:
+        return Context(xp, device, "cupy")
+    if array_api_compat.is_torch_array(joined):
+        return Context(xp, device, "cupy", stream_of_torch(joined, cupy))
+    # JAX has no current stream: it may use memory again that is still read here
+    return Context(xp, device, "cupy", waits=True)
 
 
 def _not_on_one_device(sharding: Any) -> Exception:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,13 +12,14 @@ import numpy as np
 from ._backend import Context, dtype_name, thread_count, to_host
 from ._distances import Scale
 from ._exact import exponent_above, to_device
-from ._kernels import METER, Kind, Plan, Shape, load, select
+from ._kernels import LEAST_ROWS, METER, Kind, Plan, Shape, load, select
 from ._ledger import Ledger
+from ._memory import memory_errors, shrink, too_little
 from ._primitives import FLOAT32_REACH, Nearest
 from ._pruning import Pruner
 from ._sources import MemorySource
 from ._stats import Extent, Summary, summarise, survey
-from ._typing import Array, Kernel
+from ._typing import Array, Kernel, T
 
 _HIGH_OPEN_SHARE = 0.25
 
@@ -42,12 +44,26 @@ class Problem:
     extent: Extent
     first: str
     weight_exponent: int
+    shape: Shape
 
     frame: Frame = field(init=False)
     is_wide: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._measure(self.extent)
+
+    def within_memory(self, task: Callable[[], T], /) -> T:
+        """Do a task; where the device's memory is too small, again with smaller blocks.
+
+        They know nothing of what was done before, so the task must begin by itself.
+        """
+        while True:
+            try:
+                return task()
+            except memory_errors(self.context, self.plan.kernel) as error:
+                reason = str(error)
+            # here, where the error no longer holds what it was raised over
+            self.plan = shrink(self.plan, self.source, self.shape, reason)
 
     def cover(self, centers: Array, /) -> None:
         """Measure for centers that may lie outside the rows; their means will not."""
@@ -126,12 +142,13 @@ def training_problem(
 ) -> Training:
     """Take the statistics pass over rows in memory and set up what a fit needs."""
     weight, exponent = _unit_weights(weight, context)
-    plan, source = _open(x, weight, context, n_clusters, plan)
+    shape = _shape_of(x, n_clusters)
+    plan, source = _open(x, weight, context, shape, plan)
     dtype, kernel = dtype_name(x), load(plan, context)
-    with source.working():
-        summary = summarise(
-            source, kernel.surveyor, dtype, weighted=weight is not None, variance=variance
-        )
+    take = functools.partial(
+        summarise, source, kernel.surveyor, dtype, weighted=weight is not None, variance=variance
+    )
+    summary, plan = _survey_within_memory(take, plan, source, shape)
     return Training(
         source,
         kernel,
@@ -140,6 +157,7 @@ def training_problem(
         summary.extent,
         plan.first,
         exponent,
+        shape,
         summary=summary,
         ledger=Ledger(summary, x, source.n_rows, context.xp, kernel.means),
         dtype=dtype,
@@ -157,11 +175,40 @@ def query_problem(
 ) -> Problem:
     """Set up questions about known centers: predict and score."""
     weight, exponent = _unit_weights(weight, context)
-    plan, source = _open(x, weight, context, n_clusters, plan)
+    shape = _shape_of(x, n_clusters)
+    plan, source = _open(x, weight, context, shape, plan)
     kernel = load(plan, context)
-    with source.working():
-        extent = survey(source, np.asarray(middle, dtype=np.float64), kernel.surveyor)
-    return Problem(source, kernel, context, plan, extent, plan.first, exponent)
+    take = functools.partial(survey, source, np.asarray(middle, dtype=np.float64), kernel.surveyor)
+    extent, plan = _survey_within_memory(take, plan, source, shape)
+    return Problem(source, kernel, context, plan, extent, plan.first, exponent, shape)
+
+
+def _survey_within_memory(
+    take: Callable[[], T], plan: Plan, source: MemorySource, shape: Shape
+) -> tuple[T, Plan]:
+    """What a pass finds before there is a problem, and the plan that it was possible with."""
+    while True:
+        try:
+            with source.working():
+                return take(), plan
+        except memory_errors(source.context, plan.kernel) as error:
+            reason = str(error)
+        plan = shrink(plan, source, shape, reason)
+
+
+def bring(x: Array, context: Context, n_clusters: int, /) -> Array:
+    """Rows where the work happens; one error when a GPU has no room for them."""
+    try:
+        return context.move(x)
+    except MemoryError as error:
+        if context.gpu is None:
+            raise
+        reason = str(error)
+    raise too_little(context, _shape_of(x, n_clusters), LEAST_ROWS, reason)
+
+
+def _shape_of(x: Array, n_clusters: int) -> Shape:
+    return Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x))
 
 
 def _unit_weights(weight: Array | None, context: Context) -> tuple[Array | None, int]:
@@ -175,10 +222,9 @@ def _unit_weights(weight: Array | None, context: Context) -> tuple[Array | None,
 
 
 def _open(
-    x: Array, weight: Array | None, context: Context, n_clusters: int, plan: Plan | None
+    x: Array, weight: Array | None, context: Context, shape: Shape, plan: Plan | None
 ) -> tuple[Plan, MemorySource]:
     if plan is None:
-        shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x))
         threads = thread_count()
         plan = select(
             shape,

@@ -9,7 +9,7 @@ from ._assign import relabel
 from ._backend import Context, dtype_name
 from ._passes import inertia
 from ._primitives import distances_by_product
-from ._problem import Problem, query_problem
+from ._problem import Problem, bring, query_problem
 from ._stats import NonFiniteError
 from ._typing import Array, Block
 from ._validation import check_weight, first_bad_cell
@@ -29,8 +29,10 @@ def prepare(
 ) -> tuple[Problem, Array]:
     """Move rows and centers to where the work happens; refuse what has no answer."""
     weight = check_weight(sample_weight, int(x.shape[0]), context)
+    n_clusters = int(centers.shape[0])
+    x_there = bring(x, context, n_clusters)
     try:
-        problem = query_problem(context.move(x), weight, context, int(centers.shape[0]), middle)
+        problem = query_problem(x_there, weight, context, n_clusters, middle)
     except NonFiniteError:
         first_bad_cell(x, who)
         raise
@@ -41,16 +43,24 @@ def prepare(
 
 def predict(problem: Problem, centers: Array, /) -> Array:
     """Exact labels (n,), int32."""
-    with problem.source.working():
+
+    def task() -> Array:
         _label(problem, centers)
-    return problem.source.collect("labels")
+        return problem.source.collect("labels")
+
+    with problem.source.working():
+        return problem.within_memory(task)
 
 
 def inertia_of(problem: Problem, centers: Array, /) -> float:
     """Weighted inertia of the rows under the centers."""
-    with problem.source.working():
+
+    def task() -> float:
         _label(problem, centers)
         return inertia(problem, problem.nearest_to(centers, screens=False))
+
+    with problem.source.working():
+        return problem.within_memory(task)
 
 
 def _label(problem: Problem, centers: Array) -> None:
@@ -62,16 +72,19 @@ def distances(problem: Problem, centers: Array, /) -> Array:
     xp = problem.context.xp
     nearest = problem.nearest_to(centers)
 
-    most_rows = max(64, min(problem.source.piece_rows, _MOST_CELLS // int(centers.shape[0])))
-
     def piece(x: Array) -> Array:
         squared = distances_by_product(x, nearest, dtype_name(x), xp=xp)
         return xp.astype(xp.sqrt(squared) / nearest.scale.factor, x.dtype)
 
-    def task(block: Block) -> None:
-        parts = [piece(x) for x, _ in block.pieces(most_rows)]
-        block.state["distances"] = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+    def task() -> Array:
+        most_rows = max(64, min(problem.source.piece_rows, _MOST_CELLS // int(centers.shape[0])))
+
+        def measure(block: Block) -> None:
+            parts = [piece(x) for x, _ in block.pieces(most_rows)]
+            block.state["distances"] = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+        problem.source.map(measure)
+        return problem.source.collect("distances")
 
     with problem.source.working():
-        problem.source.map(task)
-    return problem.source.collect("distances")
+        return problem.within_memory(task)

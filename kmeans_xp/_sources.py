@@ -37,12 +37,16 @@ class MemorySource:
         piece_rows: int,
         threads: int = 1,
     ) -> None:
-        self.xp = context.xp
+        self.xp, self.context = context.xp, context
         self.n_rows, self.n_features = (int(size) for size in x.shape)
         self._x, self._weight = x, weight
-        self.piece_rows = piece_rows
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
+        self.cut(block_rows, piece_rows)
+
+    def cut(self, block_rows: int, piece_rows: int) -> None:
+        """Make blocks without state."""
+        self.piece_rows = piece_rows
         self.blocks = self.spans(block_rows)
 
     def spans(self, most_rows: int) -> list[Block]:

@@ -31,7 +31,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_pruning",
         "_gains",
     ),
-    "where arrays live": ("_cuda", "_backend"),
+    "where arrays live": ("_cuda", "_dlpack", "_backend"),
     "statistics": ("_stats", "_ledger"),
     "kernels": (
         "_kernels._compare",
@@ -78,7 +78,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels",
     ),
     "sources": ("_sources",),
-    "passes": ("_problem", "_assign", "_passes"),
+    "passes": ("_memory", "_problem", "_assign", "_passes"),
     "starts": ("_draws", "_plusplus", "_init"),
     "solver": ("_empty", "_solver"),
     "validation": ("_validation",),

@@ -18,6 +18,7 @@ _FEW_VALUES, _FEW_PIECE_VALUES = 1 << 17, 1 << 14
 _BLOCK_BYTES = 1 << 25
 _MOST_ROWS = 1 << 21
 _CUDA_ROWS = 1 << 20
+LEAST_ROWS = 256
 _EXACT_WORK = 10_000
 _THREAD_WORK = 8_000_000  # for each
 _BOUNDS_WORK = 1 << 19
@@ -58,6 +59,15 @@ class Plan:
     group_size: int = 0
     few: bool = False
     prunes_late: bool = False
+
+    def halved(self, n_rows: int) -> Plan | None:
+        """The same in blocks and pieces of half the rows; None when they are few."""
+        rows = min(self.block_rows, n_rows)
+        if rows <= LEAST_ROWS:
+            return None
+        rows, pieces = (max(size // 2, LEAST_ROWS) for size in (rows, min(self.piece_rows, rows)))
+        seeding = min(self.seeding_rows, rows)
+        return replace(self, block_rows=rows, piece_rows=pieces, seeding_rows=seeding)
 
 
 def select(

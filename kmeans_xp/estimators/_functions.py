@@ -216,7 +216,9 @@ def kmeans_plusplus(
         )
         seed = mix(draw_seed(check_random_state(random_state)), Purpose.RUN, 0)
         with problem.source.working():
-            chosen = plusplus(problem, n_clusters, seed, n_local_trials)
+            chosen = problem.within_memory(
+                lambda: plusplus(problem, n_clusters, seed, n_local_trials)
+            )
     with place.home.scope():
         indices = place.home.from_host(np.asarray(chosen, dtype=np.int64))
         taken_from = X if isinstance(X, np.ndarray) or is_foreign(X) else rows

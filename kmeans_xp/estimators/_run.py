@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from sklearn.utils.validation import _is_arraylike_not_scalar
 
 from .._backend import Context, dtype_name, resolve
 from .._init import seed_centers
-from .._problem import Training, training_problem
+from .._problem import Training, bring, training_problem
 from .._random import Purpose, mix
 from .._solver import Iteration, Observer, Result, Rules, Status, lloyd
 from .._stats import NonFiniteError
@@ -106,10 +107,9 @@ def prepare(
     check_enough_rows(n_rows, None, n_clusters)
     weight = check_weight(sample_weight, n_rows, place.work)
     check_enough_rows(n_rows, weight, n_clusters)
+    x_there = bring(x, place.work, n_clusters)
     try:
-        return training_problem(
-            place.work.move(x), weight, place.work, n_clusters, variance=variance
-        )
+        return training_problem(x_there, weight, place.work, n_clusters, variance=variance)
     except NonFiniteError:
         first_bad_cell(x, who)
         raise
@@ -137,7 +137,9 @@ def best_of(
                 centers = starts(run)
                 if announce is not None:
                     announce(None)
-                result = lloyd(problem, centers, rules, mix(seed, Purpose.RUN, run))
+                # centers that the user's function made are not asked for again
+                go = functools.partial(lloyd, problem, centers, rules, mix(seed, Purpose.RUN, run))
+                result = problem.within_memory(go)
             except KeyboardInterrupt:
                 if best is None:
                     raise
@@ -192,7 +194,9 @@ def _starts(
     if start is not None:
         return lambda run: start
     if isinstance(init, str):
-        return lambda run: seed_centers(problem, init, n_clusters, mix(seed, Purpose.RUN, run))
+        return lambda run: problem.within_memory(
+            lambda: seed_centers(problem, init, n_clusters, mix(seed, Purpose.RUN, run))
+        )
 
     def called(run: int) -> Array:
         with place.home.scope():

@@ -1,0 +1,71 @@
+"""Too little memory on a device: smaller blocks, and at last one error that says what is needed.
+
+Host kernels do not try again: their blocks fit a cache, and where the system has no memory left
+half a block helps nobody.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ._backend import Context
+from ._kernels import Plan, Shape
+from ._sources import MemorySource
+from .exceptions import DeviceMemoryError
+
+_ROW_BYTES = 64
+_BLOCK_ROW_BYTES = 64
+_CENTER_BYTES = 128  # for each feature
+_PIECES_BYTES = 5 << 25
+_HOST_KERNELS = ("numpy", "numba")
+
+
+def memory_errors(context: Context, kernel: str, /) -> tuple[type[BaseException], ...]:
+    """What is answered by smaller blocks; CuPy's error is a MemoryError, JAX's has no type."""
+    if kernel in _HOST_KERNELS:
+        return ()
+    if context.backend == "torch":
+        return MemoryError, sys.modules["torch"].cuda.OutOfMemoryError
+    return (MemoryError,)
+
+
+def needed_bytes(shape: Shape, block_rows: int, /) -> int:
+    """Device memory of a fit, with its rows: an upper estimate of the peak.
+
+    Beside a row: its label and the one before, three bounds, and what is gathered from the blocks;
+    beside a row of a block: lists of rows, distances and marks.  Then the centers in several
+    precisions with their integer sums, and pieces of the passes that are not fused.
+    """
+    n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
+    data = n * d * (4 if shape.dtype == "float32" else 8)
+    rows = n * _ROW_BYTES + min(n, block_rows) * _BLOCK_ROW_BYTES
+    return data + rows + _CENTER_BYTES * k * (d + 2) + _PIECES_BYTES
+
+
+def shrink(plan: Plan, source: MemorySource, shape: Shape, reason: str, /) -> Plan:
+    """Cut the rows into blocks of half the size, which forget their state; or give up."""
+    smaller = plan.halved(shape.n_rows)
+    if smaller is None:
+        raise too_little(source.context, shape, plan.block_rows, reason)
+    source.cut(smaller.block_rows, smaller.piece_rows)
+    return smaller
+
+
+def too_little(context: Context, shape: Shape, block_rows: int, reason: str, /) -> Exception:
+    """The one error: what is needed, what there is, and what to do."""
+    n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
+    free = context.free_memory
+    there = "" if free is None else f" {_mib(free)} are free now."
+    narrow = ", pass X as float32" if shape.dtype == "float64" else ""
+    return DeviceMemoryError(
+        f"{context.device_name} has too little memory for {n} rows of {d} {shape.dtype} features "
+        f"and {k} clusters, in blocks of {block_rows} rows too: about "
+        f"{_mib(needed_bytes(shape, block_rows))} are needed, the rows included.{there} Free "
+        "memory there (cupy.get_default_memory_pool().free_all_blocks() and "
+        "torch.cuda.empty_cache() give back what these libraries keep), use fewer rows or "
+        f"clusters{narrow}, or device='cpu'. The device said: {reason}"
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size} bytes ({size / 2**20:.0f} MiB)"
