@@ -34,12 +34,13 @@ class Task:
 
 @dataclass
 class Outcome:
-    """What a fit leaves."""
+    """What a fit leaves; ``device_bytes`` is the most that it had of a GPU's memory."""
 
     labels: Rows
     centers: Rows
     iterations: int
     kernel: str | None = None
+    device_bytes: int | None = None
 
 
 class Library(Protocol):
@@ -173,6 +174,8 @@ class SuperKMeans:
 class FastKMeans:
     """The rows are handed over in an order in which its seeded draw picks the given start."""
 
+    gpu = False
+
     def __init__(self) -> None:
         import fastkmeans
         import torch
@@ -190,7 +193,7 @@ class FastKMeans:
             len(task.start),
             niter=task.max_iter,
             tol=1e-30 if task.converge else 0.0,
-            gpu=False,
+            gpu=self.gpu,
             seed=0,
             verbose=True,  # the only way to learn the iterations
         )

@@ -52,7 +52,7 @@ class Seat:
 
     def sit(self) -> None:
         """Start the process, without waiting for it."""
-        self.worker, self.first = Worker(self.peer.name, self.folder), {}
+        self.worker, self.first = Worker(self.peer, self.folder), {}
 
     def leave(self) -> None:
         """End the process."""
@@ -193,7 +193,8 @@ def _used(spent: list[float]) -> float:
 def _judged(X: Rows, answer: Record, times: list[float], seat: Seat) -> Record:
     labels, centers = answer["labels"], answer["centers"]
     share, judged = differing(X, labels, centers)
-    return {
+    on_device = {key: answer[key] for key in ("device MiB",) if key in answer}
+    return on_device | {
         "seconds": statistics.median(times),
         "seconds min": min(times),
         "seconds max": max(times),

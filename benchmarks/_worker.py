@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
-from _peers import BY_NAME, Library, Task
+from _peers import Library, Peer, Task
 
 MIB = 1 << 20
 IMPORT_SECONDS = 120
@@ -52,12 +52,12 @@ class Worker:
     ``start.npy``; what the library prints goes to a file there.
     """
 
-    def __init__(self, name: str, folder: pathlib.Path) -> None:
+    def __init__(self, peer: Peer, folder: pathlib.Path) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.log = folder / f"{name}.log"
+        self.log = folder / f"{peer.name}.log"
         self.process = context.Process(
-            target=_serve, args=(theirs, name, str(folder), str(self.log)), daemon=True
+            target=_serve, args=(theirs, peer, str(folder), str(self.log)), daemon=True
         )
         self.process.start()
         theirs.close()
@@ -92,13 +92,12 @@ class Worker:
         return found
 
 
-def _serve(connection: Connection, name: str, folder: str, log: str) -> None:
+def _serve(connection: Connection, peer: Peer, folder: str, log: str) -> None:
     """The child's side; an error ends the process, and its last line is the reason."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when Ctrl-C ends this
     with open(log, "w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    peer = BY_NAME[name]
     began = time.perf_counter()
     library = peer.make()
     seconds = time.perf_counter() - began
@@ -147,6 +146,8 @@ def _fit(library: Library, task: Task, request: Request) -> dict[str, Any]:
         "kernel": outcome.kernel,
         "peak MiB": None if grown is None else round((grown + task.X.nbytes) / MIB, 1),
     }
+    if outcome.device_bytes is not None:
+        answer["device MiB"] = round(outcome.device_bytes / MIB, 1)
     if request.result:
         answer |= {"labels": np.asarray(outcome.labels), "centers": np.asarray(outcome.centers)}
         answer["threads"] = _threads()

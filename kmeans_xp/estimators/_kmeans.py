@@ -71,7 +71,7 @@ of shape (n_clusters, n_features), default="k-means++"
         chosen by the library.
     device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
         Where the work happens.  None: where X is; arrays in host memory are worked on in
-        NumPy, without a copy.  A named device that cannot be used is an error; "auto" takes a
+        NumPy, those on a GPU in CuPy if it is there, both without a copy.  A named device that cannot be used is an error; "auto" takes a
         GPU if there is one.  Results come back in X's library and on X's device.
     empty_cluster : {"farthest", "random", "error"}, default="farthest"
         What happens to a cluster without rows: it takes over the row farthest from its
@@ -80,6 +80,7 @@ of shape (n_clusters, n_features), default="k-means++"
     callback : callable or None, default=None
         Called after each iteration with an `Iteration` (number, changed rows, shift, inertia)
         and the new centers, in X's library, dtype and device; a true result stops the run.
+        A run that begins anew, because the device had too little memory, calls it from 1 on.
 
     Attributes
     ----------
@@ -98,7 +99,8 @@ of shape (n_clusters, n_features), default="k-means++"
     device_ : str
         Where the work happened: "cpu", "cuda:0", ...
     backend_ : str
-        The array library that did it: "numpy" for X of torch or JAX in host memory.
+        The array library that did it: for X of torch or JAX "numpy" in host memory, and
+        "cupy" on a GPU that CuPy can use.
     kernel_ : str
         The kernel that did it.
     n_features_in_ : int
@@ -112,6 +114,9 @@ of shape (n_clusters, n_features), default="k-means++"
         For parameters, shapes or values that cannot be clustered; the text names them.
     DeviceError
         When a device asked for by name cannot be used; the text says what to install.
+    DeviceMemoryError
+        When a device has too little memory, in small blocks of rows too; a `DeviceError` and a
+        `MemoryError`.
     EmptyClusterError
         With ``empty_cluster="error"``.
 
