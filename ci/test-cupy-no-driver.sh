@@ -4,7 +4,7 @@
 source "$(dirname "$0")/common.sh"
 
 tests=(tests/cuda/test_nvrtc.py)
-for name in device import info; do
+for name in device dlpack import info; do
     if [ -e "tests/test_$name.py" ]; then
         tests+=("tests/test_$name.py")
     fi

@@ -297,7 +297,9 @@ def _cuda_context(index: int, joined: Array | None = None) -> Context:
     """CuPy on a GPU, in order with the library that an array comes from."""
     import cupy
 
-    xp, device = array_api_compat.array_namespace(cupy.empty(0)), cupy.cuda.Device(index)
+    device = cupy.cuda.Device(index)
+    with device:  # elsewhere it would take memory of another GPU
+        xp = array_api_compat.array_namespace(cupy.empty(0))
     if joined is None:
         return Context(xp, device, "cupy")
     if array_api_compat.is_torch_array(joined):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +12,7 @@ from conftest import make_backend
 
 from kmeans_xp import KMeans, _backend
 from kmeans_xp._backend import context_of, numpy_context
-from kmeans_xp._dlpack import as_cupy_stream, cuda_index, share, worked_on_by
+from kmeans_xp._dlpack import as_cupy_stream, copy_between_gpus, cuda_index, share, worked_on_by
 
 ROWS = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
 
@@ -131,6 +133,112 @@ def test_a_stream_of_torch_becomes_one_of_cupy():
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     for pointer in (0, 1, 123456):
         assert as_cupy_stream(SimpleNamespace(cuda_stream=pointer), cupy).ptr == pointer
+
+
+class Gpu(str):
+    """A device in the place of one of CuPy's: it says what enters and leaves it."""
+
+    said: list[str]
+
+    def __new__(cls, name, said):
+        found = super().__new__(cls, name)
+        found.said = said
+        return found
+
+    def __enter__(self):
+        self.said.append(f"into {self}")
+
+    def __exit__(self, *error):
+        self.said.append(f"out of {self}")
+
+    def synchronize(self):
+        self.said.append(f"wait for {self}")
+
+
+def in_place_of_cupy(said, stream):
+    """NumPy with the names of CuPy that a hand-over asks for; each device is the CPU."""
+    cuda = SimpleNamespace(Device=lambda index: Gpu("cpu", said), get_current_stream=lambda: stream)
+    return SimpleNamespace(cuda=cuda, from_dlpack=np.from_dlpack)
+
+
+def test_work_on_a_stream_begins_and_ends_in_order(monkeypatch):
+    said = []
+    device, stream = Gpu("device", said), Gpu("stream", said)
+    monkeypatch.setitem(sys.modules, "cupy", in_place_of_cupy(said, stream))
+    for options, between in (
+        ({}, []),
+        ({"stream": stream}, ["into stream", "out of stream"]),
+        ({"waits": True}, ["wait for stream"]),
+    ):
+        said.clear()
+        with _backend.Context(np, device, "cupy", **options).scope():
+            said.append("work")
+        into = [word for word in between if word.startswith("into")]
+        after = [word for word in between if not word.startswith("into")]
+        assert said == ["into device", *into, "work", *after, "out of device"]
+    said.clear()
+    with pytest.raises(KeyError), _backend.Context(np, device, "cupy", waits=True).scope():
+        raise KeyError
+    assert "wait for stream" in said
+
+
+def test_streams_do_not_tell_contexts_apart():
+    one = _backend.Context(np, "cuda:0", "cupy", stream=object(), waits=True)
+    assert one == _backend.Context(np, "cuda:0", "cupy")
+
+
+def test_from_gpu_to_gpu_nothing_is_copied_within_one(monkeypatch):
+    """The way of a tensor to CuPy and of a result back, with NumPy in CuPy's place."""
+    torch = make_backend("torch").xp
+    said = []
+    monkeypatch.setitem(sys.modules, "cupy", in_place_of_cupy(said, None))
+    there = SimpleNamespace(type="cuda", index=0)
+    home = _backend.Context(torch, there, "torch")
+    work = _backend.Context(np, SimpleNamespace(id=0), "cupy")
+    tensor = torch.asarray(ROWS.copy()).requires_grad_()
+    seen = work._move_by_cupy(tensor, home)
+    assert seen.ctypes.data == tensor.data_ptr()
+    back = home._move_by_cupy(seen, work)
+    assert back.data_ptr() == tensor.data_ptr()
+    # what torch asks CuPy about its current stream is asked on the device
+    assert said == ["into cpu", "out of cpu"]
+
+
+def test_a_copy_to_another_gpu_waits_on_both_sides():
+    said = []
+    stream, here, there = Gpu("stream", said), Gpu("here", said), Gpu("there", said)
+    array = SimpleNamespace(device=here, copy=lambda: said.append("copy"))
+    cupy = in_place_of_cupy(said, stream)
+    assert copy_between_gpus(array, here, cupy) is array
+    assert said == []
+    copy_between_gpus(array, there, cupy)
+    wait = "wait for stream"
+    assert said == ["into here", wait, "out of here", "into there", "copy", wait, "out of there"]
+
+
+@pytest.mark.parametrize("problem", [None, "CuPy is not installed"])
+def test_torch_on_a_gpu_goes_to_cupy_if_that_works(problem, monkeypatch, caplog):
+    torch = make_backend("torch").xp
+    tensor = torch.asarray(ROWS.copy())
+    home = _backend.Context(torch, SimpleNamespace(type="cuda", index=1), "torch")
+    asked = []
+
+    def why_not(probe, index):
+        asked.append(index)
+        return problem
+
+    monkeypatch.setattr(_backend, "context_of", lambda array: home)
+    monkeypatch.setattr(_backend, "cuda_index", lambda array: 1)
+    monkeypatch.setattr(_backend, "cuda_problem", why_not)
+    monkeypatch.setattr(_backend, "_cuda_context", lambda index, joined=None: (index, joined))
+    with caplog.at_level(logging.INFO, logger="kmeans_xp"):
+        for device in (None, "auto", "cuda", "cuda:1"):
+            work, back = _backend.resolve(tensor, device)
+            assert back is home
+            assert work is home if problem else work == (1, tensor)
+    assert asked == [1, 1, 1, 1]
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ([f"torch works on cuda:1 itself: {problem}"] * 4 if problem else [])
 
 
 def test_gradients_do_not_matter(xp):

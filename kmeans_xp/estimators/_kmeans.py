@@ -71,8 +71,9 @@ of shape (n_clusters, n_features), default="k-means++"
         chosen by the library.
     device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
         Where the work happens.  None: where X is; arrays in host memory are worked on in
-        NumPy, those on a GPU in CuPy if it is there, both without a copy.  A named device that cannot be used is an error; "auto" takes a
-        GPU if there is one.  Results come back in X's library and on X's device.
+        NumPy, those on a GPU in CuPy if it is there, both without a copy.  A named device that
+        cannot be used is an error; "auto" takes a GPU if there is one.  Results come back in
+        X's library and on X's device.
     empty_cluster : {"farthest", "random", "error"}, default="farthest"
         What happens to a cluster without rows: it takes over the row farthest from its
         center, its center becomes a random row (drawn by weight among those off their own
