@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -231,6 +232,28 @@ def test_commands_tell_what_failed(gpu: Any) -> None:
     good = gpu.checked([sys.executable, "-c", "print('3 passed')"], 30.0)
     assert (good["exit code"], good["last line"]) == (0, "3 passed")
     assert gpu.status_of({"ended": "done", "runs": [good, {"skipped": "why"}]}) == 0
+
+
+def test_both_checks_of_the_sanitizer_run(
+    gpu: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script in its place says what it was asked, and finds something the second time."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(gpu, "_SANITIZER", "no-such-tool-here")
+    part = tmp_path / "part.json"
+    if shutil.which("compute-sanitizer") is None:
+        gpu.child("sanitizer", 60.0, part)
+        (run,) = json.loads(part.read_text(encoding="utf-8"))["runs"]
+        assert "comes with the CUDA toolkit" in run["skipped"]
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text('#!/bin/sh\necho "$@"\ntest "$2" = memcheck || exit 9\n', encoding="utf-8")
+    tool.chmod(0o755)
+    gpu.child("sanitizer", 60.0, part)
+    runs = json.loads(part.read_text(encoding="utf-8"))["runs"]
+    assert [(run["name"], run["exit code"]) for run in runs] == [("memcheck", 0), ("racecheck", 9)]
+    for run in runs:
+        assert run["last line"].endswith("-m pytest -q -k shapes tests/test_gpu.py")
+    assert gpu.status_of({"ended": "done", "runs": runs}) == 1
 
 
 def test_without_a_gpu_it_says_so(gpu: Any) -> None:
