@@ -58,16 +58,10 @@ def parallel(problem: Training, n_clusters: int, seed: int, /) -> Array:
     In each round every row is taken with probability min(1, 2 k w D^2 / sum); the rows
     taken are weighted by the rows nearest to them, and k-means++ picks the centers.
     """
-    rows = weighted_rows(problem, [(seed, Purpose.SEEDING, 0, 0)])
-    closest = Closest(problem, problem.source.blocks)
-    closest.begin(rows[0])
-    for step in range(PARALLEL_ROUNDS):
-        if closest.lottery.total == 0:
-            break
-        taken = _oversample(problem, closest, n_clusters, seed, step)
-        if taken:
-            _update_many(problem, closest, problem.source.take(taken), len(rows))
-            rows += taken
+    wanted = OVERSAMPLING * n_clusters
+    rows = problem.kernel.oversample(problem, seed, wanted, PARALLEL_ROUNDS)
+    if rows is None:
+        rows = _rounds(problem, wanted, seed)
     if len(rows) < n_clusters:
         rows += distinct_rows(problem, n_clusters - len(rows), seed, rows)
     candidates = problem.source.take(rows)
@@ -79,13 +73,28 @@ def parallel(problem: Training, n_clusters: int, seed: int, /) -> Array:
     return small.source.take(plusplus(small, n_clusters, mix(seed, Purpose.OVERSAMPLE)))
 
 
+def _rounds(problem: Training, wanted: float, seed: int) -> list[int]:
+    """A first row, and those taken in all rounds."""
+    rows = weighted_rows(problem, [(seed, Purpose.SEEDING, 0, 0)])
+    closest = Closest(problem, problem.source.blocks)
+    closest.begin(rows[0])
+    for step in range(PARALLEL_ROUNDS):
+        if closest.lottery.total == 0:
+            break
+        taken = _oversample(problem, closest, wanted, seed, step)
+        if taken:
+            _update_many(problem, closest, problem.source.take(taken), len(rows))
+            rows += taken
+    return rows
+
+
 def _oversample(
-    problem: Training, closest: Closest, n_clusters: int, seed: int, step: int
+    problem: Training, closest: Closest, wanted: float, seed: int, step: int
 ) -> list[int]:
     """Rows of one round, each taken or not by its own key."""
     xp = problem.context.xp
     lottery = closest.lottery
-    share = OVERSAMPLING * n_clusters / lottery.total
+    share = wanted / lottery.total
 
     def task(block: Block) -> list[int]:
         key = (seed, Purpose.OVERSAMPLE, step)

@@ -31,6 +31,9 @@ def plusplus(
     """
     if trials is None:
         trials = 2 + int(math.log(n_clusters))
+    picked = problem.kernel.plusplus(problem, n_clusters, seed, trials)
+    if picked is not None:
+        return picked + distinct_rows(problem, n_clusters - len(picked), seed, picked)
     rows = weighted_rows(problem, [(seed, Purpose.SEEDING, 0, 0)])
     closest = Closest(problem, problem.source.spans(problem.plan.seeding_rows))
     closest.begin(rows[0])

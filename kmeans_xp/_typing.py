@@ -192,6 +192,24 @@ class Kernel(Protocol):
         """
         ...
 
+    def plusplus(
+        self, problem: Any, n_clusters: int, seed: int, trials: int, /
+    ) -> list[int] | None:
+        """All rows that `_plusplus.plusplus` picks before none is away from them, in one go.
+
+        None where a kernel has no such operation, or not for so many rows.
+        """
+        ...
+
+    def oversample(
+        self, problem: Any, seed: int, wanted: float, rounds: int, /
+    ) -> list[int] | None:
+        """The rows that rounds of k-means|| take, about ``wanted`` in each; see `_init`.
+
+        The blocks' state gets ``seeds``.  None as in `plusplus`.
+        """
+        ...
+
     def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
         """Sums of float64 values on a grid of two limbs, highest first; see `_exact.quantise`."""
         ...

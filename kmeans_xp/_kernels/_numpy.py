@@ -277,6 +277,12 @@ class NumpyKernel:
         ]
         return means[0] if len(means) == 1 else np.concatenate(means)
 
+    def plusplus(self, *_: Any) -> list[int] | None:
+        return None
+
+    def oversample(self, *_: Any) -> list[int] | None:
+        return None
+
     def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
         return exact.limb_sums(values, up, xp=self._xp)
 

@@ -84,6 +84,12 @@ class ReferenceKernel:
     def advance(self, *_: Any) -> _ledger.Advance | None:
         return None
 
+    def plusplus(self, *_: Any) -> list[int] | None:
+        return None
+
+    def oversample(self, *_: Any) -> list[int] | None:
+        return None
+
     def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
         return exact.limb_sums(values, up, xp=self.xp)
 

@@ -10,6 +10,7 @@ import numpy as np
 from conftest import make_backend
 from engine import problem_of
 from loop_checks import check_reasons, check_recenter, check_sweeps
+from seeding_checks import check_rounds, check_seeds
 
 from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
@@ -201,6 +202,10 @@ def everything(kernel: CudaKernel, file: str) -> None:
         check_reasons(kernel)
     elif file == "fused.cu":
         check_sweeps(kernel)
+    elif file == "seed.cu":
+        check_seeds(kernel)
+    elif file == "oversample.cu":
+        check_rounds(kernel)
     elif file == "segments.cu":
         # several limbs, blocks that share counters, more parts than threads that share an entry
         x = random.normal(size=(700, 67)) * 10.0 ** random.integers(-12, 12, size=(700, 1))

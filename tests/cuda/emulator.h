@@ -278,6 +278,12 @@ static inline T atomicAdd(T* place, T value) {
   *place += value;
   return before;
 }
+template <class T>
+static inline T atomicMax(T* place, T value) {
+  T before = *place;
+  *place = max(before, value);
+  return before;
+}
 static inline double __longlong_as_double(long long bits) {
   double value;
   memcpy(&value, &bits, 8);

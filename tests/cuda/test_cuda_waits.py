@@ -14,11 +14,14 @@ from conftest import make_backend
 from device_arrays import WAITS, DeviceArray, DeviceNamespace, on_device, to_host
 from emulator import cuda_kernel
 from engine import opened, problem_of, solve
+from seeding_checks import seeding_case
 
 from kmeans_xp import _backend
 from kmeans_xp._kernels.cuda import _loop
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
 from kmeans_xp._solver import Rules
+
+STEP = ["draw_candidates", "limit_seeds", "appraise", "accept_best", "count_pieces"]
 
 
 @contextlib.contextmanager
@@ -32,14 +35,15 @@ def counting() -> Iterator[list[str]]:
         yield WAITS
 
 
-def problem_on_device(x: Any, k: int, **options: Any) -> Any:
+def problem_on_device(x: Any, k: int, weight: Any = None, **options: Any) -> Any:
     numpy = make_backend("numpy")
-    problem = problem_of(numpy, x, k=k, variance=True, kernel="cuda", **options)
+    problem = problem_of(numpy, x, weight, k=k, variance=True, kernel="cuda", **options)
     xp = DeviceNamespace(problem.context.xp)
     kernel = cuda_kernel()
     problem.kernel = CudaKernel(xp, launcher=kernel.launcher)
     problem.context = dataclasses.replace(problem.context, xp=xp)
-    problem.source.xp = xp
+    source = problem.source
+    source.xp, source._x, source._weight = xp, on_device(source._x), on_device(source._weight)
     for block in problem.source.blocks:
         block.x = on_device(block.x)
     problem.ledger._xp, problem.pruner._xp = xp, xp
@@ -102,3 +106,30 @@ def test_one_wait_for_several_iterations_of_few_clusters(first: str) -> None:
             assert launches.count("sweep") == launches.count("recenter") == count
     # a batch of 4, then one of 8
     assert waits[1] - waits[0] == 1
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_one_wait_for_all_seeds(weighted: bool) -> None:
+    x, weight = seeding_case("blobs", 300, 4, weighted, 3)
+    with opened(make_backend("numpy")):
+        for k in (1, 2, 15):
+            problem = problem_on_device(x, k, weight, first="float32")
+            with counting():
+                seeds = problem.kernel.plusplus(problem, k, 7, 3)
+            assert len(set(seeds)) == k
+            assert WAITS == ["to_host"]
+            launches = problem.kernel.launcher.launches
+            assert launches[:4] == ["count_pieces", "draw_candidates", *STEP[-2:]]
+            assert launches[4:] == STEP * (k - 1)
+
+
+def test_two_waits_a_round_of_oversampling() -> None:
+    """For the number of rows taken, and for whether some of them are equal."""
+    x, _ = seeding_case("blobs", 300, 4, False, 3)
+    with opened(make_backend("numpy")):
+        for rounds in (1, 5):
+            problem = problem_on_device(x, 5, first="float32", block_rows=200)
+            with counting():
+                taken = problem.kernel.oversample(problem, 7, 10.0, rounds)
+            assert len(taken) > rounds
+            assert list(WAITS) == ["__int__", "__bool__"] * rounds + ["to_host"]

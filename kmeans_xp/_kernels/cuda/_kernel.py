@@ -17,6 +17,7 @@ from ..._distances import Scale
 from ..._ledger import Advance
 from ..._typing import Array, Block
 from .._reference import ReferenceKernel
+from . import _seed
 from ._arguments import like
 from ._calls import Calls, Picked
 from ._loop import advance
@@ -203,6 +204,24 @@ class CudaKernel(ReferenceKernel):
         labels, left = self._labels(x), Picked.none(x, xp=self.xp)
         self.calls.score(x, nearest, "float64", labels, left=left)
         self.calls.judge(x, nearest, labels, left)
+        return labels
+
+    def plusplus(
+        self, problem: Any, n_clusters: int, seed: int, trials: int, /
+    ) -> list[int] | None:
+        return _seed.plusplus(self.calls, problem, n_clusters, seed, trials)
+
+    def oversample(
+        self, problem: Any, seed: int, wanted: float, rounds: int, /
+    ) -> list[int] | None:
+        return _seed.oversample(self.calls, problem, seed, wanted, rounds, self._exact_labels)
+
+    def _exact_labels(self, x: Array, nearest: p.Nearest) -> Array:
+        """Labels of all rows; no host waits for what is left open."""
+        state: dict[str, Any] = {}
+        looked = self.launch_look(x, nearest, None, state)
+        labels = state["labels"]
+        self.launch_settle(x, nearest, labels, looked)
         return labels
 
     def own_distances(self, x: Array, nearest: p.Nearest, labels: Array | None = None, /) -> Array:

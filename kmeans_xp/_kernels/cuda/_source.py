@@ -26,6 +26,7 @@ PART = 32
 _CENTERS = 64
 _SHARED_UNASKED = 48 << 10
 _C_NAMES = {"float32": "float", "float64": "double"}
+_ROW_FILES = ("exact.cu", "sums.cu", "segments.cu", "seed.cu", "oversample.cu")
 _LOOP_FILES = ("fused.cu", "recenter.cu")
 
 
@@ -100,8 +101,7 @@ def tile_bytes(work: str, /) -> int:
 
 UNITS = (
     *(assign_unit(row, work) for row in _C_NAMES for work in TILES),
-    *(Unit("exact.cu", row) for row in _C_NAMES),
-    *(Unit(file, row) for file in ("sums.cu", "segments.cu") for row in _C_NAMES),
+    *(Unit(file, row) for file in _ROW_FILES for row in _C_NAMES),
     *(Unit(file, row, work) for file in _LOOP_FILES for row in _C_NAMES for work in _C_NAMES),
 )
 """All that is ever compiled."""
