@@ -11,12 +11,20 @@ if TYPE_CHECKING:
     from ._info import info
     from ._model_file import load_model, save_model
     from ._solver import Iteration, Status
-    from .estimators import KMeans, k_means, kmeans_plusplus, to_sklearn
+    from .estimators import (
+        BatchedKMeansResult,
+        KMeans,
+        k_means,
+        k_means_batched,
+        kmeans_plusplus,
+        to_sklearn,
+    )
     from .exceptions import DeviceError, DeviceMemoryError, EmptyClusterError
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BatchedKMeansResult": "estimators",
     "DeviceError": "exceptions",
     "DeviceMemoryError": "exceptions",
     "EmptyClusterError": "exceptions",
@@ -25,6 +33,7 @@ _HOMES = {
     "Status": "_solver",
     "info": "_info",
     "k_means": "estimators",
+    "k_means_batched": "estimators",
     "kmeans_plusplus": "estimators",
     "load_model": "_model_file",
     "save_model": "_model_file",
@@ -32,6 +41,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BatchedKMeansResult",
     "DeviceError",
     "DeviceMemoryError",
     "EmptyClusterError",
@@ -41,6 +51,7 @@ __all__ = [
     "__version__",
     "info",
     "k_means",
+    "k_means_batched",
     "kmeans_plusplus",
     "load_model",
     "save_model",

@@ -30,7 +30,7 @@ EXACT_ROWS = 4096
 """Rows of 40-bit integers whose float64 sum is exact in any order."""
 
 ONE_LIMB = 2.0**LIMB_BITS
-_MIN_EXPONENT = -960
+LEAST_EXPONENT = -960
 MOST_LIMBS_AT_ONCE = 20  # 2**800 times 2**40 is still a float64
 SPLIT = 134217729.0  # 2**27 + 1: Veltkamp's constant for 53 bits
 
@@ -40,7 +40,7 @@ def exponent_above(value: float) -> int:
     if value == 0.0:
         return 0
     mantissa, exponent = math.frexp(value)
-    return max(exponent - 1 if mantissa == 0.5 else exponent, _MIN_EXPONENT)
+    return max(exponent - 1 if mantissa == 0.5 else exponent, LEAST_EXPONENT)
 
 
 def limbs_needed(values: Array, up: Array, least: int, /, *, xp: Namespace) -> int:

@@ -26,6 +26,7 @@ class Purpose(enum.IntEnum):
     PARTITION = 3
     OVERSAMPLE = 4
     EMPTY = 5
+    PROBLEM = 6
 
 
 def mix(*words: int) -> int:

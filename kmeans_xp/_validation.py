@@ -37,7 +37,7 @@ def check_rows(estimator: Any, x: Any, /, *, reset: bool) -> Array:
         estimator.n_features_in_ = x.shape[1]
         return x
     if not is_foreign(x):
-        with _real_numbers("X"):
+        with real_numbers("X"):
             return validate_data(
                 estimator,
                 x,
@@ -75,7 +75,7 @@ def _is_plain(x: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _real_numbers(name: str) -> Iterator[None]:
+def real_numbers(name: str) -> Iterator[None]:
     """Name the argument when NumPy finds something in it that is no real number."""
     try:
         yield
@@ -168,7 +168,7 @@ def check_weight(weight: Any, n_rows: int, context: Context, /) -> Array | None:
     if isinstance(weight, Real):
         weight = np.full(n_rows, float(weight))
     elif not is_foreign(weight, "sample_weight"):
-        with _real_numbers("sample_weight"):
+        with real_numbers("sample_weight"):
             weight = check_array(
                 weight,
                 ensure_2d=False,
@@ -229,7 +229,7 @@ def check_centers(centers: Any, n_clusters: int, /) -> Array:
     if is_foreign(centers, "init"):
         centers = as_float(centers, "init")
     elif not _is_plain(centers):
-        with _real_numbers("init"):
+        with real_numbers("init"):
             centers = check_array(
                 centers,
                 dtype=[np.float64, np.float32],

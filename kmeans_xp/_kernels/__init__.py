@@ -2,6 +2,6 @@
 
 from ._meter import METER
 from ._price import Kind
-from ._select import LEAST_ROWS, Plan, Shape, load, select
+from ._select import LEAST_ROWS, Plan, Shape, load, load_launcher, select
 
-__all__ = ["LEAST_ROWS", "METER", "Kind", "Plan", "Shape", "load", "select"]
+__all__ = ["LEAST_ROWS", "METER", "Kind", "Plan", "Shape", "load", "load_launcher", "select"]

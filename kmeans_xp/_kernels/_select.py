@@ -6,10 +6,14 @@ The figures behind each threshold are in ``benchmarks/README.md`` (section "Rout
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from .._backend import Context
 from .._primitives import MAX_FEATURES
 from .._typing import Kernel
+
+if TYPE_CHECKING:
+    from .cuda._source import Launcher
 
 _KERNELS = {"numpy": "numpy", "cupy": "cuda"}
 _BLOCK_VALUES = 1 << 20
@@ -153,6 +157,15 @@ def load(plan: Plan, context: Context) -> Kernel:
     from ._reference import ReferenceKernel
 
     return ReferenceKernel(context.xp)
+
+
+def load_launcher(context: Context, /) -> Launcher | None:
+    """What launches CUDA kernels on arrays of this context; None where there are none."""
+    if _KERNELS.get(context.backend) != "cuda":
+        return None
+    from .cuda._kernel import make_kernel
+
+    return make_kernel(context).launcher
 
 
 def _between(value: int, low: int, high: int) -> int:

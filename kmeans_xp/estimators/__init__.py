@@ -1,7 +1,15 @@
 """The scikit-learn face of the library."""
 
+from ._batched import BatchedKMeansResult, k_means_batched
 from ._convert import to_sklearn
 from ._functions import k_means, kmeans_plusplus
 from ._kmeans import KMeans
 
-__all__ = ["KMeans", "k_means", "kmeans_plusplus", "to_sklearn"]
+__all__ = [
+    "BatchedKMeansResult",
+    "KMeans",
+    "k_means",
+    "k_means_batched",
+    "kmeans_plusplus",
+    "to_sklearn",
+]

@@ -80,7 +80,7 @@ def run_fit(
     ``x`` was checked; ``given`` is what the user passed; ``start`` comes from `given_centers`.
     """
     random_state = check_random_state(model.random_state)
-    runs = _count_runs(model, start)
+    runs = count_runs(model, start, type(model).__name__)
     if start is not None:
         start = place_centers(start, place.work, dtype_name(x), int(x.shape[1]))
     problem = prepare(
@@ -154,9 +154,8 @@ def best_of(
     return best
 
 
-def _count_runs(model: Any, start: Array | None) -> int:
+def count_runs(model: Any, start: Array | None, who: str) -> int:
     """Number of runs, with scikit-learn's meaning of "auto" and its warnings."""
-    who = type(model).__name__
     if model.n_init != "auto":
         runs = int(model.n_init)
     elif start is not None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from batch_checks import check_fits, check_surveys
 from conftest import make_backend
 from engine import problem_of
 from loop_checks import check_reasons, check_recenter, check_sweeps
@@ -185,6 +186,10 @@ def everything(kernel: CudaKernel, file: str) -> None:
     if file == "assign.cu":
         x = random.normal(size=(300, 3))
         check_doubt(kernel, x, x[:12])
+    elif file == "batch.cu":
+        check_fits(kernel.launcher)
+    elif file == "batch_survey.cu":
+        check_surveys(kernel.launcher)
     elif file == "exact.cu":
         for d in (3, 33, 101):
             x = random.integers(-3, 4, size=(21, d)) + 0.1

@@ -231,6 +231,7 @@ T exchange(T value, unsigned source, const char* what) {
 #define __device__
 #define __shared__
 #define __forceinline__ inline
+#define __noinline__
 #define __launch_bounds__(...)
 
 using std::max;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from batch_checks import BUGS as BATCH_BUGS
 from checks import everything
 from emulator import EmulationError, cuda_kernel
 
@@ -196,7 +197,7 @@ BUGS = [
 ]
 
 
-@pytest.mark.parametrize(("file", "before", "after"), BUGS)
+@pytest.mark.parametrize(("file", "before", "after"), [*BUGS, *BATCH_BUGS])
 def test_planted_bugs_are_caught(file: str, before: str, after: str) -> None:
     texts = [unit.text for unit in UNITS if unit.file == file]
     assert all(before in text for text in texts), "the text that the bug replaces is gone"

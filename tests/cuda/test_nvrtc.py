@@ -10,7 +10,14 @@ from kmeans_xp._kernels.cuda._source import TILES, UNITS, Unit, assign_bytes
 
 ARCHITECTURES = ("80", "86", "89", "90", "100", "120")
 # two blocks of 256 threads share a multiprocessor; of 3xTF32 there is one
-MOST_REGISTERS = {"assign": 128, "assign 3xtf32": 168, "sweep": 192, "sweep float32 float32": 128}
+MOST_REGISTERS = {
+    "assign": 128,
+    "assign 3xtf32": 168,
+    "sweep": 192,
+    "sweep float32 float32": 128,
+    "survey_batch": 128,
+    "fit_batch": 128,
+}
 # where a division's rare cases are a call, which registers are saved around
 MOST_SPILLED = {"recenter": 32}
 # without asking; for the last two what compute capability 8.6 gives at most

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from ..._bounds import OUTWARDS
-from ..._exact import ONE_LIMB
+from ..._exact import EXACT_ROWS, LEAST_EXPONENT, ONE_LIMB
 from ..._groups import TABLE
+from ..._random import Purpose
 from ...exceptions import DeviceError
 
 FOLDER = pathlib.Path(__file__).parent
@@ -75,6 +76,9 @@ class Unit:
             "OUTWARDS": OUTWARDS,
             "TABLE": TABLE,
             "ONE_LIMB": ONE_LIMB,
+            "EXACT_ROWS": EXACT_ROWS,
+            "LEAST_EXPONENT": LEAST_EXPONENT,
+            **{word.name: int(word) for word in (Purpose.RUN, Purpose.SEEDING, Purpose.PARTITION)},
         }
         return "-std=c++17", *(f"-D{name}={value!s}" for name, value in defines.items())
 
@@ -103,6 +107,7 @@ UNITS = (
     *(assign_unit(row, work) for row in _C_NAMES for work in TILES),
     *(Unit(file, row) for file in _ROW_FILES for row in _C_NAMES),
     *(Unit(file, row, work) for file in _LOOP_FILES for row in _C_NAMES for work in _C_NAMES),
+    *(Unit(file, row) for file in ("batch_survey.cu", "batch.cu") for row in _C_NAMES),
 )
 """All that is ever compiled."""
 

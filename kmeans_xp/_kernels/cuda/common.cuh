@@ -4,6 +4,8 @@
 //   ROW_TYPE, WORK_TYPE  float or double: the rows as stored, and the products
 //   OUTWARDS, TABLE      margins of the bounds (_bounds, _groups)
 //   ONE_LIMB             2**40 (_exact)
+//   EXACT_ROWS, LEAST_EXPONENT       also of _exact
+//   RUN, SEEDING, PARTITION          purposes of draws (_random)
 //   ROWS, LANE_ROWS      rows of a tile, and of one thread in it (assign.cu)
 //
 // Kernels use one array of dynamic shared memory, called `memory`, so that a test can poison it and

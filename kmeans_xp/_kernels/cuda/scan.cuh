@@ -5,16 +5,17 @@ constexpr int SCAN = WARPS + 1;  // shared integers that a scan needs
 
 // Sum of the values of the threads before this one, and of all.  It holds one barrier; between two
 // calls there must be another.
-static __device__ __forceinline__ int before_in_block(int value, int* scan, int& total) {
+template <class T>
+static __device__ __forceinline__ T before_in_block(T value, T* scan, T& total) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  int upto = value;
+  T upto = value;
   for (int step = 1; step < 32; step *= 2) {
-    const int other = __shfl_up_sync(~0u, upto, step);
+    const T other = __shfl_up_sync(~0u, upto, step);
     if (lane >= step) upto += other;
   }
   if (lane == 31) scan[warp] = upto;
   __syncthreads();
-  int before = upto - value;
+  T before = upto - value;
   total = 0;
   for (int other = 0; other < WARPS; other++) {
     if (other < warp) before += scan[other];
