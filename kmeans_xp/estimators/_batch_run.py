@@ -101,7 +101,9 @@ def _by_blocks(batch: Batch) -> Solved | None:
     from .._kernels.cuda import _batch as blocks
 
     _, n, d = (int(extent) for extent in batch.x.shape)
-    room = blocks.room_for(n, d, batch.n_clusters, weighted=batch.weight is not None)
+    room = blocks.room_for(
+        n, d, batch.n_clusters, weighted=batch.weight is not None, fits=batch.size * batch.runs
+    )
     if room is None or batch.init not in blocks.STARTS:
         return None
     rules = batch.rules

@@ -101,7 +101,7 @@ def check_batch(
     init = init if starts is None else "given"
     rules = Rules(max_iter, tol)
     batch = Batch(x, weight, starts, numpy_context(), k, init, runs, rules, seeds.tolist())
-    room = blocks.room_for(n, d, k, weighted=weight is not None)
+    room = blocks.room_for(n, d, k, weighted=weight is not None, fits=99)
     assert room is not None
     ask = blocks.Ask(k, init, runs, max_iter, tol)
     found = blocks.fit_batch(x, weight, starts, seeds, ask, room=room, xp=np, launcher=launcher)
@@ -134,7 +134,7 @@ def check_survey(
 ) -> None:
     """Grids, tolerance and weights of problems, against the statistics of each alone."""
     _, n, d = x.shape
-    room = blocks.room_for(n, d, 2, weighted=weight is not None)
+    room = blocks.room_for(n, d, 2, weighted=weight is not None, fits=99)
     assert room is not None
     ask = blocks.Ask(2, "k-means++", 1, None, 0.7)
     found = blocks.survey(x, weight, starts, ask, room=room, xp=np, launcher=launcher)

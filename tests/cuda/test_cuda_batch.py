@@ -56,6 +56,12 @@ def test_shapes(n: int, d: int, k: int, dtype: str, launcher: Emulator) -> None:
     check_batch(launcher, x, k, starts=x[:, :k].copy(), max_iter=1)
 
 
+def test_rows_at_any_strides(launcher: Emulator) -> None:
+    x, weight = problems(2, 90, 6)[:, ::3, ::-2], light(4, 30)[::2]
+    check_batch(launcher, x, 3, weight=weight)
+    check_batch(launcher, np.asfortranarray(x), 3, weight=weight, init="random")
+
+
 def test_rows_without_weight_may_lie_anywhere(launcher: Emulator) -> None:
     x, weight = problems(2, 60, 3), np.ones((2, 60))
     x[:, 7:12], weight[:, 7:12] = 1e300, 0.0
@@ -136,19 +142,21 @@ def test_what_has_no_room_in_a_block_is_fitted_alone(routed: Emulator) -> None:
 
 
 def test_which_problems_have_room() -> None:
-    for n, d, k, weighted, limbs in (
-        (8192, 2, 8, False, 3),
-        (8193, 2, 8, False, None),
-        (1000, 16, 16, True, 3),
-        (1000, 64, 18, False, 3),
-        (1000, 64, 20, False, 2),
-        (1000, 64, 24, False, None),
-        (8192, 64, 16, False, 3),
-        (8192, 128, 10, False, None),
-        (100, 1300, 1, False, 2),
+    for n, d, k, fits, weighted, limbs in (
+        (8192, 2, 8, 1, False, 3),
+        (8193, 2, 8, 99, False, None),
+        (1000, 16, 16, 1, True, 3),
+        (1000, 16, 17, 1, True, None),
+        (1000, 16, 17, 2, True, 3),
+        (1000, 64, 18, 99, False, 3),
+        (1000, 64, 20, 99, False, 2),
+        (1000, 64, 24, 99, False, None),
+        (8192, 64, 16, 99, False, 3),
+        (8192, 128, 10, 99, False, None),
+        (100, 1300, 1, 99, False, 2),
     ):
-        room = blocks.room_for(n, d, k, weighted=weighted)
-        assert (room.limbs if room else None) == limbs, (n, d, k)
+        room = blocks.room_for(n, d, k, weighted=weighted, fits=fits)
+        assert (room.limbs if room else None) == limbs, (n, d, k, fits)
         if room:
             assert room.shared <= 48 << 10
             # tickets of a start lie where the sums will

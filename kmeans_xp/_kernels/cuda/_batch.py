@@ -24,7 +24,8 @@ STARTS = ("given", "k-means++", "random", "random-partition")
 """In the order of their numbers in `batch.cu`."""
 
 MOST_ROWS = 2 * EXACT_ROWS  # sums of so many 40-bit integers are exact in float64
-_MOST_WORK = 1 << 23  # distances times features: about a millisecond of float64 for a block
+_MOST_WORK = 1 << 23  # rows times features times clusters: of an iteration in one block
+_ALONE_WORK = 1 << 18  # so much is done by one block while a fit alone launches its kernels
 _MOST_SHARED = 48 << 10  # which every device has without asking
 _MOST_LIMBS, _LEAST_LIMBS = 3, 2
 _MOST_SCRATCH = 1 << 30
@@ -40,12 +41,14 @@ class Room(NamedTuple):
     shared: int
 
 
-def room_for(n: int, d: int, k: int, /, *, weighted: bool) -> Room | None:
+def room_for(n: int, d: int, k: int, /, *, weighted: bool, fits: int) -> Room | None:
     """What a block has for a problem of this shape; None if that is nothing for one block.
 
-    Two limbs are 80 bits: enough for float64 rows, unless some are far smaller than the largest.
+    A block is slow, but many work at once: with more ``fits`` (problems times runs) each may be
+    larger.  Two limbs are 80 bits: enough for float64 rows, unless some are far smaller than
+    the largest.
     """
-    if n > MOST_ROWS or n * d * k > _MOST_WORK:
+    if n > MOST_ROWS or n * d * k > min(_MOST_WORK, _ALONE_WORK * fits):
         return None
     for limbs in range(_MOST_LIMBS, _LEAST_LIMBS - 1, -1):
         columns = limbs * d + limbs * weighted + 1
