@@ -28,8 +28,8 @@ BUGS = [
     ("batch.cu", "empty = 1;", "empty = 0;"),
     (
         "batch.cu",
-        "const int half = (width + 1) / 2;\n      for",
-        "const int half = width / 2;\n      for",
+        "const i64 half = (width + 1) / 2;",
+        "const i64 half = width / 2;",
     ),
     ("batch.cu", "if (trial == 0 || left < least)", "if (trial == 0 || left <= least)"),
     ("batch.cu", "if (lottery.total == 0) return false;\n    for (int trial", "for (int trial"),

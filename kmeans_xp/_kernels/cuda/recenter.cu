@@ -3,6 +3,7 @@
 // Several iterations may be launched without the host: `stop` is 0 as long as they go on.
 #include "exact.cuh"
 #include "means.cuh"
+#include "scan.cuh"
 
 typedef ROW_TYPE Row;
 typedef WORK_TYPE Work;
@@ -63,18 +64,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) prepare(
   extern __shared__ double memory[];
   const Panel panel = {weights, bias, shift, factor, share};
   panel.make(centers + (i64)blockIdx.x * d, blockIdx.x, d, memory);
-}
-
-// The sum of `_distances.halving_total`, by one block; the numbers are used up.
-static __device__ double halving_total(double* values, i64 width) {
-  while (width > 1) {
-    const i64 half = (width + 1) / 2;
-    for (i64 at = threadIdx.x; at < width - half; at += THREADS)
-      values[at] = __dadd_rn(values[at], values[half + at]);
-    width = half;
-    __syncthreads();
-  }
-  return values[0];
 }
 
 // One block a cluster: its sums, its new center and how far that is from the old one, and with

@@ -32,3 +32,15 @@ static __device__ __forceinline__ int claim_for_block(int* counter, int places, 
   __syncthreads();
   return scan[WARPS] + before;
 }
+
+// The sum of `_distances.halving_total`, by one block; the numbers are used up.
+static __device__ double halving_total(double* values, i64 width) {
+  while (width > 1) {
+    const i64 half = (width + 1) / 2;
+    for (i64 at = threadIdx.x; at < width - half; at += THREADS)
+      values[at] = __dadd_rn(values[at], values[half + at]);
+    width = half;
+    __syncthreads();
+  }
+  return values[0];
+}
