@@ -204,5 +204,9 @@ def check_fits(launcher: Launcher) -> None:
     # candidates that gain alike, and runs that a tolerance ends
     x = np.random.default_rng(1).integers(-1, 2, size=(30, 25, 2)).astype(float)
     check_batch(launcher, x, 3, max_iter=2)
+    # only the last center moves
+    places = 100.0 * np.arange(5)
+    x = np.tile(np.concatenate([places - 1, places + 1])[:, None], (6, 1, 1))
+    check_batch(launcher, x, 5, starts=np.tile((places + (places > 300))[:, None], (6, 1, 1)))
     for tol in (0.3, 0.1, 0.03):
         check_batch(launcher, problems(8, 90, 2, seed=4), 7, tol=tol)

@@ -24,7 +24,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) add_rows(
     const bool is_new = threadIdx.x < tile && mine < n &&
                         !(before && before[mine] == after[mine]) && cells.has_weight(mine);
     int count;
-    const int place = before_in_block(is_new, scan, count);
+    const int place = before_in_block((int)is_new, scan, count);
     // its barrier stands behind all reads of the list before
     if (is_new) list[place] = threadIdx.x;
     __syncthreads();
