@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import make_backend
 
-from kmeans_xp import DeviceMemoryError, KMeans, kmeans_plusplus
+from kmeans_xp import DeviceMemoryError, KMeans, k_means_batched, kmeans_plusplus
 from kmeans_xp._backend import context_of, resolve
 
 ROWS = np.random.default_rng(0).normal(size=(3000, 20)).astype(np.float32)
@@ -246,3 +246,20 @@ def test_little_memory_is_answered_by_smaller_blocks(cupy: Any) -> None:
             KMeans(K, random_state=0, n_init=1).fit(X)
     finally:
         pool.set_limit(size=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("d", [2, 16, 20])
+def test_a_batch_of_problems(cupy: Any, d: int, dtype: str) -> None:
+    """Blocks that fit whole problems, on a device whose threads really run at once."""
+    rows = np.repeat(ROWS, 2, axis=1)[:, :d].reshape(100, 30, d).astype(dtype)
+    weight = np.random.default_rng(2).integers(1, 4, size=rows.shape[:2]) / 3.0
+    for init in ("k-means++", "random", "random-partition", rows[:, :4].copy()):
+        for weights in (None, weight):
+            runs = 2 if isinstance(init, str) else 1
+            more: dict[str, Any] = {"init": init, "n_init": runs, "random_state": 0}
+            wanted = k_means_batched(rows, 4, sample_weight=weights, **more)
+            there = k_means_batched(cupy.asarray(rows), 4, sample_weight=weights, **more)
+            for mine, theirs in zip(there[:4], wanted[:4], strict=True):
+                assert mine.get().tobytes() == theirs.tobytes()
+            assert there.status == wanted.status

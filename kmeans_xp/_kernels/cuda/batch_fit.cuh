@@ -3,6 +3,7 @@
 #include "cells.cuh"
 #include "exact.cuh"
 #include "few.cuh"
+#include "lottery.cuh"
 #include "means.cuh"
 #include "powers.cuh"
 #include "rounded.cuh"
@@ -29,8 +30,7 @@ struct Fit {
     return {x, d, 1, weight, up, d, limbs, weight_limbs, weight_up};
   }
   __device__ __forceinline__ double weigh(int row, double value) const {
-    if (!weight) return value;
-    return __dmul_rn(weight[row] > 0.0 ? value : 0.0, weight[row]);
+    return weighed(value, weight, row);
   }
   // the result is that of lane 0
   __device__ __forceinline__ double distance(int row, const double* center) const {

@@ -1,6 +1,6 @@
 // Where the centers of a block start: the draws of `_plusplus`, `_draws` and `_init`.
 #include "batch_fit.cuh"
-#include "draws.cuh"
+#include "lottery.cuh"
 
 enum Start { GIVEN, PLUSPLUS, DRAWN, PARTITIONED };
 
@@ -44,7 +44,7 @@ static __device__ bool plusplus(const Fit& fit, u64 state, int trials) {
   if (fit.weight) {
     const auto heavy = [&](int row) { return fit.weight[row]; };
     const Units units(largest(fit, heavy));
-    const auto whole = [&](int row) { return units.whole(heavy(row)); };
+    const auto whole = [&](int row) { return (i64)units.of(heavy(row)); };
     Lottery(fit.n, fit.shared, whole).draw(first, whole, picked);
   } else if (threadIdx.x == 0) {
     picked[0] = (int)drawn_below(fit.n, first);
@@ -60,7 +60,7 @@ static __device__ bool plusplus(const Fit& fit, u64 state, int trials) {
   const auto mass = [&](int row) { return fit.weigh(row, fit.closest[row]); };
   for (int step = 1; step < fit.k; step++) {
     const Units units(largest(fit, mass));
-    const auto whole = [&](int row) { return units.whole(mass(row)); };
+    const auto whole = [&](int row) { return (i64)units.of(mass(row)); };
     const Lottery lottery(fit.n, fit.shared, whole);
     if (lottery.total == 0) return false;
     for (int trial = 0; trial < trials; trial++)
@@ -75,7 +75,7 @@ static __device__ bool plusplus(const Fit& fit, u64 state, int trials) {
       for (int row = fit.group(); row < fit.n; row += fit.groups()) {
         const double found = fit.distance(row, fit.fresh + trial * fit.d);
         if (fit.lane() == 0)
-          left += units.whole(fit.weigh(row, Smallest()(fit.closest[row], found)));
+          left += (i64)units.of(fit.weigh(row, Smallest()(fit.closest[row], found)));
       }
       left = over_block(left, fit.shared, Sum());
       // the first of equals stays
@@ -105,7 +105,7 @@ static __device__ bool draw_rows(const Fit& fit, u64 state) {
   int chosen = 0;
   for (int attempt = 0; chosen < fit.k; attempt++) {
     const Units units(largest(fit, mass));
-    const auto whole = [&](int row) { return units.whole(mass(row)); };
+    const auto whole = [&](int row) { return (i64)units.of(mass(row)); };
     const Lottery lottery(fit.n, fit.shared, whole);
     if (lottery.total == 0) return false;
     for (int i = 0; i < fit.k - chosen; i++)
