@@ -8,6 +8,8 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from . import _exact as exact
 from ._assign import batches, relabel
 from ._backend import to_host
@@ -17,6 +19,8 @@ from ._primitives import Nearest
 from ._problem import Problem, Training, as_centers
 from ._stats import weigh
 from ._typing import FEW, Array, Block, Namespace, some
+
+_ROUNDINGS = 4  # of a row's numbers, by which a center may be off
 
 
 @dataclass(frozen=True)
@@ -234,17 +238,20 @@ def gains(problem: Training, nearest: Nearest, block: Block, /) -> tuple[Array, 
     """Distances of rows to their centers, and which weighted rows gain by one of their own.
 
     A row does not when a cluster of its own would bring it no nearer: its center then
-    stands where its own would, so that moving it could go on for ever.
+    stands where its own would, so that moving it could go on for ever.  So it could where the
+    weighted mean of equal rows is rounded: a distance of a few roundings is none.
     """
     xp = problem.context.xp
     distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
     if block.weight is None:
         # the mean of one row is that row
         return distances, distances > 0.0
-    left = []
+    left, rounding = [], (_ROUNDINGS * np.finfo(problem.dtype).eps) ** 2
     for x, weight in block.pieces(problem.source.piece_rows):
         alone = as_centers(problem.ledger.alone(x, weight), problem)
-        left.append(squared_distances(x, alone, nearest.scale, xp=xp))
+        least = squared_distances(x, xp.zeros_like(x[:1, :]), nearest.scale, xp=xp) * rounding
+        apart = squared_distances(x, alone, nearest.scale, xp=xp)
+        left.append(xp.where(apart > least, apart, least))
     return distances, (xp.concat(left) < distances) & (block.weight > 0.0)
 
 

@@ -126,3 +126,19 @@ def test_an_error_in_the_callback_is_the_users(rows):
 
     with pytest.raises(ZeroDivisionError, match="mine"):
         KMeans(3, random_state=0, callback=fail).fit(rows)
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("seed", [7, 10, 20, 26, 33, 36])
+def test_rounded_means_of_equal_rows_keep_no_run_going(seed, dtype):
+    """Fewer different rows than clusters: a mean that is off by a rounding is not worth a move."""
+    random = np.random.default_rng(seed)
+    d = int(random.integers(2, 9))
+    few = random.normal(size=(4, d)).astype(dtype)
+    x, weight = few[random.integers(0, 4, 13)], random.exponential(10.0, size=13)
+    start = random.normal(size=(7, d)).astype(dtype)
+    model = KMeans(7, init=start, n_init=1, max_iter=200).fit(x, sample_weight=weight)
+    assert model.n_iter_ < 10
+    assert len(np.unique(model.labels_)) == len(np.unique(x, axis=0))
+    assert model.inertia_ < 1e-10
