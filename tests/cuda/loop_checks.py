@@ -139,6 +139,7 @@ def check_sweeps(kernel: CudaKernel) -> None:
         (lattice, None, 9, "float64"),
         (lattice, weight, 70, "float32"),
         (wide, weight, 5, "float64"),
+        ((wide * 2.0**-160).astype(np.float32), None, 5, "float32"),
         (random.integers(0, 2, size=(300, 34)) * 1.0, None, 20, "exact"),
     ):
         start, runs = x[:k].copy(), []

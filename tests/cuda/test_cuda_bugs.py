@@ -114,7 +114,7 @@ BUGS = [
     ("recenter.cu", "  *change = 0;\n", ""),
     ("recenter.cu", "*high += (part >> LIMB) + over;", "*high += over;"),
     ("recenter.cu", "*low = sum - (over << LIMB);", "*low = sum;"),
-    ("recenter.cu", "is_empty ? before[number * d + f]\n                         :", ""),
+    ("recenter.cu", "    if (is_empty)\n      center", "    if (false)\n      center"),
     ("recenter.cu", "if (is_empty) atomicAdd(tally + 3, 1ULL);", ""),
     ("recenter.cu", "changed == 0 ", "changed <= 5 "),
     ("recenter.cu", "moved <= tolerance ?", "moved < tolerance ?"),

@@ -3,6 +3,7 @@
 // Several iterations may be launched without the host: `stop` is 0 as long as they go on.
 #include "exact.cuh"
 #include "means.cuh"
+#include "rounded.cuh"
 #include "scan.cuh"
 
 typedef ROW_TYPE Row;
@@ -87,8 +88,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) recenter(
   const double weight = is_empty ? 1.0 : totals.weight();
   Row* center = after + number * d;
   for (int f = threadIdx.x; f < d; f += THREADS)
-    center[f] = is_empty ? before[number * d + f]
-                         : (Row)__dmul_rn(totals.mean(f, weight, is_short), down[f]);
+    if (is_empty)
+      center[f] = before[number * d + f];
+    else
+      store(center + f, __dmul_rn(totals.mean(f, weight, is_short), down[f]));
   __syncthreads();
   if (threadIdx.x < 32) {
     const Scale scale = {scale_before, scale_after};
