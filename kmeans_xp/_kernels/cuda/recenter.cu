@@ -91,7 +91,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) recenter(
     if (is_empty)
       center[f] = before[number * d + f];
     else
-      store(center + f, __dmul_rn(totals.mean(f, weight, is_short), down[f]));
+      store(center + f, rounded_to(Row(), __dmul_rn(totals.mean(f, weight, is_short), down[f])));
   __syncthreads();
   if (threadIdx.x < 32) {
     const Scale scale = {scale_before, scale_after};
