@@ -67,6 +67,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels.cuda._route",
         "_kernels.cuda._arguments",
         "_kernels.cuda._sums",
+        "_kernels.cuda._centers",
         "_kernels.cuda._calls",
         "_kernels.cuda._loop_calls",
         "_kernels.cuda._loop",

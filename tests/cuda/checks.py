@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from batch_checks import check_fits, check_surveys
 from conftest import make_backend
+from emulator import Emulator
 from engine import problem_of
 from loop_checks import check_reasons, check_recenter, check_sweeps
 from seeding_checks import check_rounds, check_seeds
@@ -17,9 +20,11 @@ from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
 from kmeans_xp._bounds import drifted, no_drift
 from kmeans_xp._distances import Scale, squared_distances
+from kmeans_xp._kernels.cuda import _centers
 from kmeans_xp._kernels.cuda._calls import Calls, Picked
 from kmeans_xp._kernels.cuda._kernel import CudaKernel, Looked
 from kmeans_xp._kernels.cuda._route import depth, dtype_of
+from kmeans_xp._kernels.cuda._source import TENSOR_PRODUCTS
 from kmeans_xp._kernels.cuda._sums import Way, grid_of
 from kmeans_xp._typing import Block
 
@@ -58,6 +63,10 @@ def check_scores(kernel: CudaKernel, x: Any, centers: Any, work: str) -> None:
     is_open = np.ones(len(x), dtype=bool)
     left = Picked.none(x, xp=np)
     kernel.calls.score(x, nearest, work, labels, is_open=is_open, left=left, scores=scores)
+    picked = Picked(np.arange(len(x))[::-1].copy(), np.asarray([len(x) - len(x) // 3]))
+    some = np.full(len(x), -1, dtype=np.int32)
+    kernel.calls.score(x, nearest, work, some, picked=picked)
+    assert (some == np.where(np.arange(len(x)) < len(x) // 3, -1, labels)).all()
     wanted = half[None, :] - x.astype(np.float64) @ centers.astype(np.float64).T
     ordered = np.sort(np.concatenate([wanted, np.full((len(x), 1), np.inf)], axis=1), axis=1)
     assert labels.tolist() == wanted.argmin(axis=1).tolist()
@@ -67,6 +76,28 @@ def check_scores(kernel: CudaKernel, x: Any, centers: Any, work: str) -> None:
     ties = ordered[:, 0] == ordered[:, 1]
     assert is_open.tolist() == ties.tolist()
     assert sorted(left.rows[: left.count[0]].tolist()) == np.flatnonzero(ties).tolist()
+
+
+def check_errors(kernel: CudaKernel, d: int, work: str, row: str) -> None:
+    """Sums of an emulated device that rounds as badly as tensor cores may: within the bound."""
+    random = np.random.default_rng(d)
+    x, centers = random.lognormal(size=(130, d)).astype(row), random.lognormal(size=(1, d))
+    # one center, without bias: the best score is the sum
+    dtype = dtype_of(work)
+    centers = centers.astype(dtype).astype(row)
+    rung = p.Rung(-centers.astype(dtype), np.zeros(1, dtype), None, None, None, 1.0, 0.0, 0.0, 0.0)
+    nearest = p.Nearest(centers, None, Scale(), 99.0, dtype, {(dtype, depth(work, d)): rung})
+    if work == "float64" and row == "float32":
+        nearest = p.Nearest(centers.astype(dtype), None, Scale(), 99.0, dtype, nearest.rungs)
+    scores, labels = np.full((3, len(x)), np.nan, dtype), np.full(len(x), -1, np.int32)
+    kernel.calls.score(x, nearest, work, labels, scores=scores)
+    true = x.astype(np.longdouble) @ centers[0].astype(np.longdouble)
+    error = np.abs(scores[0] + true) / true * 2.0 ** (53 if dtype == "float64" else 24)
+    # the rows themselves are rounded to the product's dtype
+    assert error.max() <= depth(work, d) + 1
+    if work != "3xtf32" and work in TENSOR_PRODUCTS:
+        assert error.max() > 1000
+    np.testing.assert_allclose(scores[2], (x.astype(np.float64) ** 2).sum(axis=1) / 2, rtol=1e-5)
 
 
 def check_exact(kernel: CudaKernel, x: Any, centers: Any, scale: Scale) -> None:
@@ -175,15 +206,43 @@ def check_doubt(kernel: CudaKernel, x: Any, centers: Any) -> None:
         assert state["labels"].tolist() == wanted.tolist()
 
 
+@contextlib.contextmanager
+def little_scratch() -> Iterator[None]:
+    """Tiles whose rows do not stay in shared memory are the work of one block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_centers, "_SCRATCH_BYTES", 1)
+        yield
+
+
+def device_of(work: str) -> int:
+    """The compute capability that products are tested at."""
+    return 90 if "wgmma" in work else 80
+
+
+def check_tensor_scores(kernel: CudaKernel, work: str) -> None:
+    """Rows that stay in shared memory, and rows that do not, on a device with less of it."""
+    launcher = kernel.launcher
+    assert isinstance(launcher, Emulator)
+    streamed = (90, 310) if "wgmma" in work else (86, 159 if work == "float16" else 70)
+    for capability, d in ((device_of(work), 33), streamed):
+        launcher.capability = capability
+        with little_scratch():
+            check_scores(kernel, *whole((129, d, 130), "float32"), work)
+    check_errors(kernel, 33, work, "float32")
+
+
 def everything(kernel: CudaKernel, file: str) -> None:
     """What the tests above hold, as far as it concerns one source."""
     random = np.random.default_rng(7)
-    if file.startswith("assign"):
+    if file == "assign_mma.cu":
+        for work in ("float16", "tf32", "3xtf32"):
+            check_tensor_scores(kernel, work)
+    elif file == "assign_wgmma.cu":
+        check_tensor_scores(kernel, "float16 wgmma")
+    elif file == "assign.cu":
         for shape in ((129, 33, 130), (5, 70, 3)):
             for seed in range(3):
-                for work in ("tf32", "float16") if "mma" in file else ("float32",):
-                    check_scores(kernel, *whole(shape, "float32", seed), work)
-    if file == "assign.cu":
+                check_scores(kernel, *whole(shape, "float32", seed), "float32")
         x = random.normal(size=(300, 3))
         check_doubt(kernel, x, x[:12])
     elif file == "batch.cu":

@@ -32,7 +32,7 @@ struct Place {
 static Place threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulator {
-enum State { RUNNING, AT_BARRIER, IN_WARP, DONE };
+enum State { RUNNING, AT_BARRIER, IN_WARP, IN_GROUP, DONE };
 struct Fiber {
   ucontext_t context;
   jmp_buf jump;
@@ -80,6 +80,15 @@ static bool fail(const char* text) {
   return false;
 }
 
+// For a thread that finds what must not be: the block ends here.
+static void trap(const char* text) {
+  fail(text);
+  for (;;) wait(DONE, "a trap");
+}
+// what emulator_async.h keeps of a block
+static void begin_block();
+static bool all_copies_landed();
+
 // Runs the threads of a warp to their next meeting, in any order; true unless they disagree.
 static bool step(unsigned warp, unsigned threads, bool& moved) {
   unsigned order[32], lanes = std::min(32u, threads - 32 * warp);
@@ -109,6 +118,18 @@ static bool step(unsigned warp, unsigned threads, bool& moved) {
   return true;
 }
 
+// Warps of a group of four go on when all have come.
+static void meet_in_groups(unsigned threads, bool& moved) {
+  for (unsigned group = 0; group + 128 <= threads; group += 128) {
+    unsigned met = 0;
+    for (unsigned i = 0; i < 128; i++)
+      met += fibers[group + i].state == IN_GROUP && !strcmp(fibers[group + i].what, fibers[group].what);
+    if (met != 128) continue;
+    for (unsigned i = 0; i < 128; i++) fibers[group + i].state = RUNNING;
+    moved = true;
+  }
+}
+
 static void poison(size_t shared) {
   uint32_t nothing = 0x7fffdead;  // NaN as float, and in pairs as double
   for (size_t i = 0; i < (shared + MARGIN) / 4; i++) memcpy((char*)memory + 4 * i, &nothing, 4);
@@ -126,6 +147,7 @@ static bool is_untouched(size_t shared) {
 static bool run_block(size_t shared) {
   const unsigned threads = blockDim.x, warps = (threads + 31) / 32;
   poison(shared);
+  begin_block();
   for (unsigned i = 0; i < threads; i++) {
     Fiber& fiber = fibers[i];
     fiber.state = RUNNING;
@@ -139,10 +161,14 @@ static bool run_block(size_t shared) {
     makecontext(&fiber.context, enter, 0);
   }
   for (;;) {
-    // warps drift apart as far as barriers allow
+    // warps drift apart as far as barriers allow; now and then one runs ahead alone
     bool moved = false;
-    for (unsigned turn = 0; turn < 2 * warps; turn++)
-      if (!step(draws() % warps, threads, moved)) return false;
+    const bool is_alone = draws() % 4 == 0;
+    const unsigned ahead = draws() % warps, turns = is_alone ? 100 : 2 * warps;
+    for (unsigned turn = 0; turn < turns; turn++)
+      if (!step(is_alone ? ahead : draws() % warps, threads, moved)) return false;
+    if (message[0]) return false;
+    meet_in_groups(threads, moved);
     unsigned done = 0, waiting = 0;
     for (unsigned i = 0; i < threads; i++) {
       done += fibers[i].state == DONE;
@@ -160,6 +186,7 @@ static bool run_block(size_t shared) {
       if (!runs) return fail("threads wait for each other for ever");
     }
   }
+  if (!all_copies_landed()) return fail("a copy that nobody waits for");
   return is_untouched(shared) || fail("a write behind the end of shared memory");
 }
 
@@ -323,11 +350,11 @@ static inline unsigned tf32(float value) {
   if ((bits & 0x7f800000) != 0x7f800000) bits += 0x1000;
   return bits & ~0x1fffu;
 }
-static inline double cut(double value, double largest) {
+static inline double cut(double value, double largest, int bits = 24) {
   if (!std::isfinite(largest) || largest == 0.0) return value;
   int exponent;
   frexp(largest, &exponent);
-  return ldexp(trunc(ldexp(value, 24 - exponent)), exponent - 24);
+  return ldexp(trunc(ldexp(value, bits - exponent)), exponent - bits);
 }
 static inline unsigned short half_bits(float value) {
   _Float16 half = (_Float16)value;
@@ -374,3 +401,5 @@ static inline void multiply_add_as(float (&sums)[4], const unsigned (&a)[4], con
   }
 }
 #define multiply_add multiply_add_as<PRODUCTS>
+
+#include "emulator_async.h"

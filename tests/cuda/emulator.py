@@ -22,7 +22,7 @@ import pytest
 
 from kmeans_xp._backend import numpy_context
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
-from kmeans_xp._kernels.cuda._source import THREADS, Unit
+from kmeans_xp._kernels.cuda._source import Unit
 
 HERE = pathlib.Path(__file__).parent
 MARGIN = 256
@@ -46,6 +46,8 @@ def compiler() -> str:
 def _folder() -> tempfile.TemporaryDirectory[str]:
     """Where libraries are kept until the tests end, beside the header, compiled once for all."""
     folder = tempfile.TemporaryDirectory(prefix="kmeans-xp-emulated-")
+    for part in HERE.glob("emulator_*.h"):
+        shutil.copy(part, folder.name)
     header = shutil.copy(HERE / "emulator.h", folder.name)
     command = [compiler(), *_FLAGS, "-x", "c++-header", header, "-o", f"{header}.gch"]
     subprocess.run(command, check=True)
@@ -92,7 +94,7 @@ class Emulator:
         )
         trouble = run(
             ctypes.c_longlong(grid),
-            ctypes.c_int(THREADS),
+            ctypes.c_int(unit.threads),
             ctypes.c_size_t(shared),
             ctypes.c_ulonglong(self._seed),
             addresses,

@@ -39,7 +39,7 @@ def library() -> ctypes.CDLL | None:
     return ctypes.CDLL(str(path))
 
 
-def compile_for(unit: Unit, architecture: str) -> tuple[list[Compiled], str]:
+def compile_for(unit: Unit, architecture: str, *more: str) -> tuple[list[Compiled], str]:
     """Compile a unit; raise RuntimeError with the compiler's words if it fails.
 
     What became of each kernel, and the whole in PTX.
@@ -51,11 +51,18 @@ def compile_for(unit: Unit, architecture: str) -> tuple[list[Compiled], str]:
     _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, b"unit.cu", 0, None, None))
     try:
         # CuPy adds the third
-        options = [f"-arch=sm_{architecture}", "--ptxas-options=-v", "-ftz=true", *unit.options]
+        options = [
+            f"-arch=sm_{architecture}",
+            "--ptxas-options=-v",
+            "-ftz=true",
+            *unit.options,
+            *more,
+        ]
         packed = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
         code = nvrtc.nvrtcCompileProgram(program, len(options), packed)
         log = _log(nvrtc, program)
-        if code:
+        # wgmma that waits for each product is as good as a failure
+        if code or "are serialized" in log:
             raise RuntimeError(f"NVRTC on {unit} for sm_{architecture}:\n{log}")
         size = ctypes.c_size_t()
         _check(nvrtc.nvrtcGetPTXSize(program, ctypes.byref(size)))

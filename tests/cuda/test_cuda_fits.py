@@ -130,7 +130,8 @@ def test_tensor_cores(kind: str, d: int, work: str, dtype: str, one_at_a_time: N
             for kernel in ("cuda", "numpy")
         )
         assert bits(found, start) == bits(expected, start)
-    launches = [launch for launch in found.kernel.launcher.launches if launch != "prepare"]
+    ready = "prepare", "draw_centers"
+    launches = [launch for launch in found.kernel.launcher.launches if launch not in ready]
     assert launches[0] == f"assign {work}"
     if kind in ("uniform", "clear"):
         # products that leave many rows open make way for better ones
@@ -146,6 +147,18 @@ def test_old_cards_do_without_tensor_cores(one_at_a_time: None) -> None:
         expected = problem_of(numpy, x, k=66, variance=True, first="float32", kernel="numpy")
         assert bits(problem, x[:66]) == bits(expected, x[:66])
     assert not any("tf32" in launch for launch in problem.kernel.launcher.launches)
+
+
+def test_wgmma_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, one_at_a_time: None) -> None:
+    monkeypatch.setenv("KMEANS_XP_WGMMA", "1")
+    x = np.random.default_rng(3).uniform(size=(200, 33)).astype(np.float32)
+    numpy = make_backend("numpy")
+    with opened(numpy):
+        problem = problem_of(numpy, x, k=66, variance=True, first="float32", kernel="cuda")
+        problem.kernel = cuda_kernel(capability=90)
+        expected = problem_of(numpy, x, k=66, variance=True, first="float32", kernel="numpy")
+        assert bits(problem, x[:66]) == bits(expected, x[:66])
+    assert "assign float16 wgmma" in problem.kernel.launcher.launches
 
 
 @pytest.mark.parametrize("init", STARTS)

@@ -7,13 +7,22 @@ import re
 
 import numpy as np
 import pytest
-from checks import check_doubt, check_exact, check_scores, views, whole
+from checks import (
+    check_doubt,
+    check_errors,
+    check_exact,
+    check_scores,
+    device_of,
+    little_scratch,
+    views,
+    whole,
+)
 from emulator import cuda_kernel
 
 from kmeans_xp import _primitives as p
 from kmeans_xp._distances import Scale
-from kmeans_xp._kernels.cuda._route import depth, dtype_of, screens
-from kmeans_xp._kernels.cuda._source import TILES, UNITS
+from kmeans_xp._kernels.cuda._route import depth, is_wgmma, plan, screens
+from kmeans_xp._kernels.cuda._source import TENSOR_PRODUCTS, TILES, UNITS
 
 SHAPES = [
     # n, d, k: around the edges of tiles of rows, features and centers
@@ -25,6 +34,8 @@ SHAPES = [
     (129, 3, 63),
     (257, 70, 17),
     (130, 96, 130),
+    (128, 64, 128),
+    (33, 129, 257),
 ]
 TYPES = [(row, work) for row in ("float32", "float64") for work in TILES]
 
@@ -36,32 +47,75 @@ def test_scores_of_whole_numbers(
     shape: tuple[int, int, int], row: str, work: str, seed: int
 ) -> None:
     x, centers = whole(shape, row, seed)
-    check_scores(cuda_kernel(seed=1000 * seed), x, centers, work)
+    check_scores(cuda_kernel(seed=1000 * seed, capability=device_of(work)), x, centers, work)
+
+
+@pytest.mark.parametrize(
+    ("work", "capability", "d"),
+    [
+        ("float16", 80, 140),
+        ("float16", 86, 140),
+        ("tf32", 80, 70),
+        ("tf32", 86, 70),
+        ("3xtf32", 86, 70),
+        ("float16 wgmma", 90, 140),
+        ("float16 wgmma", 90, 270),
+    ],
+)
+@pytest.mark.parametrize("view", [1, 3])
+def test_scores_on_tensor_cores(work: str, capability: int, d: int, view: int) -> None:
+    """Rows kept and rows fetched again, in several tiles of a block, at any strides."""
+    assert plan(work, d, capability).keeps == (capability == 80 or (capability, d) == (90, 140))
+    x, centers = whole((300, d, 70), "float32")
+    with little_scratch():
+        check_scores(cuda_kernel(capability=capability), list(views(x))[view], centers, work)
+
+
+@pytest.mark.parametrize(
+    ("work", "capability"),
+    [
+        (work, capability)
+        for work in TENSOR_PRODUCTS
+        for capability in (80, 86, 87, 89, 90, 100, 103, 110, 120, 121)
+        if not is_wgmma(work) or capability == 90
+    ],
+)
+def test_tiles_fit_twice_on_a_multiprocessor(work: str, capability: int) -> None:
+    room = {80: 164, 87: 164, 86: 100, 89: 100, 120: 100, 121: 100}.get(capability, 228) << 10
+    # the table of the function's doc
+    most = {100: 128, 164: 256, 228: 384}[room >> 10] // (2 if "tf32" in work else 1)
+    least, part = 2, 64
+    if is_wgmma(work):
+        most, least, part = 256, 3, 128
+    assert [d for d in range(1, 600) if plan(work, d, capability).keeps] == [*range(1, most + 1)]
+    for d in (1, 31, most, most + 1, 10_000):
+        found = plan(work, d, capability)
+        assert 2 * (found.shared + (1 << 10)) <= room
+        assert least <= found.stages <= 4
+        buffers = found.stages * (1 if found.keeps else 2) + (found.parts if found.keeps else 0)
+        assert found.shared == buffers * 128 * part + 128 * 4
+        assert found.parts * part >= d * (4 if "tf32" in work else 2) > (found.parts - 1) * part
+        assert found.tile_bytes == 128 * part * found.parts
+
+
+def test_rows_that_no_half_can_hold_stay_open() -> None:
+    """Too large, not finite, or of a size that a center alone has."""
+    x, centers = whole((130, 40, 70), "float32")
+    x[3, 7], x[64, 0], x[129, 39] = 4e5, np.nan, -np.inf
+    rung = p.Rung(-centers, np.zeros(70, "f4"), None, None, None, 1.0, 0.0, 0.0, 0.0)
+    nearest = p.Nearest(centers, None, Scale(), 4.0, "float32", {})
+    nearest.rungs["float32", depth("float16", 40)] = rung
+    labels, is_open = np.full(130, -1, np.int32), np.zeros(130, bool)
+    cuda_kernel().calls.score(x, nearest, "float16", labels, is_open=is_open)
+    assert is_open[[3, 64, 129]].all()
+    assert ((labels >= 0) & (labels < 70)).all()
 
 
 @pytest.mark.parametrize("row", ["float32", "float64"])
 @pytest.mark.parametrize("work", TILES)
 @pytest.mark.parametrize("d", [1, 8, 33, 200])
 def test_sums_err_no_more_than_the_bound_is_told(d: int, work: str, row: str) -> None:
-    """On an emulated device that rounds as badly as tensor cores may."""
-    random = np.random.default_rng(d)
-    x, centers = random.lognormal(size=(130, d)).astype(row), random.lognormal(size=(1, d))
-    # one center, without bias: the best score is the sum
-    dtype = dtype_of(work)
-    centers = centers.astype(dtype).astype(row)
-    rung = p.Rung(-centers.astype(dtype), np.zeros(1, dtype), None, None, None, 1.0, 0.0, 0.0, 0.0)
-    nearest = p.Nearest(centers, None, Scale(), 99.0, dtype, {(dtype, depth(work, d)): rung})
-    if work == "float64" and row == "float32":
-        nearest = p.Nearest(centers.astype(dtype), None, Scale(), 99.0, dtype, nearest.rungs)
-    scores, labels = np.full((3, len(x)), np.nan, dtype), np.full(len(x), -1, np.int32)
-    cuda_kernel().calls.score(x, nearest, work, labels, scores=scores)
-    true = x.astype(np.longdouble) @ centers[0].astype(np.longdouble)
-    error = np.abs(scores[0] + true) / true * 2.0 ** (53 if dtype == "float64" else 24)
-    # the rows themselves are rounded to the product's dtype
-    assert error.max() <= depth(work, d) + 1
-    if work in ("tf32", "float16"):
-        assert error.max() > 1000
-    np.testing.assert_allclose(scores[2], (x.astype(np.float64) ** 2).sum(axis=1) / 2, rtol=1e-5)
+    check_errors(cuda_kernel(capability=device_of(work)), d, work, row)
 
 
 def test_which_products_are_tried_first() -> None:
@@ -79,6 +133,20 @@ def test_which_products_are_tried_first() -> None:
         for work in wanted:
             # what the bound is proven for
             assert (depth(work, d) + 16 + 2 * 19) * 1.05 * 2.0**-24 < 0.0027
+
+
+def test_wgmma_is_used_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, asked = ("float16", "3xtf32"), ("float16 wgmma", "3xtf32")
+    monkeypatch.delenv("KMEANS_XP_WGMMA", raising=False)
+    assert screens("float32", 128, 1024, 90) == usual
+    for capability in (80, 89, 100, 103, 120):
+        assert screens("float32", 128, 1024, capability, wgmma=True) == usual
+    for value, wanted in (("1", asked), ("0", usual), ("", usual)):
+        monkeypatch.setenv("KMEANS_XP_WGMMA", value)
+        assert screens("float32", 128, 1024, 90) == wanted
+        assert screens("float32", 31, 1024, 90) == ("tf32", "3xtf32")
+    assert screens("float32", 128, 1024, 90, wgmma=True) == asked
+    assert depth("float16 wgmma", 128) > depth("float16", 128)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

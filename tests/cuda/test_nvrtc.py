@@ -6,22 +6,20 @@ import nvrtc
 import pytest
 from conftest import REQUIRED
 
-from kmeans_xp._kernels.cuda._source import TILES, UNITS, Unit, assign_bytes
+from kmeans_xp._kernels.cuda._source import TENSOR_PRODUCTS, TILES, UNITS, Unit, assign_bytes
 
 ARCHITECTURES = ("80", "86", "89", "90", "100", "120")
-# two blocks of 256 threads share a multiprocessor; of 3xTF32 there is one
+# where a division's rare cases are a call, which registers are saved around
+MOST_SPILLED = {"recenter": 48}
+# two blocks share a multiprocessor: of 256 threads, or of 128 on tensor cores
 MOST_REGISTERS = {
     "assign": 128,
-    "assign 3xtf32": 168,
     "sweep": 192,
     "sweep float32 float32": 128,
     "survey_batch": 128,
     "fit_batch": 128,
-}
-# where a division's rare cases are a call, which registers are saved around
-MOST_SPILLED = {"recenter": 48}
-# without asking; for the last two what compute capability 8.6 gives at most
-MOST_SHARED = dict.fromkeys(TILES, 48 << 10) | {"tf32": 99 << 10, "3xtf32": 99 << 10}
+} | {f"assign {work}": min(255, (1 << 15) // TILES[work].threads) for work in TENSOR_PRODUCTS}
+MOST_SHARED = 48 << 10  # without asking
 
 
 def need() -> None:
@@ -30,8 +28,14 @@ def need() -> None:
         pytest.skip("NVRTC is not installed (nvidia-cuda-nvrtc)")
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: f"{unit.file}-{unit.row}-{unit.work}")
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+CASES = [
+    pytest.param(unit, architecture, id=f"{unit.file}-{unit.row}-{unit.work}-{architecture}")
+    for unit in UNITS
+    for architecture in ((unit.architecture,) if unit.architecture else ARCHITECTURES)
+]
+
+
+@pytest.mark.parametrize(("unit", "architecture"), CASES)
 def test_a_unit_compiles_without_spills(unit: Unit, architecture: str) -> None:
     need()
     kernels, ptx = nvrtc.compile_for(unit, architecture)
@@ -41,10 +45,27 @@ def test_a_unit_compiles_without_spills(unit: Unit, architecture: str) -> None:
         names = f"{kernel.name} {unit.row} {unit.work}", f"{kernel.name} {unit.work}", kernel.name
         most = next((MOST_REGISTERS[name] for name in names if name in MOST_REGISTERS), 64)
         assert kernel.registers <= most, kernel
-    # 2 x 4 fragments for each 8 or 16 of 32 features
-    assert ptx.count("mma.sync") == {"float16": 16, "tf32": 32, "3xtf32": 96}.get(unit.work, 0)
+    # 4 x 8 fragments for each of two steps of 32 bytes (3xTF32: three for each of one)
+    assert ptx.count("mma.sync") == {"float16": 64, "tf32": 64, "3xtf32": 96}.get(unit.work, 0)
+    assert ptx.count("ldmatrix") == {"float16": 16, "tf32": 16, "3xtf32": 8}.get(unit.work, 0)
+    # four steps of 32 bytes
+    assert ptx.count("wgmma.mma_async.sync") == (4 if unit.file == "assign_wgmma.cu" else 0)
+    assert ("cp.async.cg.shared.global" in ptx) == (unit.work in TENSOR_PRODUCTS)
     # where bits count, no two roundings may become one
     assert unit.file.startswith(("assign", "fused")) or "fma.rn.f64" not in ptx
+
+
+def test_wgmma_is_for_one_architecture() -> None:
+    """CuPy adds the device's own after it, and begins with a compilation to PTX."""
+    need()
+    units = [unit for unit in UNITS if unit.architecture]
+    assert {unit.architecture for unit in units} == {"90a"}
+    assert {unit.work for unit in units} == {"float16 wgmma"}
+    for more in ("-arch=sm_90", "-arch=compute_90"):
+        ptx = nvrtc.compile_for(units[0], "90a", more)[1]
+        assert ".target sm_90a" in ptx
+    with pytest.raises(RuntimeError, match="not supported"):
+        nvrtc.compile_for(Unit("assign_wgmma.cu", "float32", "float16 wgmma"), "100a")
 
 
 def test_what_the_compiler_says_is_read() -> None:
@@ -62,6 +83,6 @@ def test_what_the_compiler_says_is_read() -> None:
     assert all(kernel.registers > 8 for kernel in found)
 
 
-@pytest.mark.parametrize("work", MOST_SHARED)
+@pytest.mark.parametrize("work", [work for work in TILES if work not in TENSOR_PRODUCTS])
 def test_tiles_fit_the_shared_memory_of_every_device(work: str) -> None:
-    assert assign_bytes(work) <= MOST_SHARED[work]
+    assert assign_bytes(work) <= MOST_SHARED

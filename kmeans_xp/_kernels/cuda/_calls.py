@@ -14,25 +14,13 @@ from ..._bounds import Bounds, Drift
 from ..._distances import Scale
 from ..._typing import Array, Namespace
 from ._arguments import like, strided
-from ._route import depth, dtype_of, half_range
-from ._source import TENSOR_PRODUCTS, THREADS, TILES, Unit, assign_bytes, assign_unit
+from ._centers import Ready, make_ready
+from ._route import depth, dtype_of
+from ._source import THREADS, Unit, assign_unit
 from ._sums import SumCalls
 
 _LANES_FROM = 32  # features from which a warp shares a row
 MOST_BLOCKS = 1 << 14
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """The centers of a sweep as the kernels want them."""
-
-    weights: Array
-    bias: Array
-    twinned: Array | None
-    shift: Array | None
-    scale: Any
-    lift: tuple[float, ...]  # to the range of half precision, and back from its products
-    errors: tuple[float, float, float, float]  # own, slope, common, largest half norm
 
 
 @dataclass(frozen=True)
@@ -73,14 +61,15 @@ class Calls(SumCalls):
     ) -> None:
         """Label rows by a product; mark or list those that it leaves open."""
         ready, row = self._ready(nearest, work, x), dtype_name(x)
-        n_rows, (k, d) = int(x.shape[0]), ready.weights.shape
+        n_rows, (k, d) = int(x.shape[0]), nearest.centers.shape
         sides = (None, None, None) if bounds is None else sides_of(bounds)
         tables = None if drift is None else drift.tables
+        plan = ready.launch(x, work, xp=self.xp)
         self.launcher.launch(
             assign_unit(row, work),
             "assign",
-            -(-n_rows // TILES[work].rows),
-            assign_bytes(work),
+            plan.grid,
+            plan.shared,
             (
                 *strided(x, xp=self.xp),
                 *((None, None) if picked is None else (picked.rows, picked.count)),
@@ -92,7 +81,7 @@ class Calls(SumCalls):
                 ready.twinned,
                 ready.shift,
                 ready.scale,
-                *map(np.float32, ready.lift),
+                *plan.arguments,
                 *map(np.float64, ready.errors),
                 labels,
                 scores,
@@ -195,33 +184,16 @@ class Calls(SumCalls):
             ),
         )
 
-    def _ready(self, nearest: p.Nearest, work: str, x: Array) -> _Ready:
-        xp, row = self.xp, dtype_name(x)
+    def _ready(self, nearest: p.Nearest, work: str, x: Array) -> Ready:
+        row, place = dtype_name(x), (dtype_of(work), depth(work, int(x.shape[1])))
         key = "cuda", work, row
         if key not in nearest.notes:
-            d, product = int(x.shape[1]), dtype_of(work)
-            place = product, depth(work, d)
             if place not in nearest.rungs:
                 nearest.rungs[place] = self._rung(nearest, work)
             rung = nearest.rungs[place]
-            wide = "float64" if "float64" in (row, work) else "float32"
-            shift = None if rung.shift is None else xp.astype(rung.shift, getattr(xp, wide))
-            # beyond this half norm a score may overflow; rows without weight may lie there
-            most = float(np.finfo(product).max) / 64
-            largest = d * min(nearest.reach * rung.scale, math.sqrt(most / d)) ** 2
-            own, common, slope = p.exclusion_terms(rung.theta, rung.canonical, rung.underflow)
-            lift: tuple[float, ...] = ()
-            if work in TENSOR_PRODUCTS:
-                up, more = half_range(work, d, nearest.reach)
-                lift, common = (up, 1.0 / (up * up)), common + 2.0 * more
-            scale = np.dtype(wide).type(rung.scale)
-            weights, bias = (
-                xp.astype(part, getattr(xp, product), copy=False)
-                for part in (rung.weights, rung.bias)
-            )
-            errors = own, slope, common, largest
-            nearest.notes[key] = _Ready(weights, bias, rung.twinned, shift, scale, lift, errors)
-        ready: _Ready = nearest.notes[key]
+            made = make_ready(rung, nearest.reach, work, row, self.launcher, xp=self.xp)
+            nearest.notes[key] = made
+        ready: Ready = nearest.notes[key]
         return ready
 
     def _rung(self, nearest: p.Nearest, work: str) -> p.Rung:

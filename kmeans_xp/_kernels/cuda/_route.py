@@ -14,6 +14,9 @@ magnitudes S, u = 2**-24; D is the number of additions above each term, or what 
 * Half precision rounds alike, and adds 16 products at once, or twice 8: 40 u S for 16 features.
   Numbers below its range err by 2**-25 / up instead, up being the power of two that brings them
   there; none is above 2**16 / up, so that d products err by no more than d 2**-8 / up**2 on top.
+* wgmma is not documented either, and 8-bit numbers are known to be added up in 14 bits by it.  For
+  half precision nothing of the kind is known; two bits are held back all the same: 160 u S for 16
+  features.  Should it lose more, labels could be wrong, which is one reason why it is off.
 * 3xTF32 writes each factor as two of 11 bits, and a rest below 2**-22 of it.  The rests and the
   product of the lower halves, which is left out, come to 12.04 u; there are three times as many
   additions, of magnitudes that add up to 1.002 S.
@@ -22,14 +25,64 @@ magnitudes S, u = 2**-24; D is the number of additions above each term, or what 
 from __future__ import annotations
 
 import math
+import os
+from typing import NamedTuple
 
-from ._source import PART, TENSOR_PRODUCTS
+from ._source import PART, TENSOR_PRODUCTS, TILES
 
 _LEAST_CAPABILITY = 80
+_WGMMA_CAPABILITY = 90  # sm_90a: neither older nor newer devices have it
 _LEAST_FEATURES, _LEAST_CLUSTERS = 16, 64
 _MOST_DEPTH = 41_000  # theta stays below 0.0025
 _LEAST_HALF_FEATURES = 32
 _HALF_EXPONENT = 13  # of the largest number; halves reach 2**16
+
+
+_SHARED_KIB = {80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 110: 227}
+"""Shared memory of a block at most, by compute capability (CUDA C++ Programming Guide).
+
+A multiprocessor has 1 KiB more, and takes 1 KiB for each of its blocks.
+"""
+_LEAST_SHARED_KIB = 99  # of the others: 12.0, 12.1
+_MOST_STAGES = 4
+
+
+class Plan(NamedTuple):
+    """How tiles lie in the memory of a block on tensor cores."""
+
+    parts: int  # of each row
+    keeps: bool  # rows stay in shared memory for all centers; else they come with the centers
+    stages: int  # buffers, each for a part of the centers (and of the rows)
+    shared: int  # bytes
+    tile_bytes: int
+
+
+def plan(work: str, d: int, capability: int, /) -> Plan:
+    """Rows are kept if so they fit twice on a multiprocessor, with two buffers or more.
+
+    Two blocks are worth more than rows that need not be fetched again: one multiplies while the
+    other looks at its scores.  In KiB, for 128 rows and parts of 64 bytes:
+
+    =============== ======= ==== ===========================
+    capability      block   two  features kept (half, TF32)
+    =============== ======= ==== ===========================
+    8.6, 8.9, 12.0  99      49   128, 64
+    8.0, 8.7        163     81   256, 128
+    9.0, 10.0       227     113  384, 192
+    =============== ======= ==== ===========================
+
+    wgmma takes parts of 128 bytes and three buffers or more: it keeps 256 features.
+    """
+    rows, part_bytes = TILES[work].rows, TILES[work].part_bytes
+    parts = -(-d * (2 if TENSOR_PRODUCTS[work] == 16 else 4) // part_bytes)
+    image, norms = rows * part_bytes, 4 * rows
+    room = (_SHARED_KIB.get(capability, _LEAST_SHARED_KIB) - 1) // 2 << 10
+    stages = min(_MOST_STAGES, (room - norms) // image - parts)
+    keeps = stages >= (3 if is_wgmma(work) else 2)
+    if not keeps:
+        stages = min(_MOST_STAGES, (room - norms) // (2 * image))
+    shared = (parts + stages if keeps else 2 * stages) * image + norms
+    return Plan(parts, keeps, stages, shared, parts * image)
 
 
 def depth(work: str, d: int, /) -> int:
@@ -37,25 +90,43 @@ def depth(work: str, d: int, /) -> int:
     steps = -(-d // 8)
     if work == "tf32":
         return 20 * steps + (1 << 14) + 64
-    if work == "float16":
-        return 40 * -(-d // 16) + (1 << 14) + 64
+    if work in ("float16", "float16 wgmma"):
+        return (160 if is_wgmma(work) else 40) * -(-d // 16) + (1 << 14) + 64
     if work == "3xtf32":
         return 61 * steps + 16
     return min(d, PART + -(-d // PART))
 
 
-def screens(first: str, d: int, k: int, capability: int, /) -> tuple[str, ...]:
-    """Products that may be tried before those of ``first``, the cheapest first."""
+def is_wgmma(work: str, /) -> bool:
+    """Whether products are those of warp groups, which compute capability 9.0 alone has."""
+    return work.endswith("wgmma")
+
+
+def wgmma_is_on() -> bool:
+    """Whether the environment asks for wgmma, whose kernel was emulated only, not run on a GPU."""
+    return os.environ.get("KMEANS_XP_WGMMA") == "1"
+
+
+def screens(
+    first: str, d: int, k: int, capability: int, /, *, wgmma: bool | None = None
+) -> tuple[str, ...]:
+    """Products that may be tried before those of ``first``, the cheapest first.
+
+    ``wgmma`` : whether they may be wgmma's; None for what the environment says.
+    """
     worth = d >= _LEAST_FEATURES and k >= _LEAST_CLUSTERS
     if first != "float32" or capability < _LEAST_CAPABILITY or not worth:
         return ()
-    ladder = "float16" if d >= _LEAST_HALF_FEATURES else "tf32", "3xtf32"
+    half = "float16"
+    if capability == _WGMMA_CAPABILITY and (wgmma_is_on() if wgmma is None else wgmma):
+        half = "float16 wgmma"
+    ladder = half if d >= _LEAST_HALF_FEATURES else "tf32", "3xtf32"
     return tuple(work for work in ladder if depth(work, d) <= _MOST_DEPTH)
 
 
 def half_range(work: str, d: int, reach: float, /) -> tuple[float, float]:
     """The power of two that brings numbers to the range of halves, and what d products err more."""
-    if work != "float16":
+    if TENSOR_PRODUCTS.get(work) != 16:
         return 1.0, 0.0
     up = math.ldexp(1.0, _HALF_EXPONENT - math.frexp(reach)[1])
     return up, d * 2.0**-8 / (up * up)

@@ -32,21 +32,26 @@ _LOOP_FILES = ("fused.cu", "recenter.cu")
 
 
 class Tile(NamedTuple):
-    """Rows of a block, and of one of its threads."""
+    """Rows of a block, and of one of its threads; how many threads it has."""
 
     rows: int
-    lane_rows: int
+    lane_rows: int = 0
+    threads: int = THREADS
+    part_bytes: int = 0  # of each row in an image, for tensor cores
 
 
 TILES = {
     "float32": Tile(128, 8),
     "float64": Tile(64, 4),
-    "float16": Tile(128, 0),
-    "tf32": Tile(128, 0),
-    "3xtf32": Tile(128, 0),
+    "float16": Tile(128, threads=128, part_bytes=64),
+    "tf32": Tile(128, threads=128, part_bytes=64),
+    "3xtf32": Tile(128, threads=128, part_bytes=64),
+    "float16 wgmma": Tile(128, part_bytes=128),
 }
-TENSOR_PRODUCTS = {"float16": 16, "tf32": 1, "3xtf32": 3}
+TENSOR_PRODUCTS = {"float16": 16, "tf32": 1, "3xtf32": 3, "float16 wgmma": 16}
 """Products on tensor cores (compute capability 8.0), and their name in the source."""
+
+_ARCHITECTURES = {"assign_wgmma.cu": "90a"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,11 @@ class Unit:
         return _read(self.file)
 
     @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return TILES[self.work].threads
+
+    @property
     def options(self) -> tuple[str, ...]:
         """What the compiler is told besides the device."""
         tile = TILES[self.work]
@@ -69,10 +79,11 @@ class Unit:
             "ROW_TYPE": _C_NAMES[self.row],
             "WORK_TYPE": _C_NAMES.get(self.work, "float"),
             "PRODUCTS": TENSOR_PRODUCTS.get(self.work, 0),
-            "MIN_BLOCKS": 1 if self.work == "3xtf32" else 2,
+            "THREADS": self.threads,
             "ROWS": tile.rows,
             "LANE_ROWS": tile.lane_rows,
             "PART": PART,
+            "PART_BYTES": tile.part_bytes,
             "OUTWARDS": OUTWARDS,
             "TABLE": TABLE,
             "ONE_LIMB": ONE_LIMB,
@@ -82,18 +93,25 @@ class Unit:
         }
         return "-std=c++17", *(f"-D{name}={value!s}" for name, value in defines.items())
 
+    @property
+    def architecture(self) -> str | None:
+        """What the unit is compiled for whatever the device; None for the device's own.
+
+        It runs on no other device.
+        """
+        return _ARCHITECTURES.get(self.file)
+
 
 def assign_unit(row: str, work: str, /) -> Unit:
     """The unit of the kernel `assign` for some products."""
-    return Unit("assign_mma.cu" if work in TENSOR_PRODUCTS else "assign.cu", row, work)
+    if work not in TENSOR_PRODUCTS:
+        return Unit("assign.cu", row, work)
+    return Unit("assign_wgmma.cu" if work.endswith("wgmma") else "assign_mma.cu", row, work)
 
 
 def assign_bytes(work: str, /) -> int:
-    """Shared memory of the kernel `assign`."""
+    """Shared memory of the kernel `assign` without tensor cores (`_route.plan`: with them)."""
     rows = TILES[work].rows
-    if work in TENSOR_PRODUCTS:
-        packed = 2 if work == "float16" else 1
-        return 12 * rows + 2 * (rows + _CENTERS) * (PART // packed + 4) * 4
     return 8 * rows + tile_bytes(work)
 
 
@@ -152,13 +170,20 @@ class CupyLauncher:
             self._functions[key] = self._compile(unit, name)
         if shared > self._shared.get(key, _SHARED_UNASKED):
             self._functions[key].max_dynamic_shared_size_bytes = shared
+            # in percent: room for a second block, which the driver may give to the cache instead
+            self._functions[key].preferred_shared_memory_carveout = 100
             self._shared[key] = shared
         null = self.cupy.uint64(0)
         packed = tuple(null if argument is None else argument for argument in arguments)
-        self._functions[key]((grid,), (THREADS,), packed, shared_mem=shared)
+        self._functions[key]((grid,), (unit.threads,), packed, shared_mem=shared)
 
     def _compile(self, unit: Unit, name: str) -> Any:
-        module = self.cupy.RawModule(code=unit.text, options=unit.options)
+        options = unit.options
+        if unit.architecture is not None:
+            # CuPy adds the device's own architecture; NVRTC 13.0 compiles for this one, in either
+            # order (that CuPy loads what comes of it was not seen)
+            options = f"-arch=sm_{unit.architecture}", *options
+        module = self.cupy.RawModule(code=unit.text, options=options)
         try:
             return module.get_function(name)
         except self.cupy.cuda.compiler.CompileException as error:

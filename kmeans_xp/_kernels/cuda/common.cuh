@@ -6,12 +6,13 @@
 //   ONE_LIMB             2**40 (_exact)
 //   EXACT_ROWS, LEAST_EXPONENT       also of _exact
 //   RUN, SEEDING, PARTITION          purposes of draws (_random)
+//   THREADS              of a block
 //   ROWS, LANE_ROWS      rows of a tile, and of one thread in it (assign.cu)
 //
 // Kernels use one array of dynamic shared memory, called `memory`, so that a test can poison it and
 // watch its end.
 
-constexpr int THREADS = 256, WARPS = THREADS / 32;  // of a block
+constexpr int WARPS = THREADS / 32;
 
 typedef long long i64;
 typedef unsigned long long u64;

@@ -1,0 +1,186 @@
+// Tiles for tensor cores: what they hold, how they lie in memory, what fetches and multiplies them.
+//
+// PRODUCTS is 16 for half precision, 1 for TF32, 3 for a sum of three TF32 products of the halves of
+// each number, which is nearly float32's.  The sums are float32's, of whatever rounding the hardware
+// has; the bound is told by an effective depth (`_route`), labels never depend on it.  For half
+// precision all numbers are brought to its range by `up`, a power of two, and the sums back by `down`.
+//
+// A tile is ROWS rows, or as many centers.  It is cut into parts of PART_BYTES of each row, and each
+// part is an image: rows one after another, their chunks of 16 bytes turned by the row, so that 8
+// chunks of one column lie in 8 different groups of banks.  Images are the same in global and in
+// shared memory: to fetch one is to copy it in order, by whole chunks, whatever d and k are.
+#include "verdict.cuh"
+
+typedef ROW_TYPE Row;
+typedef decltype(Row() + float()) Wide;
+
+#if PRODUCTS == 16
+typedef unsigned short Cell;
+#else
+typedef float Cell;
+#endif
+constexpr int CENTERS = ROWS, CELLS = PART_BYTES / sizeof(Cell), CHUNKS = PART_BYTES / 16;
+constexpr int IMAGE = ROWS * PART_BYTES;  // in bytes
+constexpr int ROWS_AT_ONCE = 8;           // that a warp reads, so that it does not wait for each
+constexpr float MOST_HALF = 60000.0f;
+
+#ifdef __CUDACC__
+// the nearest of 11 bits, ties away from zero
+static __device__ __forceinline__ unsigned tf32(float value) {
+  unsigned bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
+  return bits;
+}
+// the nearest half, ties to even
+static __device__ __forceinline__ unsigned short half_bits(float value) {
+  unsigned short bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
+
+static __device__ __forceinline__ unsigned shared_address(const void* place) {
+  return (unsigned)__cvta_generic_to_shared(place);
+}
+static __device__ __forceinline__ void put(Cell* place, Cell value) { *place = value; }
+
+// Copies of 16 bytes into shared memory: begun, closed as a group, and waited for until no more than
+// so many groups of this thread are under way.
+static __device__ __forceinline__ void begin_copy(unsigned to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+static __device__ __forceinline__ void close_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+static __device__ __forceinline__ void wait_for_copies(int under_way) {
+  if (under_way == 0)
+    asm volatile("cp.async.wait_group 0;" ::: "memory");
+  else if (under_way == 1)
+    asm volatile("cp.async.wait_group 1;" ::: "memory");
+  else
+    asm volatile("cp.async.wait_group 2;" ::: "memory");
+}
+#endif
+
+static __device__ __forceinline__ Cell cell(float value, float up) {
+#if PRODUCTS == 16
+  return half_bits(value * up);
+#elif PRODUCTS == 1
+  return __uint_as_float(tf32(value));
+#else
+  return value;
+#endif
+}
+
+// how far the chunks of a row are turned
+static __device__ __forceinline__ int turned(int row) {
+  return row * PART_BYTES / 128 % CHUNKS;
+}
+// where a feature of a row lies in a tile, in cells
+static __device__ __forceinline__ int cell_at(int row, int feature) {
+  const int part = feature / CELLS, byte = feature % CELLS * (int)sizeof(Cell);
+  return (part * IMAGE + row * PART_BYTES + (byte / 16 ^ turned(row)) * 16 + byte % 16) /
+         (int)sizeof(Cell);
+}
+
+static __device__ __forceinline__ void begin_image(unsigned to, const u8* from) {
+#pragma unroll
+  for (int i = 0; i < IMAGE / 16 / THREADS; i++) {
+    const int byte = (i * THREADS + (int)threadIdx.x) * 16;
+    begin_copy(to + byte, from + byte);
+  }
+}
+
+// Rows of a tile: where they are, and how they become cells.
+struct Tile {
+  const Row* x;
+  i64 row_stride, column_stride;
+  const i64* list;
+  const Wide* shift;
+  Wide scale;
+  float up;
+  int d, parts;
+  i64 first, total;
+
+  __device__ __forceinline__ i64 place(int r) const {
+    return first + r >= total ? -1 : list ? list[first + r] : first + r;
+  }
+  __device__ __forceinline__ float moved(i64 place, int f) const {
+    const Row stored = x[place * row_stride + f * column_stride];
+    Wide value = sizeof(Wide) > sizeof(Row) ? (Wide)widen(stored) : (Wide)stored;
+    if (shift) value -= shift[f];
+    return (float)(value * scale);
+  }
+  // Draw the images, and half the squared norms of rows before they lose bits.  A warp has whole
+  // rows.
+  __device__ __forceinline__ void draw(Cell* images, float* half) const {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll 1
+    for (int start = warp * ROWS_AT_ONCE; start < ROWS; start += WARPS * ROWS_AT_ONCE) {
+      i64 places[ROWS_AT_ONCE];
+      float squares[ROWS_AT_ONCE] = {};
+#pragma unroll
+      for (int i = 0; i < ROWS_AT_ONCE; i++) places[i] = place(start + i);
+#pragma unroll 1
+      for (int f = lane; f < parts * CELLS; f += 32) {
+        float values[ROWS_AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < ROWS_AT_ONCE; i++)
+          values[i] = places[i] >= 0 && f < d ? moved(places[i], f) : 0.0f;
+#pragma unroll
+        for (int i = 0; i < ROWS_AT_ONCE; i++) {
+          squares[i] += values[i] * values[i];
+          // what no half can hold leaves its row open
+          if (PRODUCTS == 16 && !(fabsf(values[i]) * up <= MOST_HALF)) squares[i] = (float)infinity();
+          put(images + cell_at(start + i, f), cell(values[i], up));
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < ROWS_AT_ONCE; i++) {
+#pragma unroll
+        for (int o = 16; o > 0; o /= 2) squares[i] += __shfl_xor_sync(0xffffffffu, squares[i], o);
+        if (lane == 0) half[start + i] = 0.5f * squares[i];
+      }
+    }
+  }
+};
+
+// As `Found.see`, in fewer instructions; a score that is no number leaves the row open.
+static __device__ __forceinline__ void look_at(Found<float>& found, float score, int center) {
+  found.second = fminf(found.second, fmaxf(found.best, score));
+  if (score < found.best) {
+    found.best = score;
+    found.label = center;
+  }
+}
+
+// What is found of the rows of a tile, on its way from the lanes that share a row to one thread.
+struct Findings {
+  float *best, *second;
+  int* label;
+
+  __device__ __forceinline__ Findings(void* memory, int sides)
+      : best((float*)memory), second(best + sides * ROWS), label((int*)(second + sides * ROWS)) {}
+  __device__ __forceinline__ void put(int at, const Found<float>& found) const {
+    best[at] = found.best;
+    second[at] = found.second;
+    label[at] = found.label;
+  }
+  __device__ __forceinline__ Found<float> get(int at) const {
+    return {best[at], second[at], label[at]};
+  }
+};
+
+// Draw the images of all centers, and fill their tiles up: numbers with zeros, biases with infinity.
+extern "C" __global__ void __launch_bounds__(THREADS) draw_centers(
+    const float* __restrict__ weights, const float* __restrict__ bias, int d, int k, int parts,
+    float up, u8* images, float* filled) {
+  const i64 width = parts * CELLS, all = (i64)(k + CENTERS - 1) / CENTERS * CENTERS * width;
+  for (i64 q = (i64)blockIdx.x * THREADS + threadIdx.x; q < all;
+       q += (i64)gridDim.x * THREADS) {
+    const i64 center = q / width;
+    const int f = (int)(q % width), r = (int)(center % CENTERS);
+    const float value = center < k && f < d ? weights[center * d + f] : 0.0f;
+    ((Cell*)images)[center / CENTERS * CENTERS * width + cell_at(r, f)] = cell(value, up);
+    if (f == 0) filled[center] = center < k ? bias[center] : (float)infinity();
+  }
+}

@@ -1,0 +1,116 @@
+// Products of warp groups (wgmma) as the PTX manual describes them.
+//
+// They read shared memory by the asynchronous proxy, which sees what a thread wrote only after that
+// thread made it visible: a second image of the memory, which begins as NaN.  They read at the last
+// moment that is allowed, when they are waited for; until then the registers of their sums are NaN.
+// Roundings are worse than those of mma: terms are cut to the 22 bits of the largest.
+#pragma once
+
+namespace emulator {
+struct Product {
+  uint64_t rows, centers;
+  bool adds;
+};
+struct Products {
+  std::vector<Product> open;
+  std::vector<std::vector<Product>> closed;
+  std::vector<std::pair<size_t, size_t>> unseen;  // what the thread wrote: where, how much
+  float (*registers)[64];
+  float sums[64];
+  bool is_open, are_under_way;
+};
+static Products products[1024];
+static char seen[MOST_SHARED];
+
+static void begin_products_of_block() {
+  memset(seen, 0xff, sizeof seen);
+  for (Products& mine : products) {
+    mine.open.clear();
+    mine.closed.clear();
+    mine.unseen.clear();
+    mine.is_open = mine.are_under_way = false;
+  }
+}
+static void wrote(const void* place, size_t size) {
+  const size_t at = (const char*)place - (const char*)memory;
+  if (at < MOST_SHARED) products[current].unseen.push_back({at, size});
+}
+// 16 bits of a matrix whose rows lie 128 bytes apart in groups of 8, with a swizzle of 128 bytes
+static double half_at(uint64_t described, unsigned row, unsigned feature) {
+  const unsigned start = (described & 0x3fff) << 4, stride = (described >> 32 & 0x3fff) << 4;
+  if (described >> 62 != 1) trap("a matrix with another swizzle");
+  if (described >> 49 & 7 || start & 0x380) trap("a matrix that begins amid a swizzle");
+  unsigned at = start + row / 8 * stride + row % 8 * 128 + feature * 2;
+  at ^= (at >> 7 & 7) << 4;
+  if (at + 2 > MOST_SHARED) trap("a matrix behind shared memory");
+  unsigned short bits;
+  memcpy(&bits, seen + at, 2);
+  // written since, and perhaps seen: nobody knows
+  if (memcmp(seen + at, (char*)memory + at, 2)) bits = 0x7fff;
+  return half_value(bits, 0);
+}
+static void carry_out(Products& mine, const Product& product) {
+  const unsigned lane = current % 32, warp = current / 32 % 4;
+  double rows[2][16], centers[16];
+  for (unsigned f = 0; f < 16; f++)
+    for (unsigned i = 0; i < 2; i++)
+      rows[i][f] = half_at(product.rows, warp * 16 + lane / 4 + i * 8, f);
+  for (unsigned i = 0; i < 64; i++) {
+    const unsigned column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+    double terms[17] = {product.adds ? mine.sums[i] : 0.0}, largest = fabs(terms[0]), sum = 0.0;
+    for (unsigned f = 0; f < 16; f++) {
+      terms[f + 1] = rows[i / 2 % 2][f] * half_at(product.centers, column, f);
+      largest = max(largest, fabs(terms[f + 1]));
+    }
+    for (double term : terms) sum += cut(term, largest, 22);
+    mine.sums[i] = (float)cut(sum, sum, 22);
+  }
+}
+}  // namespace emulator
+
+#define __align__(bytes)
+static inline void __trap() { emulator::trap("a trap of the kernel"); }
+template <class T>
+static inline void put(T* place, T value) {
+  *place = value;
+  emulator::wrote(place, sizeof value);
+}
+static inline void make_visible() {
+  auto& unseen = emulator::products[emulator::current].unseen;
+  for (auto [at, size] : unseen) memcpy(emulator::seen + at, (char*)memory + at, size);
+  unseen.clear();
+}
+static inline void open_products() {
+  emulator::wait(emulator::IN_WARP, "wgmma.fence");
+  emulator::products[emulator::current].is_open = true;
+}
+static inline void begin_product(float (&sums)[64], uint64_t rows, uint64_t centers, int adds) {
+  emulator::wait(emulator::IN_WARP, "wgmma");
+  emulator::Products& mine = emulator::products[emulator::current];
+  if (!mine.is_open) emulator::trap("wgmma without a fence");
+  if (!mine.are_under_way) memcpy(mine.sums, sums, sizeof sums);
+  mine.are_under_way = true;
+  mine.registers = &sums;
+  memset(sums, 0xff, sizeof sums);
+  mine.open.push_back({rows, centers, adds != 0});
+}
+static inline void close_products() {
+  emulator::Products& mine = emulator::products[emulator::current];
+  mine.closed.push_back(std::move(mine.open));
+  mine.open.clear();
+  mine.is_open = false;
+}
+// all four warps must have begun what any of them waits for
+template <int UNDER_WAY>
+static inline void wait_for_products() {
+  emulator::wait(emulator::IN_GROUP, UNDER_WAY ? "wgmma.wait_group 1" : "wgmma.wait_group 0");
+  emulator::Products& mine = emulator::products[emulator::current];
+  while ((int)mine.closed.size() > UNDER_WAY) {
+    for (const emulator::Product& product : mine.closed.front()) emulator::carry_out(mine, product);
+    mine.closed.erase(mine.closed.begin());
+  }
+  if (mine.closed.empty() && mine.open.empty() && mine.are_under_way) {
+    memcpy(*mine.registers, mine.sums, sizeof mine.sums);
+    mine.are_under_way = false;
+  }
+}
