@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import itertools
 import pathlib
 import re
 import shutil
@@ -26,6 +27,8 @@ from kmeans_xp._kernels.cuda._source import Unit
 
 HERE = pathlib.Path(__file__).parent
 MARGIN = 256
+# KiB of shared memory that a block may ask for, by compute capability
+_SHARED = {60: 48, 61: 48, 70: 96, 75: 64, 80: 163, 86: 99, 89: 99, 90: 227}
 _FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-w")
 
 
@@ -86,6 +89,8 @@ class Emulator:
         run.restype = ctypes.c_char_p
         self._seed += 1
         self.launches.append(f"{name} {unit.work}" if name == "assign" else name)
+        if shared > _SHARED[self.capability] << 10:
+            raise EmulationError(f"{name}: {shared} bytes of shared memory")
         _check_types(unit, name, arguments)
         guarded: dict[tuple[Any, ...], _Guarded] = {}
         values = [_value(argument, guarded) for argument in arguments]
@@ -165,7 +170,10 @@ _TYPES = {
 
 
 def _check_types(unit: Unit, name: str, arguments: Sequence[Any]) -> None:
-    """Arrays and numbers of the types that the kernel declares; the device would not notice."""
+    """What the kernel declares, and whole arrays where it asks for no strides.
+
+    The device would not notice.
+    """
     found = re.search(rf" {name}\(([^)]*)\) {{", unit.text)
     assert found is not None, f"{unit.file} has no kernel {name}"
     parameters = [re.sub(r"const |__restrict__ ", "", part).split() for part in found[1].split(",")]
@@ -173,6 +181,9 @@ def _check_types(unit: Unit, name: str, arguments: Sequence[Any]) -> None:
     wide = "float64" if "float64" in (unit.row, unit.work) else "float32"
     types = _TYPES | {"Row": (unit.row,), "Work": (unit.work,), "Wide": (wide,)}
     types["float"] = ("float32",)
+    strided = {
+        label for (_, label), (_, after) in itertools.pairwise(parameters) if "stride" in after
+    }
     for (kind, label), argument in zip(parameters, arguments, strict=True):
         is_pointer = "*" in kind + label
         assert is_pointer or isinstance(argument, np.generic), f"{name}: {label} is a number"
@@ -181,6 +192,8 @@ def _check_types(unit: Unit, name: str, arguments: Sequence[Any]) -> None:
             assert str(argument.dtype) in types[kind.strip("*")], (
                 f"{name}: {label} {argument.dtype}"
             )
+        if is_pointer and argument is not None and label not in strided:
+            assert argument.flags.c_contiguous, f"{name}: {label} is not in one piece"
 
 
 def _value(argument: Any, guarded: dict[tuple[Any, ...], _Guarded]) -> Any:

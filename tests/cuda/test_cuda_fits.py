@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 from cases import CASES, wide
+from checks import views
 from conftest import make_backend
 from emulator import cuda_kernel
 from engine import first_centers, opened, problem_of, solve
@@ -34,7 +36,7 @@ def case_of(name: str) -> tuple[Any, Any]:
 
 def bits(problem: Any, start: Any) -> tuple[Any, ...]:
     result = solve(problem, start, Rules(15, 1e-4))
-    return result.labels.tolist(), result.centers.tobytes(), result.inertia, result.n_iter
+    return result.labels.tolist(), result.centers.tobytes(), result.inertia, result.history
 
 
 @functools.cache
@@ -71,7 +73,7 @@ def test_several_iterations_at_once(case: str, weighted: bool, first: str) -> No
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-@pytest.mark.parametrize(("first", "rows"), [("float32", 1000), ("float64", 150)])
+@pytest.mark.parametrize(("first", "rows"), [("float32", 1000), ("float64", 150), ("exact", 150)])
 def test_the_loop(case: str, weighted: bool, first: str, rows: int, one_at_a_time: None) -> None:
     x, start = case_of(case)
     weight = weights(len(x)) if weighted else None
@@ -80,6 +82,50 @@ def test_the_loop(case: str, weighted: bool, first: str, rows: int, one_at_a_tim
         options = {"first": first, "block_rows": rows, "kernel": "cuda", "variance": True}
         problem = problem_of(numpy, x, weight, k=len(start), **options)
         assert bits(problem, start) == wanted(case, weighted)
+
+
+def both(x: Any, start: Any, **kernel: Any) -> tuple[Any, Any]:
+    """Problems for the emulated device and for NumPy, with the same question."""
+    options = {"k": len(start), "variance": True, "first": "float32"}
+    numpy = make_backend("numpy")
+    found, expected = (problem_of(numpy, x, kernel=name, **options) for name in ("cuda", "numpy"))
+    found.kernel = cuda_kernel(**kernel)
+    return found, expected
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one by one"])
+def test_starting_centers_at_any_strides(at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not at_once:
+        monkeypatch.setattr(_loop, "_MOST_SWEEP_WORK", 0)
+    x = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    with opened(make_backend("numpy")):
+        for start in views(x[:6].copy()):
+            found, expected = both(x, start)
+            assert bits(found, start) == bits(expected, start)
+
+
+def test_bounds_do_not_outlive_iterations_that_pass_them_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where float32 products fit a sweep and float64's, which come later, do not."""
+    ways = itertools.cycle([False, True])
+    monkeypatch.setattr(_loop, "sweeps_at_once", lambda *_: next(ways))
+    x = np.random.default_rng(4).normal(size=(400, 3)).astype(np.float32)
+    with opened(make_backend("numpy")):
+        found, expected = both(x, x[:9])
+        assert bits(found, x[:9].copy()) == bits(expected, x[:9].copy())
+    assert {"sweep", "assign float32"} <= set(found.kernel.launcher.launches)
+
+
+@pytest.mark.parametrize(("capability", "k"), [(60, 20), (75, 40), (86, 80)])
+def test_sums_beyond_the_shared_memory_of_a_card(capability: int, k: int) -> None:
+    """A sweep has room for the sums of so many clusters, and of some more it has not."""
+    x = np.random.default_rng(0).normal(size=(110, 90)).astype(np.float32)
+    with opened(make_backend("numpy")):
+        for count in (k, k + 20):
+            found, expected = both(x, x[:count], capability=capability)
+            assert bits(found, x[:count]) == bits(expected, x[:count])
+            assert ("sweep" in found.kernel.launcher.launches) == (count == k)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

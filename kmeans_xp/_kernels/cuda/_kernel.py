@@ -182,6 +182,8 @@ class CudaKernel(ReferenceKernel):
 
     def learn(self, looked: Looked, seen: Seen, /) -> None:
         """Do without products that leave many rows open; labels do not depend on it."""
+        if not looked.steps:
+            return  # canonical distances alone
         work = looked.works[0]
         if work not in TENSOR_PRODUCTS or seen.scored <= _POOR_SHARE * looked.n_rows:
             return

@@ -24,7 +24,6 @@ from ._loop_calls import RECORD, LoopCalls, Sums, Terms, new_tally, sweep_bytes
 
 _FIRST_BATCH, _MOST_BATCH = 4, 16
 _MOST_SWEEP_WORK = 1 << 30
-_MOST_SWEEP_BYTES = 96 << 10  # of shared memory: what compute capability 8.6 gives
 _CENTERS_AT_ONCE = 64
 _ROWS_A_CHANGE = 1 << 21  # twice as many 40-bit integers stay below 2**62
 _HIGH_OPEN_SHARE = 0.25
@@ -36,23 +35,35 @@ def _turn(number: int) -> int:
     return 0 if number == 0 else 1 + (number - 1) % 2
 
 
-def sweeps_at_once(n_rows: int, d: int, k: int, change: Array, work: str, /) -> bool:
+def sweeps_at_once(
+    n_rows: int, d: int, k: int, change: Array, work: str, capability: int, /
+) -> bool:
     """Whether rows of few clusters are labelled and added up in one pass."""
     scores = n_rows * d * -(-k // _CENTERS_AT_ONCE) * _CENTERS_AT_ONCE
-    return scores <= _MOST_SWEEP_WORK and sweep_bytes(work, change) <= _MOST_SWEEP_BYTES
+    return scores <= _MOST_SWEEP_WORK and sweep_bytes(work, change) <= _most_shared(capability)
+
+
+def _most_shared(capability: int) -> int:
+    """Bytes of shared memory that a block may ask for; the newest give a little more."""
+    if capability < 70:
+        return 48 << 10
+    return 64 << 10 if capability == 75 else 96 << 10
 
 
 def advance(
     kernel: Any, problem: Any, centers: Array, totals: Array | None, tolerance: float, most: Any, /
 ) -> Advance:
     """Iterations from these centers; see `_typing.Kernel`."""
+    # the kernels walk them row by row, and an `init` may come by columns
+    centers = kernel.xp.ascontiguousarray(centers)
     loop = Loop.of(kernel, problem, centers, totals, tolerance)
     blocks = problem.source.blocks
     nearest = problem.nearest_to(centers, screens=False)
     work = "float32" if nearest.first == "float32" else "float64"
     if len(blocks) == 1 and loop.sums.totals.shape[0] == 1:
         n_rows, d = blocks[0].n_rows, int(centers.shape[1])
-        if sweeps_at_once(n_rows, d, int(centers.shape[0]), loop.sums.change, work):
+        k, change, capability = int(centers.shape[0]), loop.sums.change, kernel.launcher.capability
+        if sweeps_at_once(n_rows, d, k, change, work, capability):
             return loop.batch(nearest, work, most)
     return loop.one(nearest)
 
@@ -98,6 +109,8 @@ class Loop:
         xp, problem, block = self.kernel.xp, self.problem, self.problem.source.blocks[0]
         state, first = block.state, nearest.centers
         pause = state.pop("batch", _FIRST_BATCH)
+        # labels and centers move on without them
+        state.pop("bounds", None)
         count = pause if most is None else min(most, pause)
         terms = Terms.of(nearest, work, dtype_name(block.x), xp=xp)
         factor = nearest.scale.factor
