@@ -211,12 +211,18 @@ class CudaKernel(ReferenceKernel):
     def plusplus(
         self, problem: Any, n_clusters: int, seed: int, trials: int, /
     ) -> list[int] | None:
-        return _seed.plusplus(self.calls, problem, n_clusters, seed, trials)
+        try:
+            return _seed.plusplus(self.calls, problem, n_clusters, seed, trials)
+        except MemoryError:
+            return None  # the way by blocks needs less, and picks the same rows
 
     def oversample(
         self, problem: Any, seed: int, wanted: float, rounds: int, /
     ) -> list[int] | None:
-        return _seed.oversample(self.calls, problem, seed, wanted, rounds, self._exact_labels)
+        try:
+            return _seed.oversample(self.calls, problem, seed, wanted, rounds, self._exact_labels)
+        except MemoryError:
+            return None
 
     def _exact_labels(self, x: Array, nearest: p.Nearest) -> Array:
         """Labels of all rows; no host waits for what is left open."""
