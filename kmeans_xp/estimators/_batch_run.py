@@ -107,16 +107,13 @@ def _by_blocks(batch: Batch) -> Solved | None:
     if room is None or batch.init not in blocks.STARTS:
         return None
     rules = batch.rules
-    found = blocks.fit_batch(
-        batch.x,
-        batch.weight,
-        batch.starts,
-        np.asarray(batch.seeds, dtype=np.int64),
-        blocks.Ask(batch.n_clusters, batch.init, batch.runs, rules.max_iter, rules.tol),
-        room=room,
-        xp=batch.context.xp,
-        launcher=launcher,
-    )
+    ask = blocks.Ask(batch.n_clusters, batch.init, batch.runs, rules.max_iter, rules.tol)
+    seeds = np.asarray(batch.seeds, dtype=np.int64)
+    rows, xp = (batch.x, batch.weight, batch.starts), batch.context.xp
+    try:
+        found = blocks.fit_batch(*rows, seeds, ask, room=room, xp=xp, launcher=launcher)
+    except MemoryError:
+        return None  # not even for one problem; a fit alone says what it needs
     pairs = zip(found.ending.tolist(), found.is_left.tolist(), strict=True)
     return Solved(
         found.centers,

@@ -163,3 +163,31 @@ def test_which_problems_have_room() -> None:
             assert room.columns >= 2
             # the sums of so many numbers of 40 bits are exact in float64
             assert n << 40 <= 1 << 53
+
+
+class Short(Emulator):
+    """Memory for no more than so many problems in a launch."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.refused = most, 0
+
+    def launch(self, unit: Any, name: str, grid: int, *rest: Any) -> None:
+        if name == "fit_batch" and grid > self.most:
+            self.refused += 1
+            raise MemoryError(f"Out of memory for {grid} problems")
+        super().launch(unit, name, grid, *rest)
+
+
+@pytest.mark.parametrize(("most", "refused", "fits"), [(5, 0, 1), (2, 2, 3), (0, 4, 0)])
+def test_fewer_problems_at_a_time_where_memory_is_short(
+    most: int, refused: int, fits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = problems(5, 30, 3)
+    plain = k_means_batched(x, 4, random_state=2)
+    short = Short(most)
+    monkeypatch.setattr(_batch_run, "load_launcher", lambda context: short)
+    found = k_means_batched(x, 4, random_state=2)
+    assert found.labels.tobytes() == plain.labels.tobytes()
+    assert found.cluster_centers.tobytes() == plain.cluster_centers.tobytes()
+    assert (short.refused, short.launches.count("fit_batch")) == (refused, fits)

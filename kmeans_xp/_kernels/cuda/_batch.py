@@ -94,10 +94,15 @@ def fit_batch(
     xp: Namespace,
     launcher: Launcher,
 ) -> Found:
-    """Fit problems (batch, n, d) from seeds of 64 bits, or from given starts (batch, k, d)."""
-    most = max(1, _MOST_SCRATCH // (12 * int(x.shape[1]) * ask.runs))
-    parts = [
-        _fit_part(
+    """Fit problems (batch, n, d) from seeds of 64 bits, or from given starts (batch, k, d).
+
+    Fewer at a time where memory is short.
+    """
+    size = int(x.shape[0])
+    most = min(size, max(1, _MOST_SCRATCH // (12 * int(x.shape[1]) * ask.runs)))
+
+    def fit(part: slice) -> Found:
+        return _fit_part(
             xp.ascontiguousarray(x[part, ...]),
             None if weight is None else xp.ascontiguousarray(weight[part, ...]),
             None if starts is None else xp.ascontiguousarray(starts[part, ...]),
@@ -107,8 +112,15 @@ def fit_batch(
             xp,
             launcher,
         )
-        for part in slices(int(x.shape[0]), most)
-    ]
+
+    while True:
+        try:
+            parts = [fit(part) for part in slices(size, most)]
+            break
+        except MemoryError:
+            if most == 1:
+                raise
+            most = -(-most // 2)
     if len(parts) == 1:
         return parts[0]
     columns = zip(*(vars(part).values() for part in parts), strict=True)

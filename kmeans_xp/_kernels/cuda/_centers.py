@@ -54,16 +54,26 @@ class Launch:
     arguments: tuple[Any, ...]
 
 
+def room_of(
+    terms: tuple[float, float, float], product: str, d: int, reach: float, /
+) -> tuple[float, float, float, float]:
+    """The numbers of ``Room`` in ``verdict.cuh``, for scaled rows of which none exceeds ``reach``.
+
+    Beyond the last, a half norm, a score may overflow; rows without weight may lie there.
+    """
+    own, common, slope = terms
+    most = float(np.finfo(product).max) / 64
+    return own, slope, common, d * min(reach, math.sqrt(most / d)) ** 2
+
+
 def make_ready(
     rung: p.Rung, reach: float, work: str, row: str, launcher: Launcher, /, *, xp: Namespace
 ) -> Ready:
     """The centers of a rung, made ready for rows of a dtype of which none exceeds ``reach``."""
     d, product = int(rung.weights.shape[1]), dtype_of(work)
     wide = "float64" if "float64" in (row, work) else "float32"
-    # beyond this half norm a score may overflow; rows without weight may lie there
-    most = float(np.finfo(product).max) / 64
-    largest = d * min(reach * rung.scale, math.sqrt(most / d)) ** 2
-    own, common, slope = p.exclusion_terms(rung.theta, rung.canonical, rung.underflow)
+    terms = p.exclusion_terms(rung.theta, rung.canonical, rung.underflow)
+    own, slope, common, largest = room_of(terms, product, d, reach * rung.scale)
     up, more = half_range(work, d, reach)
     weights, bias = (
         xp.astype(part, getattr(xp, product), copy=False) for part in (rung.weights, rung.bias)

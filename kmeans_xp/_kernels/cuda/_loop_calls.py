@@ -13,6 +13,7 @@ from ..._backend import dtype_name
 from ..._typing import Array, Block, Namespace
 from ._arguments import like, strided
 from ._calls import MOST_BLOCKS, lanes_for
+from ._centers import room_of
 from ._route import depth
 from ._source import THREADS, TILES, Launcher, Unit, tile_bytes
 from ._sums import copies_of
@@ -56,6 +57,7 @@ class Terms:
         """For products in plain float32 or float64."""
         d = int(nearest.centers.shape[1])
         theta, canonical, underflow = p.errors(nearest, work, depth(work, d))
+        terms = p.exclusion_terms(theta, canonical, underflow)
         shift = nearest.shift
         shift = None if shift is None else xp.astype(shift, getattr(xp, work))
         wide = "float64" if "float64" in (row, work) else "float32"
@@ -65,20 +67,8 @@ class Terms:
             None if shift is None else xp.astype(shift, getattr(xp, wide)),
             np.dtype(wide).type(nearest.scale.factor),
             0.5 - theta,
-            exclusion(nearest, work, theta, canonical, underflow),
+            room_of(terms, work, d, nearest.reach * nearest.scale.factor),
         )
-
-
-def exclusion(
-    nearest: p.Nearest, work: str, theta: float, canonical: float, underflow: float, /
-) -> tuple[float, float, float, float]:
-    """Own, slope, common, and the half norm beyond which a score may overflow."""
-    d = int(nearest.centers.shape[1])
-    own, common, slope = p.exclusion_terms(theta, canonical, underflow)
-    # rows without weight may lie anywhere
-    most = float(np.finfo(work).max) / 64
-    reach = min(nearest.reach * nearest.scale.factor, math.sqrt(most / d))
-    return own, slope, common, d * reach**2
 
 
 @dataclass(frozen=True)
