@@ -12,22 +12,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ... import _primitives as p
 from ..._backend import dtype_name, to_host
 from ..._bounds import drifted
 from ..._ledger import Advance
 from ..._typing import Array
 from ._arguments import like
-from ._loop_calls import RECORD, LoopCalls, Sums, Terms, new_tally, sweep_bytes
+from ._loop_calls import EMPTY, RECORD, LoopCalls, Record, Sums, Terms, new_tally, sweep_bytes
 
 _FIRST_BATCH, _MOST_BATCH = 4, 16
 _MOST_SWEEP_WORK = 1 << 30
 _CENTERS_AT_ONCE = 64
 _ROWS_A_CHANGE = 1 << 21  # twice as many 40-bit integers stay below 2**62
 _HIGH_OPEN_SHARE = 0.25
-_EMPTY = 3
 
 
 def _turn(number: int) -> int:
@@ -66,12 +63,6 @@ def advance(
         if sweeps_at_once(n_rows, d, k, change, work, capability):
             return loop.batch(nearest, work, most)
     return loop.one(nearest)
-
-
-def _records(told: Any) -> list[tuple[int, float]]:
-    """Rows that changed, and how far the centers moved."""
-    moved = np.ascontiguousarray(told[:, 1]).view(np.float64)
-    return list(zip(told[:, 0].tolist(), moved.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -134,17 +125,19 @@ class Loop:
                 here, centers[new], self.sums, moves, self.tolerance, records[number, :],
                 stop=stop, tally=tally, terms=terms, panel=panel, most_open=most_open,
             )  # fmt: skip
-        told = to_host(records)
-        done = 1 + int(np.flatnonzero(told[:, -1] != 0)[0]) if told[:, -1].any() else count
+        told = [Record.of(numbers) for numbers in to_host(records).tolist()]
+        done = next((at + 1 for at, record in enumerate(told) if record.reason), count)
         state["labels"] = labels[_turn(done)]
-        is_pending = int(told[done - 1, -1] == _EMPTY)
-        problem.learn(int(told[done - 1, 3]), block.n_rows)
-        state["batch"] = min(2 * pause, _MOST_BATCH)
+        last, is_pending = told[done - 1], told[done - 1].reason == EMPTY
+        problem.learn(last.open_rows, block.n_rows)
+        # more at a time for as long as none was launched in vain
+        state["batch"] = min(2 * pause, _MOST_BATCH) if done == count else _FIRST_BATCH
+        finished = told[: done - is_pending]
         return Advance(
-            centers[_turn(done - is_pending)],
+            centers[_turn(len(finished))],
             self.sums.totals,
-            _records(told[: done - is_pending]),
-            int(told[done - 1, 0]) if is_pending else None,
+            [(record.changed, record.moved) for record in finished],
+            last.changed if is_pending else None,
         )
 
     def one(self, nearest: p.Nearest, /) -> Advance:
@@ -178,15 +171,15 @@ class Loop:
         # in the shadow of what the device is at
         pruner = problem.pruner
         tentative = None if pruner.drift is None else drifted(pruner.drift, moves[0, :], xp=xp)
-        told = to_host(xp.concat([*counts, record])).tolist()
-        seen = [look.read(told) for look in looks]
-        changed = sum(told.pop(0) for _ in blocks)
+        numbers = to_host(xp.concat([*counts, record])).tolist()
+        seen = [look.read(numbers) for look in looks]
+        changed = sum(numbers.pop(0) for _ in blocks)
+        told = Record.of(numbers)
         self._learn(nearest, looks, seen)
-        if told[2]:
+        if told.empties:
             return Advance(nearest.centers, self.sums.totals, [], changed)
         pruner.follow(tentative)
-        moved = float(np.asarray(told[1], dtype=np.int64).view(np.float64))
-        return Advance(after, self.sums.totals, [(changed, moved)], None)
+        return Advance(after, self.sums.totals, [(changed, told.moved)], None)
 
     def _make_ready(self, nearest: p.Nearest) -> None:
         """Do without a look for repeated centers, for which the host waits, if few rows are open.

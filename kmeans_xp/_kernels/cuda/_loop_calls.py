@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,10 +20,29 @@ from ._source import THREADS, TILES, Launcher, Unit, tile_bytes
 from ._sums import copies_of
 
 RECORD = 5
-"""What `recenter` leaves of an iteration (int64): see its source."""
+"""Numbers that `recenter` leaves of an iteration (int64)."""
+
+EMPTY = 3
+"""The reason to end for which the host fills a cluster."""
 
 _TALLY = 4
 _TARGET_BLOCKS = 1024
+
+
+class Record(NamedTuple):
+    """An iteration: rows that changed, movements, empty clusters, open rows, why it was the last."""
+
+    changed: int
+    moved: float
+    empties: int
+    open_rows: int
+    reason: int  # 0 for none
+
+    @classmethod
+    def of(cls, numbers: Sequence[int], /) -> Record:
+        """From what the device wrote."""
+        changed, bits, *others = numbers
+        return cls(changed, float(np.int64(bits).view(np.float64)), *others)
 
 
 class Sums(NamedTuple):
