@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import metrics
     from ._info import info
     from ._model_file import load_model, save_model
     from ._solver import Iteration, Status
@@ -40,6 +41,8 @@ _HOMES = {
     "to_sklearn": "estimators",
 }
 
+_MODULES = ("metrics",)
+
 __all__ = [
     "BatchedKMeansResult",
     "DeviceError",
@@ -54,16 +57,20 @@ __all__ = [
     "k_means_batched",
     "kmeans_plusplus",
     "load_model",
+    "metrics",
     "save_model",
     "to_sklearn",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOMES and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name in _MODULES:
+        # which binds it
+        return importlib.import_module(f".{name}", __name__)
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value

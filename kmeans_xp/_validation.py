@@ -137,6 +137,29 @@ def as_float(x: Array, name: str, /) -> Array:
         return xp.astype(x, xp.float64)
 
 
+def check_table(x: Any, name: str, who: str, /) -> Array:
+    """Return a table as a 2-d float32 or float64 array of its own library, as `check_rows` does.
+
+    For functions: no estimator remembers its features.  Finiteness is left to the caller.
+    """
+    if not is_foreign(x, name):
+        with real_numbers(name):
+            return check_array(
+                x,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite=False,
+                input_name=name,
+                estimator=who,
+            )
+    shape = tuple(int(size) for size in x.shape)
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(
+            f"Expected 2D array for {name} of {who} with at least 1 row and 1 feature, got shape "
+            f"{shape}. Pass {name} with shape (n_rows, n_features)."
+        )
+    return as_float(x, name)
+
+
 def check_float64(context: Context, /) -> None:
     """Raise the one error for a device that has no float64."""
     if context.backend == "numpy":

@@ -55,6 +55,7 @@ def test_import_loads_nothing_beyond_what_sklearn_loads() -> None:
     theirs = run("import sklearn\n")
     ours = run("import kmeans_xp\n")
     assert "kmeans_xp" in ours["loaded"]
+    assert "kmeans_xp.metrics" not in ours["loaded"]
     for key in ("asked", "loaded"):
         more = ours[key] - theirs[key]
         assert {name for name in more if name.partition(".")[0] != "kmeans_xp"} == set()

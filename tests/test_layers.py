@@ -86,6 +86,15 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "solver": ("_empty", "_solver"),
     "validation": ("_validation", "_batch_checks"),
     "questions": ("_query",),
+    "metrics": (
+        "metrics._labels",
+        "metrics._rows",
+        "metrics._silhouette",
+        "metrics._dispersion",
+        "metrics._agreement",
+        "metrics._centroid_index",
+        "metrics",
+    ),
     "estimators": (
         "estimators._portable",
         "estimators._run",
