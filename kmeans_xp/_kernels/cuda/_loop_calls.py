@@ -30,7 +30,7 @@ _TARGET_BLOCKS = 1024
 
 
 class Record(NamedTuple):
-    """An iteration: rows that changed, movements, empty clusters, open rows, why it was the last."""
+    """What an iteration changed, moved, left empty and open; why it was the last."""
 
     changed: int
     moved: float
