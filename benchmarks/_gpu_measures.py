@@ -6,106 +6,19 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from _data import Cell, blobs, uniform
+from _gpu_kit import Gpu, Keeper, Record, rows_of, timed, waited
 from _gpu_peers import GPU_PEERS
-from _report import write
 from _turns import Options, run_mode, table
 
-Record = dict[str, Any]
+__all__ = ["Gpu", "Keeper"]
 PRODUCTS = ("float32", "tf32", "3xtf32", "float16")
-_ROUNDS, _SECONDS = 7, 2.0
-_CHUNK = 1 << 20
-
-
-@dataclass
-class Keeper:
-    """A section's record, where it is kept, and when its time is over."""
-
-    path: pathlib.Path | None
-    seconds: float
-    record: Record = field(default_factory=dict)
-    began: float = field(default_factory=time.perf_counter)
-
-    def left(self) -> float:
-        """Seconds that are left."""
-        return self.seconds - (time.perf_counter() - self.began)
-
-    def save(self) -> None:
-        write(self.record, self.path)
-
-    def add(self, name: str, value: Any) -> None:
-        """Another result of a list, kept at once."""
-        self.record.setdefault(name, []).append(value)
-        self.save()
-
-    def has_time(self, what: str) -> bool:
-        """Whether to begin with something; if not, the record says that it was left out."""
-        if self.left() > 0:
-            return True
-        self.add("left out, the time was over", what)
-        return False
-
-
-class Gpu:
-    """CuPy's current device: arrays on it, and the time that work takes there."""
-
-    def __init__(self) -> None:
-        import cupy
-
-        self.xp = cupy
-
-    def time(self, task: Callable[[], object]) -> float:
-        """Milliseconds between two events around the task."""
-        events = self.xp.cuda.Event(), self.xp.cuda.Event()
-        events[0].record()
-        task()
-        events[1].record()
-        events[1].synchronize()
-        return float(self.xp.cuda.get_elapsed_time(*events))
-
-    def wait(self) -> None:
-        self.xp.cuda.Device().synchronize()
-
-    def release(self) -> None:
-        """Give back what the pool keeps for later."""
-        self.wait()
-        self.xp.get_default_memory_pool().free_all_blocks()
-
-    def taken(self) -> int:
-        """Bytes that the pool has from the device; it grows to what was needed at a time."""
-        return int(self.xp.get_default_memory_pool().total_bytes())
-
-
-def rows_of(kind: str, n: int, d: int, k: int, gpu: Any) -> Any:
-    """Float32 rows, made where they are needed: "uniform", or "blobs" around k centers."""
-    xp, random = gpu.xp, gpu.xp.random.default_rng(0)
-    rows = xp.empty((n, d), dtype=xp.float32)
-    centers = 4 * random.standard_normal((k, d), dtype=xp.float32)
-    for start in range(0, n, _CHUNK):
-        part = rows[start : start + _CHUNK]
-        if kind == "uniform":
-            part[...] = random.random(part.shape, dtype=xp.float32)
-        else:
-            part[...] = centers[random.integers(0, k, len(part))]
-            part += random.standard_normal(part.shape, dtype=xp.float32)
-    return rows
-
-
-def timed(task: Callable[[], object], gpu: Any) -> Record:
-    """A first call, then rounds while they are cheap."""
-    first, times = gpu.time(task), []
-    began = time.perf_counter()
-    while len(times) < _ROUNDS and (not times or time.perf_counter() - began < _SECONDS):
-        times.append(gpu.time(task))
-    return {"ms": statistics.median(times), "ms by round": times, "first ms": first}
 
 
 def matmul_rate(dtype: str, gpu: Any, size: int = 8192) -> Record:
@@ -244,6 +157,44 @@ def small(
                     "kernel": model.kernel_,
                 },
             )  # fmt: skip
+
+
+BATCHES = ((1000, 512, 16, 8), (10_000, 100, 4, 4))
+_ALONE = 10  # problems that are fitted one by one
+
+
+def batches(
+    keeper: Keeper,
+    gpu: Any,
+    cases: Sequence[tuple[int, int, int, int]] = BATCHES,
+    rounds: int = 5,
+) -> None:
+    """Many small problems at once, beside a few of them one by one; by the wall's clock."""
+    from kmeans_xp import k_means, k_means_batched
+
+    for count, n, d, k in cases:
+        if not keeper.has_time(f"{count} of {n} x {d}, k={k}"):
+            continue
+        x = rows_of("blobs", count * n, d, k, gpu).reshape(count, n, d)
+        few = x[:_ALONE]
+
+        def alone(few: Any = few, k: int = k) -> None:
+            for rows in few:
+                k_means(rows, k, random_state=0)
+
+        def at_once(x: Any = x, k: int = k) -> Any:
+            return k_means_batched(x, k, random_state=0)
+
+        found = at_once()
+        keeper.add(
+            "batches",
+            {
+                "batch": count, "n": n, "d": d, "k": k,
+                "ms": waited(at_once, gpu, rounds),
+                "ms a problem alone": waited(alone, gpu, rounds) / len(few),
+                "iterations": float(found.n_iter.mean()), "inertia": float(found.inertia.sum()),
+            },
+        )  # fmt: skip
 
 
 SEEDINGS = (

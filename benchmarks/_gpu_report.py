@@ -75,6 +75,14 @@ def _small(section: Record) -> Iterator[str]:
         )
 
 
+def _batches(section: Record) -> Iterator[str]:
+    for batch in section.get("batches", []):
+        yield (
+            f"{batch['batch']} of {_shape(batch)}: {batch['ms']:.2f} ms, "
+            f"{batch['ms'] / batch['batch']:.4f} a problem, alone {batch['ms a problem alone']:.3f}"
+        )
+
+
 def _seeding(section: Record) -> Iterator[str]:
     for start in section.get("starts", []):
         yield (
@@ -112,6 +120,7 @@ _WORDS = {
     "passes": _passes,
     "small": _small,
     "fits": _fits,
+    "batches": _batches,
     "seeding": _seeding,
     "memory": _memory,
     "sanitizer": _checked,

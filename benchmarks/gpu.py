@@ -51,6 +51,7 @@ SECTIONS = {
     "passes": Section(100, "one assignment pass by each product, and with exact labels"),
     "small": Section(30, "fits of milliseconds"),
     "fits": Section(130, "fits to convergence beside other libraries"),
+    "batches": Section(20, "many small problems at once, beside a few one by one"),
     "seeding": Section(30, "k-means++ and k-means||"),
     "memory": Section(30, "peak device memory"),
     "sanitizer": Section(90, "memcheck and racecheck on small shapes"),

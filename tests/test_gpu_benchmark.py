@@ -79,6 +79,10 @@ def made_up() -> dict[str, Any]:
                 "flash-kmeans": {"absent": "not installed: pip install flash-kmeans"},
             }}
         },
+        "batches": {
+            "batches": [{"batch": 1000, "n": 512, "d": 16, "k": 8, "ms": 25.0,
+                         "ms a problem alone": 1.5, "iterations": 7.5, "inertia": 3.0}]
+        },
         "seeding": {
             "starts": [{"start": "k-means++", "rows": "uniform", "n": 10**5, "d": 32, "k": 1000,
                         "seconds": 0.25, "first seconds": 1.5}]
@@ -111,6 +115,7 @@ def test_the_table_says_it_all(load: Any, gpu: Any) -> None:
         "4.50 ms (target 5)",
         "not installed: pip install flash-kmeans",
         "77.0 MiB on the device",
+        "25.00 ms, 0.0250 a problem, alone 1.500",
         "0.2500 s (first 1.50)",
         "768 MiB, 1.50 of the data's 512 (target 1000, said 900)",
         "skipped: compute-sanitizer was not found",

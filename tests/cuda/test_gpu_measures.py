@@ -42,7 +42,7 @@ def measures(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module, with NumPy arrays routed as CuPy's, and one round of each."""
     monkeypatch.syspath_prepend(str(FOLDER))
     found = importlib.import_module("_gpu_measures")
-    monkeypatch.setattr(found, "_ROUNDS", 1)
+    monkeypatch.setattr(importlib.import_module("_gpu_kit"), "_ROUNDS", 1)
     kernel = cuda_kernel()
     monkeypatch.setattr(_kernel, "make_kernel", lambda context: kernel)
     monkeypatch.setattr(
@@ -83,6 +83,11 @@ def test_fits_starts_and_memory(measures: Any) -> None:
     measures.small(keeper, Emulated(), [("blobs", 300, 4, 3, 5.0)], rounds=1)
     assert [fit["start"] for fit in keeper.record["fits"]] == ["default", "given rows"]
     assert all(fit["kernel"] == "cuda" and fit["iterations"] > 0 for fit in keeper.record["fits"])
+    keeper = measures.Keeper(None, 1e6)
+    measures.batches(keeper, Emulated(), [(3, 40, 2, 3)], rounds=1)
+    (batch,) = keeper.record["batches"]
+    assert min(batch["ms"], batch["ms a problem alone"], batch["inertia"]) > 0
+    assert batch["iterations"] >= 1
     keeper = measures.Keeper(None, 1e6)
     measures.seeding(keeper, Emulated(), [("uniform", 150, 4, 3)])
     assert [start["start"] for start in keeper.record["starts"]] == ["k-means++", "k-means||"]
