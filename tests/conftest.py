@@ -39,6 +39,8 @@ class Backend:
                 return self.xp.asarray(host)
         if self.id == "numpy":
             return host
+        if self.id == "cupy":
+            return self.xp.asarray(host)  # on the current device: it has no such argument
         if self.id == "torch":
             host = np.require(host, requirements=["C", "W"])
         return self.xp.asarray(host, device=self.device)

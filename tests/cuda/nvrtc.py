@@ -50,11 +50,12 @@ def compile_for(unit: Unit, architecture: str, *more: str) -> tuple[list[Compile
     text = unit.text.encode()
     _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, b"unit.cu", 0, None, None))
     try:
-        # CuPy adds the third
+        # CuPy adds the third and the fourth
         options = [
             f"-arch=sm_{architecture}",
             "--ptxas-options=-v",
             "-ftz=true",
+            "--device-as-default-execution-space",
             *unit.options,
             *more,
         ]
