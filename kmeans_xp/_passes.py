@@ -246,7 +246,7 @@ def gains(problem: Training, nearest: Nearest, block: Block, /) -> tuple[Array, 
     if block.weight is None:
         # the mean of one row is that row
         return distances, distances > 0.0
-    left, rounding = [], (_ROUNDINGS * np.finfo(problem.dtype).eps) ** 2
+    left, rounding = [], (_ROUNDINGS * float(np.finfo(problem.dtype).eps)) ** 2
     for x, weight in block.pieces(problem.source.piece_rows):
         alone = as_centers(problem.ledger.alone(x, weight), problem)
         least = squared_distances(x, xp.zeros_like(x[:1, :]), nearest.scale, xp=xp) * rounding

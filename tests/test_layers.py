@@ -71,6 +71,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels.cuda._calls",
         "_kernels.cuda._loop_calls",
         "_kernels.cuda._loop",
+        "_kernels.cuda._survey",
         "_kernels.cuda._seed",
         "_kernels.cuda._kernel",
         "_kernels.cuda._batch",

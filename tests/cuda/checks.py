@@ -15,6 +15,7 @@ from emulator import Emulator
 from engine import problem_of
 from loop_checks import check_reasons, check_recenter, check_sweeps
 from seeding_checks import check_rounds, check_seeds
+from survey_checks import check_statistics
 
 from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
@@ -261,6 +262,8 @@ def everything(kernel: CudaKernel, file: str) -> None:
         check_sums(kernel, x, weight, 4)
         check_sums(kernel, x, None, 2200)
         check_group_sums(kernel, np.trunc(random.normal(size=(600, 3)) * 2.0**40), 7)
+    elif file == "survey.cu":
+        check_statistics(kernel)
     elif file == "recenter.cu":
         check_recenter(kernel)
         check_reasons(kernel)

@@ -18,6 +18,7 @@ from checks import (
     whole,
 )
 from emulator import cuda_kernel
+from survey_checks import check_statistics
 
 from kmeans_xp import _primitives as p
 from kmeans_xp._distances import Scale
@@ -180,6 +181,10 @@ def test_rows_in_doubt(dtype: str) -> None:
     random = np.random.default_rng(3)
     x = random.normal(size=(300, 3)).astype(dtype)
     check_doubt(cuda_kernel(), x, x[:12].copy())
+
+
+def test_statistics() -> None:
+    check_statistics(cuda_kernel())
 
 
 def test_the_package_holds_the_sources() -> None:

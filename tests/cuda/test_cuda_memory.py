@@ -135,8 +135,8 @@ def test_at_last_one_error_says_what_is_needed(dtype: Any, monkeypatch: pytest.M
             DeviceMemoryError, match="has too little memory for 1500 rows of 6"
         ) as e:
             ask()
-        # 1500, 750, 375, 256 rows; seeds are sought in one block and then by these
-        assert launcher.refused == (8 if ask in asked[:2] else 4)
+        # 1500, 750, 375, 256 rows
+        assert launcher.refused == 4
         assert isinstance(e.value, DeviceError)
         assert isinstance(e.value, MemoryError)
         text = str(e.value)

@@ -15,6 +15,7 @@ from ..._backend import Context, dtype_name, to_host
 from ..._bounds import Bounds, Drift, Proposal, no_drift
 from ..._distances import Scale
 from ..._ledger import Advance
+from ..._stats import Surveyor
 from ..._typing import Array, Block
 from .._reference import ReferenceKernel
 from . import _seed
@@ -23,6 +24,7 @@ from ._calls import Calls, Picked
 from ._loop import advance
 from ._route import screens
 from ._source import TENSOR_PRODUCTS, CupyLauncher, Launcher
+from ._survey import CudaSurveyor
 
 _POOR_SHARE = 0.25
 
@@ -85,6 +87,10 @@ class CudaKernel(ReferenceKernel):
     def calls(self) -> Calls:
         """The launches that every operation is made of."""
         return Calls(self.xp, self.launcher)
+
+    @property
+    def surveyor(self) -> Surveyor:
+        return CudaSurveyor(self.xp, self.launcher)
 
     def prepare(self, nearest: p.Nearest, /) -> None:
         """Nothing: one thread works on all blocks."""
@@ -294,8 +300,14 @@ class CudaKernel(ReferenceKernel):
         return Bounds(*(self.xp.empty(n_rows, dtype=dtype, **like(x)) for _ in range(3)))
 
 
-def make_kernel(context: Context, /) -> CudaKernel:
-    """The kernel for CuPy arrays."""
+@functools.cache
+def _launcher() -> CupyLauncher:
+    """One for the process: it keeps what was compiled and loaded."""
     import cupy
 
-    return CudaKernel(context.xp, launcher=CupyLauncher(cupy))
+    return CupyLauncher(cupy)
+
+
+def make_kernel(context: Context, /) -> CudaKernel:
+    """The kernel for CuPy arrays."""
+    return CudaKernel(context.xp, launcher=_launcher())

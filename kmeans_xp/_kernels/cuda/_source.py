@@ -27,7 +27,7 @@ PART = 32
 _CENTERS = 64
 _SHARED_UNASKED = 48 << 10
 _C_NAMES = {"float32": "float", "float64": "double"}
-_ROW_FILES = ("exact.cu", "sums.cu", "segments.cu", "seed.cu", "oversample.cu")
+_ROW_FILES = ("exact.cu", "sums.cu", "segments.cu", "seed.cu", "oversample.cu", "survey.cu")
 _LOOP_FILES = ("fused.cu", "recenter.cu")
 
 

@@ -41,3 +41,10 @@ static __device__ __forceinline__ i64 rows_meant(i64 n, const i64* counted) {
 static __device__ __forceinline__ void append(i64* list, u64* count, i64 value) {
   list[atomicAdd(count, 1ULL)] = value;
 }
+
+// As `_stats.weigh`: a row of weight 0 gives 0 even where its distance overflowed.
+static __device__ __forceinline__ double weighed(double value, const double* weight, i64 row) {
+  if (!weight) return value;
+  const double factor = weight[row];
+  return factor > 0.0 ? __dmul_rn(value, factor) : 0.0;
+}

@@ -28,13 +28,6 @@ struct Units {
   __device__ __forceinline__ u64 of(double mass) const { return (u64)whole(mass); }
 };
 
-// As `_stats.weigh`: a row of weight 0 gives 0 even where its distance overflowed.
-static __device__ __forceinline__ double weighed(double value, const double* weight, i64 row) {
-  if (!weight) return value;
-  const double factor = weight[row];
-  return factor > 0.0 ? __dmul_rn(value, factor) : 0.0;
-}
-
 static __device__ __forceinline__ u64 warp_sum(u64 value) {
   for (int o = WARP / 2; o > 0; o /= 2) value += __shfl_xor_sync(0xffffffffu, value, o);
   return value;
