@@ -204,7 +204,9 @@ def to_host(array: Array) -> npt.NDArray[Any]:
         return np.asarray(array.get())
     if context.backend == "array_api_strict":
         cpu = context.xp.Device("CPU_DEVICE")
-        return np.asarray(np.from_dlpack(array_api_compat.to_device(array, cpu)))
+        here = array_api_compat.to_device(array, cpu)
+        # NumPy before 2.1 hands over nothing that is read-only, such as a broadcast
+        return np.asarray(np.from_dlpack(context.xp.asarray(here, copy=True)))
     return np.asarray(array)
 
 
