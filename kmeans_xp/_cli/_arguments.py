@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-import re
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .. import __version__
 from .._files import EXAMPLES, parse_words
+from ._common import BAD_USAGE
+from ._words import at_least, device, or_word, seed, tolerance
 
-BAD_USAGE = 2
-LARGEST_SEED = 2**32 - 1
 _STARTS = ("k-means++", "random", "random-partition", "k-means||")
 _RULES = ("farthest", "random", "error")
 _EXIT_CODES = (
@@ -65,9 +63,9 @@ def _add_fit(commands: Any) -> None:
     _add_input(fit)
     fit.add_argument("--weights", metavar="COLUMN", help="column with the weights of the rows")
     fit.add_argument(
-        "--n-clusters", type=_at_least(1), default=8, metavar="K", help="default: %(default)s"
+        "--n-clusters", type=at_least(1), default=8, metavar="K", help="default: %(default)s"
     )
-    fit.add_argument("--seed", type=_seed, metavar="N", help="default: drawn, and reported")
+    fit.add_argument("--seed", type=seed, metavar="N", help="default: drawn, and reported")
     fit.add_argument(
         "--init",
         choices=_STARTS,
@@ -76,21 +74,21 @@ def _add_fit(commands: Any) -> None:
     )
     fit.add_argument(
         "--n-init",
-        type=_or_word("auto", 1),
+        type=or_word("auto", 1),
         default="auto",
         metavar="N",
         help="runs, of which the best is kept (default: auto)",
     )
     fit.add_argument(
         "--max-iter",
-        type=_or_word("none", 1),
+        type=or_word("none", 1),
         default=300,
         metavar="N",
         help='most iterations a run, or "none" (default: %(default)s)',
     )
     fit.add_argument(
         "--tol",
-        type=_tolerance,
+        type=tolerance,
         default=1e-4,
         metavar="T",
         help="stop when centers move less, relative to the variance; 0: only when no row "
@@ -146,55 +144,9 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser, files: str) -> None:
-    parser.add_argument("--device", type=_device, metavar="D", help="cpu, cuda, cuda:1 or auto")
+    parser.add_argument("--device", type=device, metavar="D", help="cpu, cuda, cuda:1 or auto")
     parser.add_argument("--out", type=pathlib.Path, metavar="FOLDER", help=f"write there: {files}")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
         "--quiet", action="store_true", help="no progress, and no printed report with --out"
     )
-
-
-def _at_least(low: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
-        return int(text)
-
-    return convert
-
-
-def _or_word(word: str, low: int) -> Callable[[str], Any]:
-    """A number, or a word: "auto" stays itself and "none" is None."""
-
-    def convert(text: str) -> Any:
-        if text.lower() == word:
-            return None if word == "none" else word
-        try:
-            return _at_least(low)(text)
-        except argparse.ArgumentTypeError as error:
-            raise argparse.ArgumentTypeError(f'{error}, nor "{word}"') from None
-
-    return convert
-
-
-def _seed(text: str) -> int:
-    seed = _at_least(0)(text)
-    if seed > LARGEST_SEED:
-        raise argparse.ArgumentTypeError(f"{text} is above the largest seed, {LARGEST_SEED}")
-    return seed
-
-
-def _tolerance(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
-    return value
-
-
-def _device(text: str) -> str:
-    if re.fullmatch(r"cpu|cuda(:\d+)?|auto", text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not known; use cpu, cuda, cuda:1 or auto")
-    return text

@@ -1,0 +1,64 @@
+"""What several commands share: rows in, folders out, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import shutil
+import sys
+from typing import Any
+
+from .._files import Selection, Table, UsageError, read_example, read_table
+from ._console import Progress
+
+OK, FAILED, BAD_USAGE, BAD_DATA, NO_DEVICE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+def read(args: argparse.Namespace, selection: Selection) -> Table:
+    if (args.input is None) == (args.example is None):
+        raise UsageError("give either INPUT (a file, or - for text on stdin) or --example NAME")
+    if args.example is not None:
+        return read_example(args.example, selection)
+    with Progress(f"reading {args.input}", quiet=args.quiet):
+        return read_table(args.input, selection, array=args.array, header=args.header)
+
+
+def input_name(args: argparse.Namespace) -> str:
+    if args.example is not None:
+        return f"{args.example} (comes with scikit-learn)"
+    return "stdin" if args.input == "-" else str(args.input)
+
+
+def input_facts(args: argparse.Namespace, table: Table) -> dict[str, Any]:
+    rows, features = table.values.shape
+    return {
+        "name": input_name(args),
+        "rows": rows,
+        "features": features,
+        "columns": list(table.names),
+        "weights": getattr(args, "weights", None),
+        "dtype": str(table.values.dtype),
+        **table.facts,
+    }
+
+
+def check_folder(folder: pathlib.Path | None) -> None:
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file; name a folder")
+
+
+def make_folder(folder: pathlib.Path | None) -> None:
+    """Made before the work, so that no result is lost to a folder that cannot be."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {folder} cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"--out {folder} cannot be written to; name another folder")
+
+
+def width() -> int:
+    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100

@@ -1,0 +1,138 @@
+"""The command ``fit``: cluster a table."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+from typing import Any
+
+from .._files import DataError, Selection, Table, replacing, write_centers, write_json, write_labels
+from ._common import (
+    INTERRUPTED,
+    OK,
+    check_folder,
+    input_facts,
+    input_name,
+    make_folder,
+    read,
+    width,
+)
+from ._console import Progress, listening, say
+from ._words import LARGEST_SEED
+
+
+def fit(args: argparse.Namespace) -> int:
+    from .. import KMeans
+
+    check_folder(args.out)
+    began = time.perf_counter()
+    table = read(args, Selection(args.columns, args.exclude, args.weights))
+    if len(table.values) < args.n_clusters:
+        raise DataError(
+            f"{input_name(args)} has {len(table.values)} rows, fewer than --n-clusters "
+            f"{args.n_clusters}. Ask for fewer clusters or give more rows"
+        )
+    make_folder(args.out)
+    ready = time.perf_counter()
+    seed = secrets.randbelow(LARGEST_SEED + 1) if args.seed is None else args.seed
+    parameters = {
+        "n_clusters": args.n_clusters,
+        "init": args.init,
+        "n_init": args.n_init,
+        "max_iter": args.max_iter,
+        "tol": args.tol,
+        "empty_cluster": args.empty_cluster,
+        "device": args.device,
+    }
+    model = KMeans(**parameters, random_state=seed)
+    what = f"fitting {len(table.values):,} x {len(table.names)}, k={args.n_clusters}"
+    with listening() as warned, Progress(what, quiet=args.quiet):
+        interrupted = _run_fit(model, table)
+    fitted = time.perf_counter()
+    report = {
+        "command": "fit",
+        "input": input_facts(args, table),
+        "parameters": {**parameters, "seed": seed},
+        "seed_given": args.seed is not None,
+        **_outcome(model, table),
+        "seconds": {"read": ready - began, "fit": fitted - ready},
+        "warnings": warned,
+    }
+    _write_fit(args, report, model, table)
+    for text in warned:
+        say("warning", text)
+    if interrupted:
+        kept = (
+            f"the results so far are in {args.out}" if args.out else "these are the results so far"
+        )
+        say("interrupted", f"after {model.n_iter_} iterations; {kept}")
+    _print_fit(args, report)
+    return INTERRUPTED if interrupted else OK
+
+
+def _run_fit(model: Any, table: Table) -> bool:
+    """Fit; return whether Ctrl-C ended it with a result."""
+    try:
+        model.fit(table.values, sample_weight=table.weights)
+    except KeyboardInterrupt:
+        if not hasattr(model, "labels_"):
+            raise
+        return True
+    except ValueError as error:
+        table.refuse_non_finite()
+        raise DataError(str(error)) from error
+    return False
+
+
+def _outcome(model: Any, table: Table) -> dict[str, Any]:
+    from ._report import cluster_facts, library_versions
+
+    return {
+        "status": model.status_,
+        "iterations": model.n_iter_,
+        "inertia": model.inertia_,
+        **cluster_facts(table.values, table.weights, model.labels_, model.cluster_centers_),
+        "centers": model.cluster_centers_.tolist(),
+        "history": [
+            {"iteration": item.iteration, "changed": item.changed, "shift": item.shift}
+            for item in model.history_
+        ],
+        "device": model.device_,
+        "backend": model.backend_,
+        "kernel": model.kernel_,
+        "versions": library_versions(),
+    }
+
+
+def _write_fit(args: argparse.Namespace, report: dict[str, Any], model: Any, table: Table) -> None:
+    """Write the files; the report goes last and so tells that all are there."""
+    if args.out is None:
+        return
+    from .. import save_model
+
+    report["files"] = ["labels.csv", "centers.csv", "model.npz", "report.json"]
+    with replacing(args.out / "labels.csv") as file:
+        file.write("label\n")
+        write_labels(file, model.labels_)
+    with replacing(args.out / "centers.csv") as file:
+        write_centers(file, model.cluster_centers_, table.names)
+    if table.named:
+        import numpy as np
+
+        model.feature_names_in_ = np.asarray(table.names, dtype=object)
+    save_model(model, args.out / "model.npz")
+    with replacing(args.out / "report.json") as file:
+        write_json(file, report)
+
+
+def _print_fit(args: argparse.Namespace, report: dict[str, Any]) -> None:
+    from ._report import fit_text
+
+    if args.json:
+        write_json(sys.stdout, report)
+    elif args.out is None or not args.quiet:
+        print(fit_text(report, width()))
+        if args.out is not None:
+            print(f"\nwritten to {args.out}: {', '.join(report['files'])}")

@@ -1,0 +1,56 @@
+"""Words of the command line turned into values."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import Any
+
+LARGEST_SEED = 2**32 - 1
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
+        return int(text)
+
+    return convert
+
+
+def or_word(word: str, low: int) -> Callable[[str], Any]:
+    """A number, or a word: "auto" stays itself and "none" is None."""
+
+    def convert(text: str) -> Any:
+        if text.lower() == word:
+            return None if word == "none" else word
+        try:
+            return at_least(low)(text)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f'{error}, nor "{word}"') from None
+
+    return convert
+
+
+def seed(text: str) -> int:
+    number = at_least(0)(text)
+    if number > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text} is above the largest seed, {LARGEST_SEED}")
+    return number
+
+
+def tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return value
+
+
+def device(text: str) -> str:
+    if re.fullmatch(r"cpu|cuda(:\d+)?|auto", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not known; use cpu, cuda, cuda:1 or auto")
+    return text
