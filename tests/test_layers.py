@@ -40,6 +40,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels._numpy_gains",
         "_kernels._numpy_scores",
         "_kernels._numpy_few",
+        "_kernels._numpy_pairs",
         "_kernels._numpy_wide",
         "_kernels._numpy_sums",
         "_kernels._numpy_survey",

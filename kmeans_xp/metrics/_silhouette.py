@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from sklearn.utils import check_random_state
 
 from .._backend import thread_count, to_host
 from .._distances import Scale, widened
+from .._kernels._numpy_pairs import distance_sums
 from .._primitives import Nearest, distances_by_product
 from .._sources import MemorySource
 from .._typing import Array, Block, Namespace, slices
@@ -22,6 +24,7 @@ from .._validation import check_table
 from ._rows import LabelledRows, labelled_rows
 
 _COLUMNS = 1024  # rows of a cluster that distances are taken to at a time
+_MOST_SUMS = 1 << 25  # up to which the sums of all rows to all clusters are kept
 _FEW_COLUMNS = 256  # up to which clusters are taken together
 
 
@@ -190,28 +193,52 @@ class _Columns:
 
 def _silhouettes(rows: LabelledRows) -> Array:
     """Silhouettes (n,), float64, in the order of the rows."""
-    xp, context, groups = rows.context.xp, rows.context, rows.groups
+    xp, groups = rows.context.xp, rows.groups
     codes = xp.take(groups.codes, groups.order)
     x = xp.take(rows.x, groups.order, axis=0)
+    if rows.context.backend == "numpy" and rows.n_rows * groups.n_groups <= _MOST_SUMS:
+        found = _by_pairs(x, codes, rows)
+    else:
+        found = _by_blocks(x, codes, rows)
+    return xp.take(found, xp.argsort(groups.order))
+
+
+def _by_pairs(x: Array, codes: Array, rows: LabelledRows) -> Array:
+    """Silhouettes of sorted rows by sums to all clusters, each pair taken once."""
+    edges = rows.groups.edges.tolist()
+    sums = distance_sums(x, edges, rows.extent.scale(), thread_count())
+    counts, every = rows.groups.counts.astype(np.float64), np.arange(len(x))
+    own = sums[every, codes]
+    sums /= counts
+    sums[every, codes] = math.inf
+    return _weighed(own, sums.min(axis=1), counts[codes], xp=np)
+
+
+def _by_blocks(x: Array, codes: Array, rows: LabelledRows) -> Array:
+    """Silhouettes of sorted rows by distances of blocks of them to all rows."""
+    xp, context = rows.context.xp, rows.context
     columns = list(_all_columns(x, codes, rows))
     step = max(64, rows.cells // max(_COLUMNS, int(x.shape[1])))
     threads = thread_count() if context.backend == "numpy" else 1
     source = MemorySource(x, None, context, block_rows=step, piece_rows=step, threads=threads)
-    sizes = xp.astype(groups.counts, xp.float64)
+    sizes = xp.astype(rows.groups.counts, xp.float64)
 
     def task(block: Block) -> Array:
         mine = codes[block.start : block.start + block.n_rows]
         own, other = _own_and_other(block.x, mine, columns, rows.dtype, xp=xp)
-        size = xp.take(sizes, mine)
-        own = own / xp.where(size > 1.0, size - 1.0, size)
-        widest = xp.maximum(own, other)
-        some = (size > 1.0) & (widest > 0.0)
-        gap = xp.where(some, other - own, xp.zeros_like(own))
-        return gap / xp.where(some, widest, xp.ones_like(widest))
+        return _weighed(own, other, xp.take(sizes, mine), xp=xp)
 
     with source.working():
-        found = xp.concat(source.map(task))
-    return xp.take(found, xp.argsort(groups.order))
+        return xp.concat(source.map(task))
+
+
+def _weighed(own: Array, other: Array, size: Array, /, *, xp: Namespace) -> Array:
+    """Silhouettes from sums to the own cluster, means to the next one and sizes of the own."""
+    own = own / xp.where(size > 1.0, size - 1.0, size)
+    widest = xp.maximum(own, other)
+    some = (size > 1.0) & (widest > 0.0)
+    gap = xp.where(some, other - own, xp.zeros_like(own))
+    return gap / xp.where(some, widest, xp.ones_like(widest))
 
 
 def _own_and_other(
