@@ -53,7 +53,7 @@ def test_each_problem_gets_what_it_gets_alone(xp: Backend, weighted: bool, dtype
     X = xp.array(blobs(dtype=dtype))
     more = {"sample_weight": xp.array(weights())} if weighted else {}
     found = check_alone(xp, X, 3, **more)
-    centers, labels, inertia, n_iter, status, states = found
+    centers, labels, inertia, n_iter, status, states, device, backend, kernel = found
     assert {type(part) for part in found[:4]} == {type(X)}
     assert (centers.shape, labels.shape) == ((4, 3, 2), (4, 30))
     assert centers.dtype == X.dtype
@@ -61,6 +61,8 @@ def test_each_problem_gets_what_it_gets_alone(xp: Backend, weighted: bool, dtype
     assert kinds == ["int32", "float64", "int64", "int64"]
     assert (inertia.shape, n_iter.shape, len(status), states.shape) == ((4,), (4,), 4, (4,))
     assert set(status) <= {Status.CONVERGED, Status.TOLERANCE}
+    model = KMeans(3, random_state=states[0]).fit(X[0, ...])
+    assert (device, backend, kernel) == (model.device_, model.backend_, (model.kernel_,) * 4)
 
 
 def test_one_answer_on_every_library(xp: Backend) -> None:

@@ -19,6 +19,7 @@ from ..exceptions import EmptyClusterError
 from ._run import best_of, draw_seed
 
 _ENDINGS = (Status.CONVERGED, Status.TOLERANCE, Status.MAX_ITER)  # numbers of `batch.cu`
+_BLOCKS = "cuda, a thread block a problem"
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ class Solved:
     n_iter: list[int]
     status: list[Status | None]  # None: not yet solved
     n_distinct: list[int]
+    kernel: list[str]
 
-    def put(self, number: int, result: Result, /) -> None:
+    def put(self, number: int, result: Result, kernel: str, /) -> None:
         """Write down what was found about a problem; the arrays can be written to."""
         self.centers[number, ...], self.labels[number, ...] = result.centers, result.labels
         self.inertia[number], self.n_iter[number] = result.inertia, result.n_iter
         self.status[number], self.n_distinct[number] = result.status, result.n_distinct
+        self.kernel[number] = kernel
 
 
 def random_states(seed: int, count: int, /) -> npt.NDArray[np.int64]:
@@ -79,9 +82,10 @@ def solve(batch: Batch, /) -> Solved:
     solved = _by_blocks(batch)
     if solved is not None:
         for number in [b for b, status in enumerate(solved.status) if status is None]:
-            solved.put(number, solve_alone(batch, number))
+            solved.put(number, *solve_alone(batch, number))
         return solved
-    xp, results = batch.context.xp, [solve_alone(batch, b) for b in range(batch.size)]
+    xp, alone = batch.context.xp, [solve_alone(batch, b) for b in range(batch.size)]
+    results = [result for result, _ in alone]
     return Solved(
         xp.stack([result.centers for result in results]),
         xp.stack([result.labels for result in results]),
@@ -89,6 +93,7 @@ def solve(batch: Batch, /) -> Solved:
         [result.n_iter for result in results],
         [result.status for result in results],
         [result.n_distinct for result in results],
+        [kernel for _, kernel in alone],
     )
 
 
@@ -122,11 +127,12 @@ def _by_blocks(batch: Batch) -> Solved | None:
         found.n_iter.tolist(),
         [None if is_left else _ENDINGS[ending] for ending, is_left in pairs],
         found.n_distinct.tolist(),
+        [_BLOCKS] * batch.size,
     )
 
 
-def solve_alone(batch: Batch, number: int, /) -> Result:
-    """Solve one problem by the loop that every fit goes through."""
+def solve_alone(batch: Batch, number: int, /) -> tuple[Result, str]:
+    """Solve one problem by the loop that every fit goes through; tell the kernel too."""
     weight = None if batch.weight is None else batch.weight[number, :]
     problem = training_problem(
         batch.x[number, :, :],
@@ -154,4 +160,4 @@ def solve_alone(batch: Batch, number: int, /) -> Result:
         raise EmptyClusterError(f"problem {number}: {error}") from error
     if result.status is Status.INTERRUPTED:
         raise KeyboardInterrupt(f"interrupted at problem {number} of {batch.size}")
-    return result
+    return result, problem.plan.kernel

@@ -42,6 +42,12 @@ class BatchedKMeansResult(NamedTuple):
     random_states : ndarray of shape (batch,), int64
         On the host: with ``random_state=random_states[b]`` `k_means` and `KMeans` give the
         answer of problem b, bit for bit.
+    device : str
+        Where the work happened: "cpu", "cuda:0", ...
+    backend : str
+        The array library that did it; see ``KMeans.backend_``.
+    kernel : tuple of str
+        The kernel that did it, of each problem.
 
     Examples
     --------
@@ -59,6 +65,9 @@ class BatchedKMeansResult(NamedTuple):
     n_iter: Array
     status: tuple[Status, ...]
     random_states: npt.NDArray[np.int64]
+    device: str
+    backend: str
+    kernel: tuple[str, ...]
 
 
 @validate_params(
@@ -132,7 +141,7 @@ def k_means_batched(
     -------
     result : BatchedKMeansResult
         A named tuple of cluster_centers, labels, inertia, n_iter (arrays in X's library and on
-        its device), status and random_states.
+        its device), status, random_states, and where the work happened (device, backend, kernel).
 
     Raises
     ------
@@ -216,6 +225,9 @@ def _at_home(solved: Solved, states: npt.NDArray[np.int64], place: Place) -> Bat
         place.send_home(n_iter),
         status,
         states,
+        work.device_name,
+        work.backend,
+        tuple(solved.kernel),
     )
 
 

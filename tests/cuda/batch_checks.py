@@ -109,7 +109,7 @@ def check_batch(
     endings = Status.CONVERGED, Status.TOLERANCE, Status.MAX_ITER
     for b in sorted({*range(size)} - {*left}):
         with numpy_context().scope():
-            alone = solve_alone(batch, b)
+            alone, _ = solve_alone(batch, b)
         assert found.centers[b].tobytes() == alone.centers.tobytes(), b
         assert found.labels[b].tolist() == alone.labels.tolist(), b
         numbers = (found.inertia[b], found.n_iter[b], endings[found.ending[b]], found.n_distinct[b])
