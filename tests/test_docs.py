@@ -93,6 +93,32 @@ def test_ci_runs_the_commands_of_the_readme(venv: str) -> None:
     assert command in lines
 
 
+def test_ci_builds_the_pages_as_the_readme_does() -> None:
+    [command] = [block for block in fences(ROOT / "README.md", "sh") if "sphinx-build" in block]
+    script = (ROOT / "ci" / "docs.sh").read_text(encoding="utf-8")
+    [options] = re.findall(r"bin/sphinx-build (.*) docs docs/_build/html", command)
+    assert "-W" in options.split()
+    assert f'"$venv/bin/sphinx-build" {options} "$venv/docs"' in script
+    assert "--group docs ." in command
+    assert "--group docs ." in script
+    assert "bash ci/docs.sh" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_every_public_name_has_a_page() -> None:
+    """The api page lists them, under the module that ``currentmodule`` names."""
+    listed: list[str] = []
+    module = ""
+    for line in (ROOT / "docs" / "api.rst").read_text(encoding="utf-8").splitlines():
+        if found := re.match(r"\.\. currentmodule:: (\S+)", line):
+            module = found[1]
+        elif found := re.match(r"   (\w+)$", line):
+            listed.append(f"{module}.{found[1]}")
+    names = set(kmeans_xp.__all__) - {"__version__", "metrics"}
+    public = {f"kmeans_xp.{name}" for name in names}
+    public |= {f"kmeans_xp.metrics.{name}" for name in kmeans_xp.metrics.__all__}
+    assert sorted(listed) == sorted(public)
+
+
 def test_the_report_in_the_readme_is_what_the_command_prints(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,8 +148,8 @@ def test_links_lead_to_files(path: pathlib.Path) -> None:
     assert not missing
 
 
-def test_every_option_of_the_readme_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_option_of_the_page_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     rows = " ".join(line for line in text.splitlines() if line.startswith("| `--"))
     options = set(re.findall(r"`(--[a-z-]+)", rows))
     assert "--n-clusters" in options

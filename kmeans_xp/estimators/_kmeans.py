@@ -106,7 +106,7 @@ of shape (n_clusters, n_features), default="k-means++"
         The kernel that did it.
     n_features_in_ : int
         Features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, when X had string names.
 
     Raises
