@@ -100,7 +100,7 @@ def recenter(X, labels, k):
 
 centers = recenter(X, labels, k)
 
-fig, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="compressed")
 axes[0].scatter(*X.T, s=16, c="0.6", lw=0)
 axes[0].scatter(*start.T, s=170, c="black", marker="X", ec="white", lw=1.5)
 axes[0].set(title="1  starting centers", xticks=[], yticks=[], aspect="equal")
@@ -129,7 +129,7 @@ def lloyd(X, start):
 trace = lloyd(X, start)
 
 shown = [0, 1, 2, len(trace) - 1]
-fig, axes = plt.subplots(1, 4, figsize=(11, 3.4), layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(11, 3.4), layout="compressed")
 for ax, number in zip(axes, shown, strict=True):
     labels, centers, wcss = trace[number]
     draw(ax, X, labels, centers, f"centers moved: {number}\nWCSS {wcss:.0f}")
@@ -155,7 +155,7 @@ print(model.status_)
 # center may hold two groups while two others share one:
 
 starts = [start, draw_rows(X, k, seed=9), draw_rows(X, k, seed=81)]
-fig, axes = plt.subplots(1, 3, figsize=(10, 3.7), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(10, 3.9), layout="compressed")
 for ax, first in zip(axes, starts, strict=True):
     labels, centers, wcss = lloyd(X, first)[-1]
     draw(ax, X, labels, centers, f"WCSS {wcss:.0f}")

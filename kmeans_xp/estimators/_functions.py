@@ -153,10 +153,10 @@ def kmeans_plusplus(
     n_local_trials: int | None = None,
     device: str | None = None,
 ) -> tuple[Array, Array]:
-    """Choose rows as starting centers by greedy k-means++ [1]_.
+    """Choose rows as starting centers by greedy k-means++.
 
     Each next row is the best of a few that are drawn in proportion to the weighted squared
-    distance to the nearest row chosen so far.  With the same ``random_state`` these are the
+    distance to the nearest row chosen so far [1]_.  With the same ``random_state`` these are the
     centers that the first run of `KMeans` starts from.
 
     Parameters

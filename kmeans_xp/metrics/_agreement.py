@@ -69,10 +69,10 @@ def _table(true: Groups, pred: Groups, context: Context) -> _Table:
 
 
 def adjusted_rand_score(labels_true: Any, labels_pred: Any, *, device: str | None = None) -> float:
-    """Return the Rand index adjusted for chance [1]_.
+    """Return the Rand index adjusted for chance.
 
     The share of pairs of rows on which two labellings agree (together in both, or apart in
-    both), so shifted and scaled that random labellings have 0 on average.
+    both), so shifted and scaled that random labellings have 0 on average [1]_.
 
     Parameters
     ----------
@@ -138,7 +138,9 @@ def normalized_mutual_info_score(
     average_method: str = "arithmetic",
     device: str | None = None,
 ) -> float:
-    """Return the mutual information of two labellings over a mean of their entropies [1]_.
+    """Return the mutual information of two labellings over a mean of their entropies.
+
+    What one labelling tells about the other, between 0 (nothing) and 1 (all) [1]_.
 
     Parameters
     ----------

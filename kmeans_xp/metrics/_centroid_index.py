@@ -17,12 +17,12 @@ from ._labels import group
 
 
 def centroid_index(centers_a: Any, centers_b: Any, *, device: str | None = None) -> int:
-    """Return the number of clusters that two sets of centers allocate differently [1]_.
+    """Return the number of clusters that two sets of centers allocate differently.
 
     Each center is mapped to the nearest one of the other set; those that none is mapped to are
     orphans.  The index is the number of orphans, in the set that has more of them: 0 says that
     the clusterings have the same structure, 1 that one cluster is missing where another is
-    split in two, and so on.
+    split in two, and so on [1]_.
 
     Parameters
     ----------

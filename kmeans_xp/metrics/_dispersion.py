@@ -24,9 +24,10 @@ _MOST_ROWS = 1 << 22  # whose integers add up below 2**63
 
 
 def calinski_harabasz_score(X: Any, labels: Any, *, device: str | None = None) -> float:
-    """Return the variance ratio criterion of Calinski and Harabasz [1]_.
+    """Return the variance ratio criterion of Calinski and Harabasz.
 
-    The dispersion between the clusters over that within them, each by its degrees of freedom.
+    The dispersion between the clusters over that within them, each by its degrees of freedom
+    [1]_.
 
     Parameters
     ----------
@@ -73,10 +74,10 @@ def calinski_harabasz_score(X: Any, labels: Any, *, device: str | None = None) -
 
 
 def davies_bouldin_score(X: Any, labels: Any, *, device: str | None = None) -> float:
-    """Return the separation measure of Davies and Bouldin [1]_.
+    """Return the separation measure of Davies and Bouldin.
 
     For each cluster the largest ratio, over all others, of the two mean distances of rows to
-    their means, added up, to the distance of the means; then the mean over the clusters.
+    their means, added up, to the distance of the means; then the mean over the clusters [1]_.
 
     Parameters
     ----------

@@ -37,9 +37,9 @@ def silhouette_score(
     random_state: Any = None,
     device: str | None = None,
 ) -> float:
-    """Return the mean silhouette of all rows [1]_, or of some of them.
+    """Return the mean silhouette of all rows, or of some of them.
 
-    The silhouette of a row is ``(b - a) / max(a, b)``: ``a`` is its mean distance to the other
+    The silhouette [1]_ of a row is ``(b - a) / max(a, b)``: ``a`` is its mean distance to the other
     rows of its cluster, ``b`` the least mean distance to the rows of another cluster.  The
     score lies between -1 and 1; near 0 clusters overlap.
 
@@ -110,7 +110,9 @@ def silhouette_score(
 def silhouette_samples(
     X: Any, labels: Any, *, metric: str = "euclidean", device: str | None = None
 ) -> Array:
-    """Return the silhouette of each row [1]_; see `silhouette_score`.
+    """Return the silhouette of each row; see `silhouette_score`.
+
+    It tells how much nearer a row is to its own cluster than to the next one [1]_.
 
     Parameters
     ----------
