@@ -49,7 +49,8 @@ def draw(ax, X, labels, centers, title):
 # %%
 # Step 1: choose k and starting centers
 # -------------------------------------
-# Four clusters; for centers, four rows drawn at random.
+# Four clusters; for centers, four rows drawn at random.  (Some texts begin by giving every point a
+# random cluster, and take the means: ``init="random-partition"``.)
 
 k = 4
 
@@ -146,7 +147,7 @@ print(model.status_)
 
 # %%
 # One thing the few lines above leave out: a cluster may lose all its points, and then has no
-# mean.  The library gives it a row; ``empty_cluster`` says which.
+# mean.  The library gives it a row; ``empty_cluster`` says which one.
 #
 # Step 5: judge the result, and start again
 # -----------------------------------------
