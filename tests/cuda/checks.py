@@ -96,7 +96,7 @@ def check_errors(kernel: CudaKernel, d: int, work: str, row: str) -> None:
     error = np.abs(scores[0] + true) / true * 2.0 ** (53 if dtype == "float64" else 24)
     # the rows themselves are rounded to the product's dtype
     assert error.max() <= depth(work, d) + 1
-    if work != "3xtf32" and work in TENSOR_PRODUCTS:
+    if TENSOR_PRODUCTS.get(work, 3) != 3:
         assert error.max() > 1000
     np.testing.assert_allclose(scores[2], (x.astype(np.float64) ** 2).sum(axis=1) / 2, rtol=1e-5)
 
@@ -224,12 +224,13 @@ def check_tensor_scores(kernel: CudaKernel, work: str) -> None:
     """Rows that stay in shared memory, and rows that do not, on a device with less of it."""
     launcher = kernel.launcher
     assert isinstance(launcher, Emulator)
-    streamed = (90, 310) if "wgmma" in work else (86, 159 if work == "float16" else 70)
-    for capability, d in ((device_of(work), 33), streamed):
+    streamed = {"float16": 159, "float16 wgmma": 310, "tf32 wgmma": 140}.get(work, 70)
+    for capability, d in ((device_of(work), 33), (90 if "wgmma" in work else 86, streamed)):
         launcher.capability = capability
         with little_scratch():
             check_scores(kernel, *whole((129, d, 130), "float32"), work)
-    check_errors(kernel, 33, work, "float32")
+    for d in (1, 33):
+        check_errors(kernel, d, work, "float32")
 
 
 def everything(kernel: CudaKernel, file: str) -> None:
@@ -239,7 +240,8 @@ def everything(kernel: CudaKernel, file: str) -> None:
         for work in ("float16", "tf32", "3xtf32"):
             check_tensor_scores(kernel, work)
     elif file == "assign_wgmma.cu":
-        check_tensor_scores(kernel, "float16 wgmma")
+        for work in ("float16 wgmma", "tf32 wgmma", "3xtf32 wgmma"):
+            check_tensor_scores(kernel, work)
     elif file == "assign.cu":
         for shape in ((129, 33, 130), (5, 70, 3)):
             for seed in range(3):

@@ -3,13 +3,15 @@
 // They read shared memory by the asynchronous proxy, which sees what a thread wrote only after that
 // thread made it visible: a second image of the memory, which begins as NaN.  They read at the last
 // moment that is allowed, when they are waited for; until then the registers of their sums are NaN.
-// Roundings are worse than those of mma: terms are cut to the 22 bits of the largest.
+// Roundings are worse than those of mma: terms are cut to the 22 bits of the largest.  Of 32 bits, the
+// last 13 are not read.
 #pragma once
 
 namespace emulator {
 struct Product {
   uint64_t rows, centers;
   bool adds;
+  int bytes;  // of a number
 };
 struct Products {
   std::vector<Product> open;
@@ -35,31 +37,34 @@ static void wrote(const void* place, size_t size) {
   const size_t at = (const char*)place - (const char*)memory;
   if (at < MOST_SHARED) products[current].unseen.push_back({at, size});
 }
-// 16 bits of a matrix whose rows lie 128 bytes apart in groups of 8, with a swizzle of 128 bytes
-static double half_at(uint64_t described, unsigned row, unsigned feature) {
+// A number of a matrix, K-major, with a swizzle of as many bytes as its rows lie apart in groups of 8:
+// 128 or 64.  Eight chunks of 128 bytes, or four of every second 64, are turned by address bits.
+static double number_at(uint64_t described, unsigned row, unsigned feature, unsigned bytes) {
   const unsigned start = (described & 0x3fff) << 4, stride = (described >> 32 & 0x3fff) << 4;
-  if (described >> 62 != 1) trap("a matrix with another swizzle");
-  if (described >> 49 & 7 || start & 0x380) trap("a matrix that begins amid a swizzle");
-  unsigned at = start + row / 8 * stride + row % 8 * 128 + feature * 2;
-  at ^= (at >> 7 & 7) << 4;
-  if (at + 2 > MOST_SHARED) trap("a matrix behind shared memory");
-  unsigned short bits;
-  memcpy(&bits, seen + at, 2);
+  const unsigned swizzle = described >> 62, width = swizzle == 1 ? 128 : 64;
+  if (swizzle != 1 && swizzle != 2) trap("a matrix with another swizzle");
+  if (described >> 49 & 7 || start & (7 * width)) trap("a matrix that begins amid a swizzle");
+  unsigned at = start + row / 8 * stride + row % 8 * width + feature * bytes;
+  at ^= (at >> 7 & (width / 16 - 1)) << 4;
+  if (at + bytes > MOST_SHARED) trap("a matrix behind shared memory");
+  unsigned bits = 0;
+  memcpy(&bits, seen + at, bytes);
   // written since, and perhaps seen: nobody knows
-  if (memcmp(seen + at, (char*)memory + at, 2)) bits = 0x7fff;
-  return half_value(bits, 0);
+  if (memcmp(seen + at, (char*)memory + at, bytes)) return NAN;
+  return bytes == 2 ? half_value(bits, 0) : __uint_as_float(bits & ~0x1fffu);
 }
 static void carry_out(Products& mine, const Product& product) {
   const unsigned lane = current % 32, warp = current / 32 % 4;
-  double rows[2][16], centers[16];
-  for (unsigned f = 0; f < 16; f++)
+  const unsigned bytes = product.bytes, features = 32 / bytes;
+  double rows[2][16];
+  for (unsigned f = 0; f < features; f++)
     for (unsigned i = 0; i < 2; i++)
-      rows[i][f] = half_at(product.rows, warp * 16 + lane / 4 + i * 8, f);
+      rows[i][f] = number_at(product.rows, warp * 16 + lane / 4 + i * 8, f, bytes);
   for (unsigned i = 0; i < 64; i++) {
     const unsigned column = i / 4 * 8 + lane % 4 * 2 + i % 2;
     double terms[17] = {product.adds ? mine.sums[i] : 0.0}, largest = fabs(terms[0]), sum = 0.0;
-    for (unsigned f = 0; f < 16; f++) {
-      terms[f + 1] = rows[i / 2 % 2][f] * half_at(product.centers, column, f);
+    for (unsigned f = 0; f < features; f++) {
+      terms[f + 1] = rows[i / 2 % 2][f] * number_at(product.centers, column, f, bytes);
       largest = max(largest, fabs(terms[f + 1]));
     }
     for (double term : terms) sum += cut(term, largest, 22);
@@ -84,7 +89,8 @@ static inline void open_products() {
   emulator::wait(emulator::IN_WARP, "wgmma.fence");
   emulator::products[emulator::current].is_open = true;
 }
-static inline void begin_product(float (&sums)[64], uint64_t rows, uint64_t centers, int adds) {
+template <int KIND>
+static inline void begin_product_as(float (&sums)[64], uint64_t rows, uint64_t centers, int adds) {
   emulator::wait(emulator::IN_WARP, "wgmma");
   emulator::Products& mine = emulator::products[emulator::current];
   if (!mine.is_open) emulator::trap("wgmma without a fence");
@@ -92,8 +98,9 @@ static inline void begin_product(float (&sums)[64], uint64_t rows, uint64_t cent
   mine.are_under_way = true;
   mine.registers = &sums;
   memset(sums, 0xff, sizeof sums);
-  mine.open.push_back({rows, centers, adds != 0});
+  mine.open.push_back({rows, centers, adds != 0, KIND == 16 ? 2 : 4});
 }
+#define begin_product begin_product_as<PRODUCTS>
 static inline void close_products() {
   emulator::Products& mine = emulator::products[emulator::current];
   mine.closed.push_back(std::move(mine.open));

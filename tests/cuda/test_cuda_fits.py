@@ -195,16 +195,31 @@ def test_old_cards_do_without_tensor_cores(one_at_a_time: None) -> None:
     assert not any("tf32" in launch for launch in problem.kernel.launcher.launches)
 
 
-def test_wgmma_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, one_at_a_time: None) -> None:
+@pytest.mark.parametrize(
+    ("d", "poor", "work"),
+    [
+        (33, (), "float16 wgmma"),
+        (20, (), "tf32 wgmma"),
+        (33, ("float16 wgmma",), "3xtf32 wgmma"),
+    ],
+)
+def test_wgmma_where_it_is_asked_for(
+    d: int,
+    poor: tuple[str, ...],
+    work: str,
+    monkeypatch: pytest.MonkeyPatch,
+    one_at_a_time: None,
+) -> None:
     monkeypatch.setenv("KMEANS_XP_WGMMA", "1")
-    x = np.random.default_rng(3).uniform(size=(200, 33)).astype(np.float32)
+    x = np.random.default_rng(3).uniform(size=(200, d)).astype(np.float32)
     numpy = make_backend("numpy")
     with opened(numpy):
         problem = problem_of(numpy, x, k=66, variance=True, first="float32", kernel="cuda")
         problem.kernel = cuda_kernel(capability=90)
+        problem.kernel._poor.update(poor)
         expected = problem_of(numpy, x, k=66, variance=True, first="float32", kernel="numpy")
         assert bits(problem, x[:66]) == bits(expected, x[:66])
-    assert "assign float16 wgmma" in problem.kernel.launcher.launches
+    assert f"assign {work}" in problem.kernel.launcher.launches
 
 
 @pytest.mark.parametrize("init", STARTS)

@@ -61,12 +61,17 @@ def test_scores_of_whole_numbers(
         ("3xtf32", 86, 70),
         ("float16 wgmma", 90, 140),
         ("float16 wgmma", 90, 270),
+        ("tf32 wgmma", 90, 70),
+        ("tf32 wgmma", 90, 140),
+        ("3xtf32 wgmma", 90, 50),
+        ("3xtf32 wgmma", 90, 70),
     ],
 )
 @pytest.mark.parametrize("view", [1, 3])
 def test_scores_on_tensor_cores(work: str, capability: int, d: int, view: int) -> None:
     """Rows kept and rows fetched again, in several tiles of a block, at any strides."""
-    assert plan(work, d, capability).keeps == (capability == 80 or (capability, d) == (90, 140))
+    kept = {"float16 wgmma": 256, "tf32 wgmma": 128, "3xtf32 wgmma": 64}.get(work, 256)
+    assert plan(work, d, capability).keeps == (capability != 86 and d <= kept)
     x, centers = whole((300, d, 70), "float32")
     with little_scratch():
         check_scores(cuda_kernel(capability=capability), list(views(x))[view], centers, work)
@@ -85,18 +90,19 @@ def test_tiles_fit_twice_on_a_multiprocessor(work: str, capability: int) -> None
     room = {80: 164, 87: 164, 86: 100, 89: 100, 120: 100, 121: 100}.get(capability, 228) << 10
     # the table of the function's doc
     most = {100: 128, 164: 256, 228: 384}[room >> 10] // (2 if "tf32" in work else 1)
-    least, part = 2, 64
+    least, part, planes = 2, 64, 1
     if is_wgmma(work):
-        most, least, part = 256, 3, 128
+        most = {"float16 wgmma": 256, "tf32 wgmma": 128, "3xtf32 wgmma": 64}[work]
+        least, part, planes = (3, 64, 2) if work == "3xtf32 wgmma" else (3, 128, 1)
     assert [d for d in range(1, 600) if plan(work, d, capability).keeps] == [*range(1, most + 1)]
     for d in (1, 31, most, most + 1, 10_000):
         found = plan(work, d, capability)
         assert 2 * (found.shared + (1 << 10)) <= room
         assert least <= found.stages <= 4
         buffers = found.stages * (1 if found.keeps else 2) + (found.parts if found.keeps else 0)
-        assert found.shared == buffers * 128 * part + 128 * 4
+        assert found.shared == buffers * 128 * part * planes + 128 * 4
         assert found.parts * part >= d * (4 if "tf32" in work else 2) > (found.parts - 1) * part
-        assert found.tile_bytes == 128 * part * found.parts
+        assert found.tile_bytes == 128 * part * planes * found.parts
 
 
 def test_rows_that_no_half_can_hold_stay_open() -> None:
@@ -138,7 +144,7 @@ def test_which_products_are_tried_first() -> None:
 
 
 def test_wgmma_is_used_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual, asked = ("float16", "3xtf32"), ("float16 wgmma", "3xtf32")
+    usual, asked = ("float16", "3xtf32"), ("float16 wgmma", "3xtf32 wgmma")
     monkeypatch.delenv("KMEANS_XP_WGMMA", raising=False)
     assert screens("float32", 128, 1024, 90) == usual
     for capability in (80, 89, 100, 103, 120):
@@ -146,9 +152,19 @@ def test_wgmma_is_used_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     for value, wanted in (("1", asked), ("0", usual), ("", usual)):
         monkeypatch.setenv("KMEANS_XP_WGMMA", value)
         assert screens("float32", 128, 1024, 90) == wanted
-        assert screens("float32", 31, 1024, 90) == ("tf32", "3xtf32")
+        few = tuple(work.replace("float16", "tf32") for work in wanted)
+        assert screens("float32", 31, 1024, 90) == few
     assert screens("float32", 128, 1024, 90, wgmma=True) == asked
-    assert depth("float16 wgmma", 128) > depth("float16", 128)
+    # the bound of wgmma fails before mma's does
+    for d, wanted in (
+        (1360, asked),
+        (1361, ("float16 wgmma", "3xtf32")),
+        (2449, ("float16", "3xtf32")),
+        (9809, ()),
+    ):
+        assert screens("float32", d, 1024, 90, wgmma=True) == wanted, d
+    for work in ("float16", "tf32", "3xtf32"):
+        assert depth(f"{work} wgmma", 128) > depth(work, 128)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import nvrtc
 import pytest
 from conftest import REQUIRED
@@ -48,8 +50,15 @@ def test_a_unit_compiles_without_spills(unit: Unit, architecture: str) -> None:
     # 4 x 8 fragments for each of two steps of 32 bytes (3xTF32: three for each of one)
     assert ptx.count("mma.sync") == {"float16": 64, "tf32": 64, "3xtf32": 96}.get(unit.work, 0)
     assert ptx.count("ldmatrix") == {"float16": 16, "tf32": 16, "3xtf32": 8}.get(unit.work, 0)
-    # four steps of 32 bytes
-    assert ptx.count("wgmma.mma_async.sync") == (4 if unit.file == "assign_wgmma.cu" else 0)
+    # four steps of 32 bytes (3xTF32: two, of three products each)
+    products = {"float16 wgmma": 4, "tf32 wgmma": 4, "3xtf32 wgmma": 6}.get(unit.work, 0)
+    assert ptx.count("wgmma.mma_async.sync") == products
+    kind = "k8.f32.tf32.tf32" if "tf32" in unit.work else "k16.f32.f16.f16"
+    assert ptx.count(f"wgmma.mma_async.sync.aligned.m64n128{kind}") == products
+    if unit.work in TENSOR_PRODUCTS:
+        # what turns chunks repeats after 8 rows; copies need 16
+        (aligned,) = re.findall(r"\.extern \.shared \.align (\d+) \.b8 memory\[\]", ptx)
+        assert int(aligned) == 8 * TILES[unit.work].part_bytes
     assert ("cp.async.cg.shared.global" in ptx) == (unit.work in TENSOR_PRODUCTS)
     # where bits count, no two roundings may become one
     assert unit.file.startswith(("assign", "fused")) or "fma.rn.f64" not in ptx
@@ -60,7 +69,7 @@ def test_wgmma_is_for_one_architecture() -> None:
     need()
     units = [unit for unit in UNITS if unit.architecture]
     assert {unit.architecture for unit in units} == {"90a"}
-    assert {unit.work for unit in units} == {"float16 wgmma"}
+    assert {unit.work for unit in units} == {"float16 wgmma", "tf32 wgmma", "3xtf32 wgmma"}
     for more in ("-arch=sm_90", "-arch=compute_90"):
         ptx = nvrtc.compile_for(units[0], "90a", more)[1]
         assert ".target sm_90a" in ptx

@@ -15,8 +15,9 @@ magnitudes S, u = 2**-24; D is the number of additions above each term, or what 
   Numbers below its range err by 2**-25 / up instead, up being the power of two that brings them
   there; none is above 2**16 / up, so that d products err by no more than d 2**-8 / up**2 on top.
 * wgmma is not documented either, and 8-bit numbers are known to be added up in 14 bits by it.  For
-  half precision nothing of the kind is known; two bits are held back all the same: 160 u S for 16
-  features.  Should it lose more, labels could be wrong, which is one reason why it is off.
+  half precision and TF32 nothing of the kind is known (others who measured it found 25 bits behind
+  the point, two more than are counted on above); two bits are held back all the same: 80 u S where
+  mma has 20.  Should it lose more, labels could be wrong, which is one reason why it is off.
 * 3xTF32 writes each factor as two of 11 bits, and a rest below 2**-22 of it.  The rests and the
   product of the lower halves, which is left out, come to 12.04 u; there are three times as many
   additions, of magnitudes that add up to 1.002 S.
@@ -71,11 +72,13 @@ def plan(work: str, d: int, capability: int, /) -> Plan:
     9.0, 10.0       227     113  384, 192
     =============== ======= ==== ===========================
 
-    wgmma takes parts of 128 bytes and three buffers or more: it keeps 256 features.
+    wgmma takes three buffers or more, and parts of 128 bytes: it keeps 256 (128) features; 64 for
+    3xTF32, whose parts have two planes of 64 bytes a row.
     """
-    rows, part_bytes = TILES[work].rows, TILES[work].part_bytes
+    tile = TILES[work]
+    rows, part_bytes = tile.rows, tile.part_bytes
     parts = -(-d * (2 if TENSOR_PRODUCTS[work] == 16 else 4) // part_bytes)
-    image, norms = rows * part_bytes, 4 * rows
+    image, norms = rows * part_bytes * tile.planes, 4 * rows
     room = (_SHARED_KIB.get(capability, _LEAST_SHARED_KIB) - 1) // 2 << 10
     stages = min(_MOST_STAGES, (room - norms) // image - parts)
     keeps = stages >= (3 if is_wgmma(work) else 2)
@@ -87,14 +90,14 @@ def plan(work: str, d: int, capability: int, /) -> Plan:
 
 def depth(work: str, d: int, /) -> int:
     """What stands for the number of additions in a sum of d products."""
-    steps = -(-d // 8)
-    if work == "tf32":
-        return 20 * steps + (1 << 14) + 64
-    if work in ("float16", "float16 wgmma"):
-        return (160 if is_wgmma(work) else 40) * -(-d // 16) + (1 << 14) + 64
-    if work == "3xtf32":
-        return 61 * steps + 16
-    return min(d, PART + -(-d // PART))
+    if work not in TENSOR_PRODUCTS:
+        return min(d, PART + -(-d // PART))
+    lost = 80 if is_wgmma(work) else 20  # for each 8 features, in u S
+    products = TENSOR_PRODUCTS[work]
+    if products == 3:
+        return (3 * lost + 1) * -(-d // 8) + 16
+    added = 2 * lost * -(-d // 16) if products == 16 else lost * -(-d // 8)
+    return added + (1 << 14) + 64
 
 
 def is_wgmma(work: str, /) -> bool:
@@ -120,11 +123,14 @@ def screens(
     worth = d >= _LEAST_FEATURES and k >= _LEAST_CLUSTERS
     if first != "float32" or capability < _LEAST_CAPABILITY or not worth:
         return ()
-    half, group_half = "float16", "float16 wgmma"
     asked = wgmma_is_on() if wgmma is None else wgmma
-    if asked and capability == _WGMMA_CAPABILITY and depth(group_half, d) <= _MOST_DEPTH:
-        half = group_half
-    ladder = half if d >= _LEAST_HALF_FEATURES else "tf32", "3xtf32"
+    ladder: tuple[str, ...] = "float16" if d >= _LEAST_HALF_FEATURES else "tf32", "3xtf32"
+    if asked and capability == _WGMMA_CAPABILITY:
+        grouped = (f"{work} wgmma" for work in ladder)
+        ladder = tuple(
+            group if depth(group, d) <= _MOST_DEPTH else work
+            for group, work in zip(grouped, ladder, strict=True)
+        )
     return tuple(work for work in ladder if depth(work, d) <= _MOST_DEPTH)
 
 

@@ -37,7 +37,9 @@ class Tile(NamedTuple):
     rows: int
     lane_rows: int = 0
     threads: int = THREADS
-    part_bytes: int = 0  # of each row in an image, for tensor cores
+    # of an image, for tensor cores: bytes of each row, and planes
+    part_bytes: int = 0
+    planes: int = 1
 
 
 TILES = {
@@ -47,8 +49,17 @@ TILES = {
     "tf32": Tile(128, threads=128, part_bytes=64),
     "3xtf32": Tile(128, threads=128, part_bytes=64),
     "float16 wgmma": Tile(128, part_bytes=128),
+    "tf32 wgmma": Tile(128, part_bytes=128),
+    "3xtf32 wgmma": Tile(128, part_bytes=64, planes=2),
 }
-TENSOR_PRODUCTS = {"float16": 16, "tf32": 1, "3xtf32": 3, "float16 wgmma": 16}
+TENSOR_PRODUCTS = {
+    "float16": 16,
+    "tf32": 1,
+    "3xtf32": 3,
+    "float16 wgmma": 16,
+    "tf32 wgmma": 1,
+    "3xtf32 wgmma": 3,
+}
 """Products on tensor cores (compute capability 8.0), and their name in the source."""
 
 _ARCHITECTURES = {"assign_wgmma.cu": "90a"}
@@ -84,6 +95,7 @@ class Unit:
             "LANE_ROWS": tile.lane_rows,
             "PART": PART,
             "PART_BYTES": tile.part_bytes,
+            "PLANES": tile.planes,
             "OUTWARDS": OUTWARDS,
             "TABLE": TABLE,
             "ONE_LIMB": ONE_LIMB,

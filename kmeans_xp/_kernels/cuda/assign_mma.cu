@@ -1,10 +1,7 @@
 // The nearest center of each row by tensor cores: as assign.cu, with products of fewer bits.
 //
 // A block of 4 warps has 128 rows and meets 128 centers at a time; a warp has 64 x 64 of them, as
-// 4 x 8 fragments of mma.m16n8k16 (or m16n8k8 for TF32, of as many bytes).  Centers come as images,
-// drawn once a sweep, through `stages` buffers that are filled while others are multiplied.  Rows are
-// drawn once for all centers: into shared memory, where they are kept, or, where they do not fit
-// (`_route.plan`), into the block's piece of `scratch`, from where they come with the centers.
+// 4 x 8 fragments of mma.m16n8k16 (or m16n8k8 for TF32, of as many bytes).
 //
 // What bounds it, for half precision (by counting; nothing is measured):
 //   A step of 16 features is 4 x 8 mma of 2048 products, and a warp reads (64 + 64) x 32 bytes for
@@ -17,7 +14,7 @@
 //   and 2048.  So two blocks share a multiprocessor, and one multiplies while the other looks.
 //   A thread holds 128 sums, 16 + 16 registers of fragments, and best, second and label of 8 rows:
 //   184 registers, of 255 that it may have (2 x 128 x 255 are less than 65536).
-#include "tensor.cuh"
+#include "streamed.cuh"
 
 constexpr int SIDES = 2, MINE = 64;  // centers are halved among warps; rows and centers of a warp
 // two steps of numbers in two parts do not fit the registers
@@ -99,96 +96,54 @@ static __device__ __forceinline__ void multiply_part(float (&sums)[4][8][4], uns
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
-    const Row* __restrict__ x, i64 row_stride, i64 column_stride,
-    const i64* __restrict__ list, const i64* __restrict__ counted, i64 n, int d, int k,
-    const u8* __restrict__ images, const float* __restrict__ bias,
-    const u8* __restrict__ twinned, const Wide* __restrict__ shift, Wide scale,
-    float up, float down, int parts, int stages, u8* scratch,
-    double own, double slope, double common, double largest,
-    int* labels, float* scores, u8* is_open, i64* open_rows, u64* open_count,
-    const void* tables, int tables_are_double, void* slack, void* upper, void* lower) {
-  extern __shared__ double memory[];
-  const bool keeps = !scratch;
-  const int stage_bytes = keeps ? IMAGE : 2 * IMAGE;
-  u8* buffers = (u8*)memory + (keeps ? parts * IMAGE : 0);
-  float* half = (float*)(buffers + stages * stage_bytes);
-  const unsigned kept_at = shared_address(memory), buffers_at = shared_address(buffers);
-  u8* drawn = keeps ? (u8*)memory : scratch + (i64)blockIdx.x * parts * IMAGE;
-
+static __device__ __forceinline__ Found<float> nearest(Stream stream, const float* bias, float down) {
   const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
   const int my_rows = warp / SIDES * MINE, my_centers = warp % SIDES * MINE;
-  const int group = lane / 4, member = lane % 4;
-  const i64 total = rows_meant(n, counted);
-  const int turns = (k + CENTERS - 1) / CENTERS * parts;
-  const Verdict<float> verdict = {
-      {own, slope, common, largest}, n, k, labels, scores, is_open, open_rows, open_count, twinned,
-      {slack, upper, lower, tables, tables_are_double}};
+  const int group = lane / 4, member = lane % 4, stages = stream.stages;
+  for (int turn = 0; turn < stages - 1; turn++) stream.fetch(turn, turn);
 
-  for (i64 first = (i64)blockIdx.x * ROWS; first < total; first += (i64)gridDim.x * ROWS) {
-    const Tile tile = {x, row_stride, column_stride, list, shift, scale, up, d, parts, first, total};
-    int next_part = 0;
-    auto fetch = [&](int turn, int stage) {
-      if (turn < turns) {
-        begin_image(buffers_at + stage * stage_bytes, images + (i64)turn * IMAGE);
-        if (!keeps)
-          begin_image(buffers_at + stage * stage_bytes + IMAGE, drawn + (i64)next_part * IMAGE);
-        next_part = next_part + 1 < parts ? next_part + 1 : 0;
-      }
-      close_copies();
-    };
-    // the tile before is done with half norms, and with the buffers
+  Found<float> found[8];
+#pragma unroll
+  for (int i = 0; i < 8; i++) found[i].clear();
+  float sums[4][8][4] = {};
+  for (int turn = 0, part = 0, stage = 0, center = my_centers; turn < stream.turns; turn++) {
+    wait_for_copies(stages - 2);
+    // all copies of this turn are there; the buffer of the turn before was read
     __syncthreads();
-    tile.draw((Cell*)drawn, half);
-    if (!keeps) __syncthreads();
-    for (int turn = 0; turn < stages - 1; turn++) fetch(turn, turn);
-
-    Found<float> found[8];
+    stream.fetch(turn + stages - 1, stage ? stage - 1 : stages - 1);
+    multiply_part(sums, stream.rows_at(part, stage) + my_rows * PART_BYTES,
+                  stream.buffer(stage) + my_centers * PART_BYTES);
+    stage = stage + 1 < stages ? stage + 1 : 0;
+    if (++part < stream.parts) continue;
+    part = 0;
 #pragma unroll
-    for (int i = 0; i < 8; i++) found[i].clear();
-    float sums[4][8][4] = {};
-    for (int turn = 0, part = 0, stage = 0, center = my_centers; turn < turns; turn++) {
-      wait_for_copies(stages - 2);
-      // all copies of this turn are there; the buffer of the turn before was read
-      __syncthreads();
-      fetch(turn + stages - 1, stage ? stage - 1 : stages - 1);
-      const unsigned buffer = buffers_at + stage * stage_bytes;
-      multiply_part(sums, (keeps ? kept_at + part * IMAGE : buffer + IMAGE) + my_rows * PART_BYTES,
-                    buffer + my_centers * PART_BYTES);
-      stage = stage + 1 < stages ? stage + 1 : 0;
-      if (++part < parts) continue;
-      part = 0;
+    for (int j = 0; j < 8; j++)
 #pragma unroll
-      for (int j = 0; j < 8; j++)
+      for (int side = 0; side < 2; side++) {
+        const int c = center + j * 8 + member * 2 + side;
+        const float added = bias[c];
 #pragma unroll
-        for (int side = 0; side < 2; side++) {
-          const int c = center + j * 8 + member * 2 + side;
-          const float added = bias[c];
-#pragma unroll
-          for (int i = 0; i < 8; i++) {
-            float& sum = sums[i / 2][j][i % 2 * 2 + side];
-            look_at(found[i], added + sum * down, c);
-            sum = 0;
-          }
+        for (int i = 0; i < 8; i++) {
+          float& sum = sums[i / 2][j][i % 2 * 2 + side];
+          look_at(found[i], added + sum * down, c);
+          sum = 0;
         }
-      center += CENTERS;
-    }
-
-    // the 4 lanes that share rows, then the warps that do, by way of the buffers' memory
-    const Findings findings(buffers, SIDES);
-    __syncthreads();
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-      found[i].join_lane(1);
-      found[i].join_lane(2);
-      if (member == 0)
-        findings.put(warp % SIDES * ROWS + my_rows + i / 2 * 16 + i % 2 * 8 + group, found[i]);
-    }
-    __syncthreads();
-    const i64 place = tile.place(thread);
-    if (place < 0) continue;
-    Found<float> mine = findings.get(thread);
-    mine.join(findings.get(ROWS + thread));
-    verdict.give(place, mine, half[thread]);
+      }
+    center += CENTERS;
   }
+
+  // the 4 lanes that share rows, then the warps that do, by way of the buffers' memory
+  const Findings findings(stream.buffers, SIDES);
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    found[i].join_lane(1);
+    found[i].join_lane(2);
+    if (member == 0)
+      findings.put(warp % SIDES * ROWS + my_rows + i / 2 * 16 + i % 2 * 8 + group, found[i]);
+  }
+  __syncthreads();
+  Found<float> mine = findings.get(thread);
+  mine.join(findings.get(ROWS + thread));
+  return mine;
 }

@@ -8,6 +8,7 @@
 //   RUN, SEEDING, PARTITION          purposes of draws (_random)
 //   THREADS              of a block
 //   ROWS, LANE_ROWS      rows of a tile, and of one thread in it (assign.cu)
+//   PRODUCTS, PART_BYTES, PLANES     of tensor cores (tensor.cuh)
 //
 // Kernels use one array of dynamic shared memory, called `memory`, so that a test can poison it and
 // watch its end.

@@ -8,7 +8,9 @@
 // A tile is ROWS rows, or as many centers.  It is cut into parts of PART_BYTES of each row, and each
 // part is an image: rows one after another, their chunks of 16 bytes turned by the row, so that 8
 // chunks of one column lie in 8 different groups of banks.  Images are the same in global and in
-// shared memory: to fetch one is to copy it in order, by whole chunks, whatever d and k are.
+// shared memory: to fetch one is to copy it in order, by whole chunks, whatever d and k are.  Who
+// cannot halve numbers when they are multiplied has images of two planes: one of all upper halves,
+// then one of the lower.
 #include "verdict.cuh"
 
 typedef ROW_TYPE Row;
@@ -20,7 +22,10 @@ typedef unsigned short Cell;
 typedef float Cell;
 #endif
 constexpr int CENTERS = ROWS, CELLS = PART_BYTES / sizeof(Cell), CHUNKS = PART_BYTES / 16;
-constexpr int IMAGE = ROWS * PART_BYTES;  // in bytes
+constexpr int PLANE = ROWS * PART_BYTES, IMAGE = PLANES * PLANE;  // in bytes
+// What turns the chunks repeats after so many bytes, and wgmma counts it from there; for copies of 16
+// bytes, less would do.
+constexpr int ALIGNMENT = 8 * PART_BYTES;
 constexpr int ROWS_AT_ONCE = 8;           // that a warp reads, so that it does not wait for each
 constexpr float MOST_HALF = 60000.0f;
 
@@ -75,11 +80,22 @@ static __device__ __forceinline__ Cell cell(float value, float up) {
 static __device__ __forceinline__ int turned(int row) {
   return row * PART_BYTES / 128 % CHUNKS;
 }
-// where a feature of a row lies in a tile, in cells
+// where a feature of a row lies in a tile, in cells: in the first plane of its image
 static __device__ __forceinline__ int cell_at(int row, int feature) {
   const int part = feature / CELLS, byte = feature % CELLS * (int)sizeof(Cell);
   return (part * IMAGE + row * PART_BYTES + (byte / 16 ^ turned(row)) * 16 + byte % 16) /
          (int)sizeof(Cell);
+}
+
+// A number of a tile to where it lies; of two planes, its halves.
+static __device__ __forceinline__ void put_cell(Cell* place, float value, float up) {
+#if PLANES == 2
+  const Cell high = __uint_as_float(tf32(value));
+  put(place, high);
+  put(place + PLANE / (int)sizeof(Cell), __uint_as_float(tf32(value - high)));
+#else
+  put(place, cell(value, up));
+#endif
 }
 
 static __device__ __forceinline__ void begin_image(unsigned to, const u8* from) {
@@ -131,7 +147,7 @@ struct Tile {
           squares[i] += values[i] * values[i];
           // what no half can hold leaves its row open
           if (PRODUCTS == 16 && !(fabsf(values[i]) * up <= MOST_HALF)) squares[i] = (float)infinity();
-          put(images + cell_at(start + i, f), cell(values[i], up));
+          put_cell(images + cell_at(start + i, f), values[i], up);
         }
       }
 #pragma unroll
@@ -180,7 +196,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) draw_centers(
     const i64 center = q / width;
     const int f = (int)(q % width), r = (int)(center % CENTERS);
     const float value = center < k && f < d ? weights[center * d + f] : 0.0f;
-    ((Cell*)images)[center / CENTERS * CENTERS * width + cell_at(r, f)] = cell(value, up);
+    Cell* tile = (Cell*)images + center / CENTERS * CENTERS * width * PLANES;
+    put_cell(tile + cell_at(r, f), value, up);
     if (f == 0) filled[center] = center < k ? bias[center] : (float)infinity();
   }
 }
