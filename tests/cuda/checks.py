@@ -207,6 +207,33 @@ def check_doubt(kernel: CudaKernel, x: Any, centers: Any) -> None:
         assert state["labels"].tolist() == wanted.tolist()
 
 
+def far_centers(far: int) -> tuple[Any, Any]:
+    """Rows, and centers far from them: the nearest has a value that no half of these rows can hold.
+
+    The others are farther away, and each apart from the others, but none has a value as large.
+    """
+    x = np.random.default_rng(3).uniform(-1, 1, size=(50, 40)).astype(np.float32)
+    centers = np.zeros((10, 40), np.float32)
+    for j in range(10):
+        centers[j, : 3 + j] = 14.5
+    centers[far] = 0.0
+    centers[far, 30] = 17.0
+    return x, centers
+
+
+def check_far_centers(kernel: CudaKernel, work: str) -> None:
+    """A center that no half can hold leaves all rows open; its scores may have overflowed."""
+    for far in (0, 4, 9):
+        x, centers = far_centers(far)
+        rung = p.Rung(-centers, (centers**2).sum(axis=1) / 2, None, None, None, 1.0, 0.0, 0.0, 0.0)
+        nearest = p.Nearest(centers, None, Scale(), 1.0, "float32", {})
+        nearest.rungs["float32", depth(work, 40)] = rung
+        labels, is_open = np.full(50, -1, np.int32), np.zeros(50, bool)
+        kernel.calls.score(x, nearest, work, labels, is_open=is_open)
+        assert is_open.all()
+        assert ((labels >= 0) & (labels < 10)).all()
+
+
 @contextlib.contextmanager
 def little_scratch() -> Iterator[None]:
     """Tiles whose rows do not stay in shared memory are the work of one block."""
@@ -231,6 +258,8 @@ def check_tensor_scores(kernel: CudaKernel, work: str) -> None:
             check_scores(kernel, *whole((129, d, 130), "float32"), work)
     for d in (1, 33):
         check_errors(kernel, d, work, "float32")
+    if TENSOR_PRODUCTS[work] == 16:
+        check_far_centers(kernel, work)
 
 
 def everything(kernel: CudaKernel, file: str) -> None:

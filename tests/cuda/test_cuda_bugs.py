@@ -116,7 +116,10 @@ BUGS = [
     ("assign_mma.cu", "i / 2 * 16 + i % 2 * 8 + group", "i / 2 * 16 + i % 2 + 2 * group"),
     ("assign_mma.cu", "j * 8 + member * 2 + side;", "j * 8 + member + side * 4;"),
     ("assign_mma.cu", "center < k && f < d ? weights", "center < k ? weights"),
-    ("assign_mma.cu", "? bias[center] : (float)infinity()", "? bias[center] : 0.0f"),
+    ("assign_mma.cu", "? bias[center] : infinity()", "? bias[center] : 0.0"),
+    ("assign_mma.cu", "overflows ? -infinity() : ", ""),
+    ("assign_mma.cu", "overflows = __any_sync(0xffffffffu, overflows);", ""),
+    ("assign_mma.cu", "fits ? value : 0.0f", "value"),
     ("assign_mma.cu", "values[i] = places[i] >= 0 && f < d ?", "values[i] = places[i] >= 0 ?"),
     # scores
     ("assign_mma.cu", "          sum = 0;", ""),

@@ -11,18 +11,22 @@ from checks import (
     check_doubt,
     check_errors,
     check_exact,
+    check_far_centers,
     check_scores,
     device_of,
+    far_centers,
     little_scratch,
     views,
     whole,
 )
+from conftest import make_backend
 from emulator import cuda_kernel
+from engine import problem_of
 from survey_checks import check_statistics
 
 from kmeans_xp import _primitives as p
 from kmeans_xp._distances import Scale
-from kmeans_xp._kernels.cuda._route import depth, is_wgmma, plan, screens
+from kmeans_xp._kernels.cuda._route import depth, half_range, is_wgmma, plan, screens
 from kmeans_xp._kernels.cuda._source import TENSOR_PRODUCTS, TILES, UNITS
 
 SHAPES = [
@@ -105,6 +109,23 @@ def test_tiles_fit_twice_on_a_multiprocessor(work: str, capability: int) -> None
         assert found.tile_bytes == 128 * part * planes * found.parts
 
 
+@pytest.mark.parametrize("work", [work for work, kind in TENSOR_PRODUCTS.items() if kind == 16])
+def test_centers_that_no_half_can_hold_leave_rows_open(work: str) -> None:
+    check_far_centers(cuda_kernel(capability=device_of(work)), work)
+
+
+def test_labels_are_exact_where_centers_lie_far_from_all_rows() -> None:
+    """As where a model predicts rows of one place alone."""
+    x, centers = far_centers(0)
+    nearest = problem_of(make_backend("numpy"), x, k=10, first="float32").nearest_to(centers)
+    kernel, state = cuda_kernel(), {}
+    looked = kernel.launch_look(x, nearest, None, state)
+    assert looked.works == ["float16", "float32"]
+    kernel.launch_settle(x, nearest, state["labels"], looked)
+    wanted = p.cross_distances(x, centers, Scale(), xp=np).argmin(axis=0)
+    assert state["labels"].tolist() == wanted.tolist()
+
+
 def test_rows_that_no_half_can_hold_stay_open() -> None:
     """Too large, not finite, or of a size that a center alone has."""
     x, centers = whole((130, 40, 70), "float32")
@@ -134,13 +155,32 @@ def test_which_products_are_tried_first() -> None:
         ("float32", 15, 1024, 90, ()),
         ("float32", 128, 8, 90, ("float16", "3xtf32")),
         ("float32", 128, 7, 90, ()),
-        ("float32", 8000, 64, 90, ("float16",)),
-        ("float32", 30_000, 64, 90, ()),
+        ("float32", 16, 8, 80, ("tf32", "3xtf32")),
+        ("float32", 32, 8, 80, ("float16", "3xtf32")),
+        ("float32", 5368, 64, 90, ("float16", "3xtf32")),
+        ("float32", 5369, 64, 90, ("float16",)),
+        ("float32", 9808, 64, 90, ("float16",)),
+        ("float32", 9809, 64, 90, ()),
     ):
         assert screens(first, d, k, capability) == wanted
         for work in wanted:
             # what the bound is proven for
-            assert (depth(work, d) + 16 + 2 * 19) * 1.05 * 2.0**-24 < 0.0027
+            assert (depth(work, d) + 8) * 2.0**-24 < 0.0025
+
+
+@pytest.mark.parametrize("reach", [1.0, 0.3, 1e-9, 2.0**40])
+def test_numbers_below_the_range_of_halves_err_as_told(reach: float) -> None:
+    d = 64
+    assert half_range("tf32", d, reach) == (1.0, 0.0)
+    up, more = half_range("float16", d, reach)
+    assert half_range("float16 wgmma", d, reach) == (up, more)
+    assert 2.0**12 <= up * reach <= 2.0**13
+    # one factor at the end of the range, and one below it, all wrong by half of the least number
+    large = np.float64(2.0**15 / up)
+    small = np.float64(2.0**-25 / up)
+    halves = np.float16(large * up) * np.float64(np.float16(small * up)) / up**2
+    error = d * abs(halves - large * small)
+    assert more / 8 < error <= more
 
 
 def test_wgmma_is_used_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +199,7 @@ def test_wgmma_is_used_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     for d, wanted in (
         (1360, asked),
         (1361, ("float16 wgmma", "3xtf32")),
+        (2448, ("float16 wgmma", "3xtf32")),
         (2449, ("float16", "3xtf32")),
         (9809, ()),
     ):

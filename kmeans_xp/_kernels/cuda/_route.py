@@ -2,7 +2,7 @@
 
 A score by half precision or TF32 costs a fraction of float32's and proves most labels; the rows
 that it leaves open are scored in float32, then in float64, then by canonical distance.  The
-thresholds are not measured: none of this was run on a GPU.
+thresholds are counted or guessed, as each says: none of this was run on a GPU.
 
 Depth.  The bound of `_primitives` holds for a product that errs by at most D u times the sum of
 magnitudes S, u = 2**-24; D is the number of additions above each term, or what stands for it:
@@ -14,6 +14,7 @@ magnitudes S, u = 2**-24; D is the number of additions above each term, or what 
 * Half precision rounds alike, and adds 16 products at once, or twice 8: 40 u S for 16 features.
   Numbers below its range err by 2**-25 / up instead, up being the power of two that brings them
   there; none is above 2**16 / up, so that d products err by no more than d 2**-8 / up**2 on top.
+  (A row with a larger number stays open, a center with one leaves all rows open: `tensor.cuh`.)
 * wgmma is not documented either, and 8-bit numbers are known to be added up in 14 bits by it.  For
   half precision and TF32 nothing of the kind is known (others who measured it found 25 bits behind
   the point, two more than are counted on above); two bits are held back all the same: 80 u S where
@@ -31,12 +32,24 @@ from typing import NamedTuple
 
 from ._source import PART, TENSOR_PRODUCTS, TILES
 
-_LEAST_CAPABILITY = 80
+_LEAST_CAPABILITY = 80  # mma of TF32, and copies that go on by themselves
 _WGMMA_CAPABILITY = 90  # sm_90a: neither older nor newer devices have it
-_LEAST_FEATURES, _LEAST_CLUSTERS = 16, 8
-_MOST_DEPTH = 41_000  # theta stays below 0.0025
+
+_LEAST_FEATURES = 16
+"""For 128 rows and 128 centers plain float32 takes 128 d cycles of a multiprocessor, TF32 16 d
+(9.0) to 32 d (8.0), either 1280 more for the scores: from 14 to 20 features on half of it is saved,
+which pays for the rows that are scored again.  Counted."""
+_LEAST_CLUSTERS = 8
+"""Guessed.  A tile has 128 centers, present or not; half precision takes a quarter of the time for
+their products that plain float32 takes for those of its 64, but rows left open are read again."""
 _LEAST_HALF_FEATURES = 32
-_HALF_EXPONENT = 13  # of the largest number; halves reach 2**16
+"""With 32 features half precision saves 256 (9.0) to 512 (8.0) cycles where TF32 and scores take
+1800 to 2300; with fewer it saves less, and TF32 leaves no row open for its range.  Counted."""
+_MOST_DEPTH = 41_000
+"""The bound is proven while (depth + 8) 2**-24 stays below 0.0025 (`_primitives`)."""
+_HALF_EXPONENT = 13
+"""Of the largest number among the rows; halves reach 2**16.  Centers that were given, and rows
+without weight, may lie seven times as far."""
 
 
 _SHARED_KIB = {80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 110: 227}
@@ -45,7 +58,7 @@ _SHARED_KIB = {80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 11
 A multiprocessor has 1 KiB more, and takes 1 KiB for each of its blocks.
 """
 _LEAST_SHARED_KIB = 99  # of the others: 12.0, 12.1
-_MOST_STAGES = 4
+_MOST_STAGES = 4  # a wait for copies has its number in the text: 0, 1 or 2 under way (`tensor.cuh`)
 
 
 class Plan(NamedTuple):
@@ -115,8 +128,17 @@ def screens(
 ) -> tuple[str, ...]:
     """Products that may be tried before those of ``first``, the cheapest first.
 
-    From few clusters on: a tile has 128 centers, present or not, and half precision takes them in
-    a quarter of the time that plain float32 takes for its 64; by counting, not measured.
+    Of float32 on compute capability 8.0 and newer, with 8 clusters or more; otherwise none:
+
+    ============ =============== =======================================
+    features     products        by warp groups, where they are asked for
+    ============ =============== =======================================
+    up to 15     none
+    16 to 31     TF32, 3xTF32    both
+    32 to 5368   half, 3xTF32    half up to 2448, 3xTF32 up to 1360
+    5369 to 9808 half
+    more         none
+    ============ =============== =======================================
 
     ``wgmma`` : whether they may be wgmma's; None for what the environment says.
     """

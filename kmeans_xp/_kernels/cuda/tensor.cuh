@@ -187,17 +187,26 @@ struct Findings {
 };
 
 // Draw the images of all centers, and fill their tiles up: numbers with zeros, biases with infinity.
+// A center that no half can hold comes before all others, by its bias, which leaves every row open: a
+// score that overflowed could have lost instead.  A warp has a whole center.
 extern "C" __global__ void __launch_bounds__(THREADS) draw_centers(
     const float* __restrict__ weights, const float* __restrict__ bias, int d, int k, int parts,
     float up, u8* images, float* filled) {
-  const i64 width = parts * CELLS, all = (i64)(k + CENTERS - 1) / CENTERS * CENTERS * width;
-  for (i64 q = (i64)blockIdx.x * THREADS + threadIdx.x; q < all;
-       q += (i64)gridDim.x * THREADS) {
-    const i64 center = q / width;
-    const int f = (int)(q % width), r = (int)(center % CENTERS);
-    const float value = center < k && f < d ? weights[center * d + f] : 0.0f;
+  const int lane = threadIdx.x % 32, width = parts * CELLS;
+  const i64 all = (i64)(k + CENTERS - 1) / CENTERS * CENTERS;
+  for (i64 center = (i64)blockIdx.x * WARPS + threadIdx.x / 32; center < all;
+       center += (i64)gridDim.x * WARPS) {
     Cell* tile = (Cell*)images + center / CENTERS * CENTERS * width * PLANES;
-    put_cell(tile + cell_at(r, f), value, up);
-    if (f == 0) filled[center] = center < k ? bias[center] : (float)infinity();
+    const int r = (int)(center % CENTERS);
+    bool overflows = false;
+    for (int f = lane; f < width; f += 32) {
+      const float value = center < k && f < d ? weights[center * d + f] : 0.0f;
+      const bool fits = PRODUCTS != 16 || fabsf(value) * up <= MOST_HALF;
+      overflows |= !fits;
+      put_cell(tile + cell_at(r, f), fits ? value : 0.0f, up);
+    }
+    overflows = __any_sync(0xffffffffu, overflows);
+    if (lane == 0)
+      filled[center] = (float)(overflows ? -infinity() : center < k ? bias[center] : infinity());
   }
 }
