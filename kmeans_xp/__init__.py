@@ -20,18 +20,27 @@ if TYPE_CHECKING:
         kmeans_plusplus,
         to_sklearn,
     )
-    from .exceptions import DeviceError, DeviceMemoryError, EmptyClusterError
+    from .exceptions import (
+        ChooseKInterrupted,
+        DeviceError,
+        DeviceMemoryError,
+        EmptyClusterError,
+    )
+    from .selection import ChooseKResult, choose_k
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "BatchedKMeansResult": "estimators",
+    "ChooseKInterrupted": "exceptions",
+    "ChooseKResult": "selection",
     "DeviceError": "exceptions",
     "DeviceMemoryError": "exceptions",
     "EmptyClusterError": "exceptions",
     "Iteration": "_solver",
     "KMeans": "estimators",
     "Status": "_solver",
+    "choose_k": "selection",
     "info": "_info",
     "k_means": "estimators",
     "k_means_batched": "estimators",
@@ -45,6 +54,8 @@ _MODULES = ("metrics",)
 
 __all__ = [
     "BatchedKMeansResult",
+    "ChooseKInterrupted",
+    "ChooseKResult",
     "DeviceError",
     "DeviceMemoryError",
     "EmptyClusterError",
@@ -52,6 +63,7 @@ __all__ = [
     "KMeans",
     "Status",
     "__version__",
+    "choose_k",
     "info",
     "k_means",
     "k_means_batched",

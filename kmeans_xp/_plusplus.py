@@ -67,6 +67,7 @@ class Closest:
         self._kernel = problem.kernel
         self._blocks = blocks
         self._seeds: list[int] = []
+        self._only_rows = True
         self._drawn: list[int] = []
         self._pairs = 0
         self._candidates: Nearest
@@ -89,6 +90,21 @@ class Closest:
             block.state["closest"] = distances[0, :]
             device = self._problem.context.device
             block.state["seeds"] = xp.zeros(block.n_rows, dtype=xp.int32, device=device)
+
+        self._problem.source.map(task, self._blocks)
+        self.draw_anew()
+
+    def begin_beside(self, nearest: Nearest, labels: Array) -> None:
+        """Start from centers that are no rows; each row has the label of the nearest one.
+
+        Candidates are then compared with every row, since limits are known for rows alone.
+        """
+        self._only_rows = False
+
+        def task(block: Block) -> None:
+            mine = labels[block.start : block.start + block.n_rows]
+            block.state["closest"] = self._kernel.own_distances(block.x, nearest, mine)
+            block.state["seeds"] = mine
 
         self._problem.source.map(task, self._blocks)
         self.draw_anew()
@@ -117,7 +133,7 @@ class Closest:
         """Index of the candidate that leaves the smallest sum; the first among equals."""
         source = self._problem.source
         work = source.n_rows * source.n_features * len(drawn)
-        screens = work > _SMALL_WORK and self._problem.plan.first != "exact"
+        screens = work > _SMALL_WORK and self._problem.plan.first != "exact" and self._only_rows
         self._drawn = drawn
         nearest = self._problem.nearest_to(source.take(drawn), screens=False)
         self._candidates, self._trials = nearest, None

@@ -27,6 +27,8 @@ class Purpose(enum.IntEnum):
     OVERSAMPLE = 4
     EMPTY = 5
     PROBLEM = 6
+    SAMPLE = 7
+    REFERENCE = 8
 
 
 def mix(*words: int) -> int:

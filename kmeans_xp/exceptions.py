@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class DeviceError(RuntimeError):
     """A device that was asked for by name cannot be used; the text says what to install."""
@@ -15,4 +17,15 @@ class EmptyClusterError(ValueError):
     """A cluster lost all its rows and ``empty_cluster="error"`` was asked for."""
 
 
-__all__ = ["DeviceError", "DeviceMemoryError", "EmptyClusterError"]
+class ChooseKInterrupted(KeyboardInterrupt):
+    """Ctrl-C came while `choose_k` ran; ``result`` holds every k that was done by then.
+
+    A `KeyboardInterrupt`, so that a script that does not know it ends as usual.
+    """
+
+    def __init__(self, result: Any) -> None:
+        super().__init__(f"{result.status}; the `result` of this exception holds it")
+        self.result = result
+
+
+__all__ = ["ChooseKInterrupted", "DeviceError", "DeviceMemoryError", "EmptyClusterError"]

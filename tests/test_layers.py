@@ -107,6 +107,17 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "estimators._convert",
         "estimators",
     ),
+    "selection": (
+        "selection._arguments",
+        "selection._ladder",
+        "selection._measures",
+        "selection._criteria",
+        "selection._null",
+        "selection._suggest",
+        "selection._result",
+        "selection._choose",
+        "selection",
+    ),
     "files": (
         "_files._columns",
         "_files._delimited",
