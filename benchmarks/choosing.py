@@ -3,11 +3,12 @@
     KMEANS_XP_DATA=FOLDER python benchmarks/choosing.py [--seeds 10] [--rounds 3] [--exact]
         [--part criteria|time|silhouette] [--out FILE.json]
 
-criteria: for each set and seed the k that each criterion suggests; for uniform rows, new ones for each
-seed, how often each claims more than one cluster.  ``--exact`` adds the silhouette of all rows.
+criteria: for each set and seed the k that each criterion suggests; for uniform rows, new ones for
+each seed, how often each claims more than one cluster.  ``--exact`` adds the silhouette of all rows.
 time: `choose_k` for 1 to 20 beside twenty fits of scikit-learn with one start each.  silhouette: of
 20,000 rows, one clustering.  Processor time, not time on the clock (run it with
-``OMP_NUM_THREADS=1``); both sides take turns, medians are given, the first call of each does not count.
+``OMP_NUM_THREADS=1``); both sides take turns, medians are given, the first call of each does not
+count.
 """
 
 from __future__ import annotations
