@@ -4,7 +4,8 @@
         [--part criteria|time|silhouette] [--out FILE.json]
 
 criteria: for each set and seed the k that each criterion suggests; for uniform rows, new ones for
-each seed, how often each claims more than one cluster.  ``--exact`` adds the silhouette of all rows.
+each seed, how often each claims more than one cluster.  ``--exact`` adds the silhouette of all
+rows.
 time: `choose_k` for 1 to 20 beside twenty fits of scikit-learn with one start each.  silhouette: of
 20,000 rows, one clustering.  Processor time, not time on the clock (run it with
 ``OMP_NUM_THREADS=1``); both sides take turns, medians are given, the first call of each does not

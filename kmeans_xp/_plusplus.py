@@ -6,6 +6,9 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
 
 from . import _exact as exact
 from ._backend import to_host
@@ -50,6 +53,28 @@ def plusplus(
     return rows
 
 
+class _Beside:
+    """Seeds of which some are no rows: to kernels a source, whose first rows they are."""
+
+    def __init__(self, problem: Training, centers: Array) -> None:
+        self._source, self._points = problem.source, centers
+        self.n_rows, self.n_features = problem.source.n_rows, problem.source.n_features
+        self.piece_rows, self.sample = problem.source.piece_rows, problem.source.sample
+
+    def add(self, row: int) -> int:
+        """Let a row of the source be one more; its number among them."""
+        xp = self._source.xp
+        self._points = xp.concat([self._points, self._source.take([row])], axis=0)
+        return int(self._points.shape[0]) - 1
+
+    def take(self, numbers: Sequence[int]) -> Array:
+        """Some of them as one array."""
+        places = exact.to_device(
+            np.asarray(numbers, dtype=np.int64), self._points, xp=self._source.xp
+        )
+        return self._source.xp.take(self._points, places, axis=0)
+
+
 class Closest:
     """The canonical squared distance of every row to the nearest seed, kept up to date.
 
@@ -67,7 +92,7 @@ class Closest:
         self._kernel = problem.kernel
         self._blocks = blocks
         self._seeds: list[int] = []
-        self._only_rows = True
+        self._standing: Any = problem.source
         self._drawn: list[int] = []
         self._pairs = 0
         self._candidates: Nearest
@@ -95,16 +120,16 @@ class Closest:
         self.draw_anew()
 
     def begin_beside(self, nearest: Nearest, labels: Array) -> None:
-        """Start from centers that are no rows; each row has the label of the nearest one.
-
-        Candidates are then compared with every row, since limits are known for rows alone.
-        """
-        self._only_rows = False
+        """Start from centers that are no rows; each row has the label of the nearest one."""
+        xp = self._xp
+        self._standing = _Beside(self._problem, nearest.centers)
+        self._seeds = list(range(int(nearest.centers.shape[0])))
 
         def task(block: Block) -> None:
             mine = labels[block.start : block.start + block.n_rows]
             block.state["closest"] = self._kernel.own_distances(block.x, nearest, mine)
-            block.state["seeds"] = mine
+            # kernels write to it
+            block.state["seeds"] = xp.asarray(mine, copy=True)
 
         self._problem.source.map(task, self._blocks)
         self.draw_anew()
@@ -133,12 +158,12 @@ class Closest:
         """Index of the candidate that leaves the smallest sum; the first among equals."""
         source = self._problem.source
         work = source.n_rows * source.n_features * len(drawn)
-        screens = work > _SMALL_WORK and self._problem.plan.first != "exact" and self._only_rows
+        screens = work > _SMALL_WORK and self._problem.plan.first != "exact"
         self._drawn = drawn
         nearest = self._problem.nearest_to(source.take(drawn), screens=False)
         self._candidates, self._trials = nearest, None
         if screens:
-            trials = self._kernel.trials(nearest, self._seeds, source)
+            trials = self._kernel.trials(nearest, self._seeds, self._standing)
             self._trials = trials
             total = self._sum(
                 lambda block: self._kernel.appraise(block.x, block.weight, block.state, trials)
@@ -158,7 +183,9 @@ class Closest:
 
     def accept(self, best: int) -> None:
         """Make the candidate a seed."""
-        self._seeds.append(self._drawn[best])
+        row = self._drawn[best]
+        is_beside = isinstance(self._standing, _Beside)
+        self._seeds.append(self._standing.add(row) if is_beside else row)
         trials = self._trials
         if trials is None:
             self._problem.source.map(lambda block: self._take_over(block, best), self._blocks)

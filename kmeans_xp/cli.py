@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ._cli._arguments import make_parser
 from ._cli._common import BAD_DATA, BAD_USAGE, FAILED, INTERRUPTED, NO_DEVICE, OK
 from ._cli._console import hush_stdout, say
+from ._cli._elbow import elbow
 from ._cli._fit import fit
 from ._cli._predict import predict
 from ._files import DataError, UsageError
@@ -59,4 +60,4 @@ def _info(args: argparse.Namespace) -> int:
     return OK
 
 
-_COMMANDS = {"fit": fit, "predict": predict, "info": _info}
+_COMMANDS = {"fit": fit, "elbow": elbow, "predict": predict, "info": _info}

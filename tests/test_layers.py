@@ -135,6 +135,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_cli._arguments",
         "_cli._report",
         "_cli._fit",
+        "_cli._elbow",
         "_cli._predict",
         "cli",
         "__main__",

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from .._files import EXAMPLES, parse_words
 from ._common import BAD_USAGE
-from ._words import at_least, device, or_word, seed, tolerance
+from ._words import at_least, criteria, device, or_word, seed, tolerance
 
 _STARTS = ("k-means++", "random", "random-partition", "k-means||")
 _RULES = ("farthest", "random", "error")
@@ -41,6 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kmeans-xp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_fit(commands)
+    _add_elbow(commands)
     _add_predict(commands)
     about = commands.add_parser(
         "info",
@@ -101,6 +102,34 @@ def _add_fit(commands: Any) -> None:
         help="what a cluster without rows gets (default: the farthest row)",
     )
     _add_output(fit, "labels.csv, centers.csv, model.npz, report.json")
+
+
+def _add_elbow(commands: Any) -> None:
+    elbow = commands.add_parser(
+        "elbow",
+        help="fit a range of k and judge it by several criteria",
+        description="Fit each number of clusters of a range, and tell what criteria make of them: "
+        "suggestions that may differ, whether each is stable, and whether there is any structure.",
+        epilog="example: kmeans-xp elbow flowers.csv --k-max 12 --exclude species --seed 0\n"
+        f"{_EXIT_CODES}",
+    )
+    _add_input(elbow)
+    elbow.add_argument("--weights", metavar="COLUMN", help="column with the weights of the rows")
+    elbow.add_argument(
+        "--k-max", type=at_least(1), default=10, metavar="K", help="default: %(default)s"
+    )
+    elbow.add_argument(
+        "--k-min", type=at_least(1), default=1, metavar="K", help="default: %(default)s"
+    )
+    elbow.add_argument(
+        "--criteria",
+        type=criteria,
+        default=["default"],
+        metavar="LIST",
+        help='"default" (what is quick), "all", or names such as elbow,silhouette,gap',
+    )
+    elbow.add_argument("--seed", type=seed, metavar="N", help="default: drawn, and reported")
+    _add_output(elbow, "elbow.csv, report.json")
 
 
 def _add_predict(commands: Any) -> None:

@@ -32,9 +32,14 @@ class Progress:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Progress:
         if self._shown:
             self._thread.start()
+        return self
+
+    def tell(self, what: str) -> None:
+        """Say this from now on."""
+        self._what = what
 
     def __exit__(self, *exception: object) -> None:
         if self._shown:
@@ -45,8 +50,8 @@ class Progress:
         began = time.monotonic()
         line = ""
         while not self._done.wait(_FIRST_SIGHT_SECONDS):
-            line = f"{self._what}: {time.monotonic() - began:.0f} s"
-            sys.stderr.write(f"\r{line}")
+            before, line = line, f"{self._what}: {time.monotonic() - began:.0f} s"
+            sys.stderr.write(f"\r{line:<{len(before)}}")
             sys.stderr.flush()
         if line:
             sys.stderr.write(f"\r{' ' * len(line)}\r")

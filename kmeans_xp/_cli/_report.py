@@ -91,6 +91,22 @@ def predict_text(report: dict[str, Any]) -> str:
     return "\n".join([aligned_pairs(facts), "", *_grid(columns)])
 
 
+def elbow_text(report: dict[str, Any], result: str) -> str:
+    """The report of a choice of k for a person, around the result's own table."""
+    source, parameters = report["input"], report["parameters"]
+    drawn = "" if report["seed_given"] else f" (drawn; repeat with --seed {parameters['seed']})"
+    facts = [
+        ("input", source["name"]),
+        ("rows", f"{source['rows']:,}"),
+        ("features", f"{source['features']:,}"),
+        ("status", report["status"]),
+        ("seed", f"{parameters['seed']}{drawn}"),
+        ("device", f"{report['device']} ({report['backend']}, kernel {report['kernel']})"),
+        ("time", f"{report['total_seconds']['choose']:.3g} s"),
+    ]
+    return "\n".join([aligned_pairs(facts), "", result])
+
+
 def info_text(facts: dict[str, Any]) -> str:
     """What `info` found, as one aligned table."""
     pairs = [(name, str(facts[name])) for name in ("kmeans_xp", "python", "platform")]

@@ -8,6 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 LARGEST_SEED = 2**32 - 1
+CRITERIA = (
+    "elbow",
+    "calinski_harabasz",
+    "davies_bouldin",
+    "silhouette",
+    "silhouette_sampled",
+    "silhouette_simplified",
+    "gap",
+    "bic",
+)
 
 
 def at_least(low: int) -> Callable[[str], int]:
@@ -54,3 +64,13 @@ def device(text: str) -> str:
     if re.fullmatch(r"cpu|cuda(:\d+)?|auto", text) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not known; use cpu, cuda, cuda:1 or auto")
     return text
+
+
+def criteria(text: str) -> list[str]:
+    """Names, or one word that stands for several."""
+    names = [word.strip() for word in text.split(",")]
+    unknown = [name for name in names if name not in CRITERIA]
+    if unknown and names not in (["default"], ["all"]):
+        known = ", ".join(CRITERIA)
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not known; use default, all, {known}")
+    return names

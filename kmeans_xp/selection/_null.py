@@ -24,11 +24,11 @@ from ._ladder import climb
 
 Host = npt.NDArray[np.float64]
 
-_RULES = Rules(100, 1e-3)
+_RULES = Rules(50, 1e-3)
 _SETS = 19  # one of 20 uniform tables would stand out against 19 others
 _DEVIATIONS = 3.0
 _LEAST_SAMPLE, _ROWS_A_CLUSTER, _MOST_SAMPLE = 1000, 20, 4000
-_LEAST_TOP, _GRID = 16, 8
+_LEAST_TOP, _GRID = 16, 6
 _LEAST_ROWS = 8
 
 
