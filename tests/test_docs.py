@@ -148,12 +148,13 @@ def test_links_lead_to_files(path: pathlib.Path) -> None:
     assert not missing
 
 
-def test_every_option_of_the_page_exists(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["fit", "elbow"])
+def test_every_option_of_the_page_exists(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
-    rows = " ".join(line for line in text.splitlines() if line.startswith("| `--"))
+    [rows] = re.findall(rf"^\| option of `{command}` \|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
     options = set(re.findall(r"`(--[a-z-]+)", rows))
-    assert "--n-clusters" in options
+    assert "--seed" in options
     with pytest.raises(SystemExit) as done:
-        main(["fit", "--help"])
+        main([command, "--help"])
     assert done.value.code == 0
     assert options - set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,7 +52,7 @@ def choose_k(
 
     Rows are checked, moved and surveyed once.  Each k starts from the centers of the k before
     it, to which rows are added that lower the inertia most, of ten drawn as k-means++ draws
-    them; so the inertia never rises with k.
+    them; so the inertia does not rise with k.
 
     Parameters
     ----------
@@ -253,7 +254,7 @@ class _Run:
                 scorer.explained(result.inertia),
                 rung.seconds,
                 result.n_iter,
-                scorer.scores(result),
+                problem.within_memory(functools.partial(scorer.scores, result)),
             )
             self.steps.append((step, self.place.send_home(result.centers)))
             if asked.verbose:

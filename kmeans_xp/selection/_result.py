@@ -56,7 +56,8 @@ class ChooseKResult:
     k : tuple of int
         The numbers of clusters, ascending.
     inertia : tuple of float
-        Within-cluster sums of squares (WCSS); they never rise with k.
+        Within-cluster sums of squares (WCSS); they do not rise with k, but for the rounding
+        of centers to X's dtype.
     variance_explained : tuple of float
         Percentage of the variance that the clusters explain, 0 to 100.
     seconds : tuple of float
@@ -91,6 +92,18 @@ class ChooseKResult:
         Shape of X.
     asked_device : str or None
         The parameter ``device``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from kmeans_xp import choose_k
+    >>> found = choose_k(load_iris().data, 6, random_state=0)
+    >>> found.k
+    (1, 2, 3, 4, 5, 6)
+    >>> found.suggestions["davies_bouldin"], found.suggestions["bic"]
+    (2, 6)
+    >>> [round(percent, 1) for percent in found.variance_explained[:3]]
+    [0.0, 77.6, 88.4]
     """
 
     k: tuple[int, ...]
