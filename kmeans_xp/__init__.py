@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import metrics
+    from . import metrics, plot
     from ._info import info
     from ._model_file import load_model, save_model
     from ._solver import Iteration, Status
@@ -50,7 +50,7 @@ _HOMES = {
     "to_sklearn": "estimators",
 }
 
-_MODULES = ("metrics",)
+_MODULES = ("metrics", "plot")
 
 __all__ = [
     "BatchedKMeansResult",
@@ -70,6 +70,7 @@ __all__ = [
     "kmeans_plusplus",
     "load_model",
     "metrics",
+    "plot",
     "save_model",
     "to_sklearn",
 ]

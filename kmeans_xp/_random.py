@@ -29,6 +29,7 @@ class Purpose(enum.IntEnum):
     PROBLEM = 6
     SAMPLE = 7
     REFERENCE = 8
+    PICTURE = 9
 
 
 def mix(*words: int) -> int:

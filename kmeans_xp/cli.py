@@ -13,6 +13,7 @@ from ._cli._common import BAD_DATA, BAD_USAGE, FAILED, INTERRUPTED, NO_DEVICE, O
 from ._cli._console import hush_stdout, say
 from ._cli._elbow import elbow
 from ._cli._fit import fit
+from ._cli._plot import plot
 from ._cli._predict import predict
 from ._files import DataError, UsageError
 
@@ -60,4 +61,4 @@ def _info(args: argparse.Namespace) -> int:
     return OK
 
 
-_COMMANDS = {"fit": fit, "elbow": elbow, "predict": predict, "info": _info}
+_COMMANDS = {"fit": fit, "elbow": elbow, "predict": predict, "plot": plot, "info": _info}

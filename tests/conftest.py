@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+# pictures need no screen; read when matplotlib is first imported
+os.environ.setdefault("MPLBACKEND", "Agg")
+
 BACKENDS = ("numpy", "strict", "strict-device1", "strict-strictest", "torch", "jax", "cupy")
 REQUIRED = set(filter(None, os.environ.get("KMEANS_XP_REQUIRE", "").split(",")))
 

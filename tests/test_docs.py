@@ -15,7 +15,7 @@ from kmeans_xp.cli import main
 
 ROOT = pathlib.Path(__file__).parents[1]
 TEXTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-OPTIONAL = ("torch", "jax", "cupy")
+OPTIONAL = ("torch", "jax", "cupy", "matplotlib")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -59,6 +59,8 @@ def modules() -> list[str]:
 
 @pytest.mark.parametrize("name", modules())
 def test_docstrings_run(name: str) -> None:
+    if name.startswith("kmeans_xp.plot"):
+        pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -113,9 +115,10 @@ def test_every_public_name_has_a_page() -> None:
             module = found[1]
         elif found := re.match(r"   (\w+)$", line):
             listed.append(f"{module}.{found[1]}")
-    names = set(kmeans_xp.__all__) - {"__version__", "metrics"}
-    public = {f"kmeans_xp.{name}" for name in names}
-    public |= {f"kmeans_xp.metrics.{name}" for name in kmeans_xp.metrics.__all__}
+    modules = {"metrics": kmeans_xp.metrics, "plot": kmeans_xp.plot}
+    public = {f"kmeans_xp.{name}" for name in set(kmeans_xp.__all__) - {"__version__", *modules}}
+    for module, there in modules.items():
+        public |= {f"kmeans_xp.{module}.{name}" for name in there.__all__}
     assert sorted(listed) == sorted(public)
 
 
@@ -148,12 +151,16 @@ def test_links_lead_to_files(path: pathlib.Path) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("command", ["fit", "elbow"])
-def test_every_option_of_the_page_exists(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "option"), [("fit", "--n-clusters"), ("elbow", "--seed"), ("plot", "--kind")]
+)
+def test_every_option_of_the_page_exists(
+    command: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
-    [rows] = re.findall(rf"^\| option of `{command}` \|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
-    options = set(re.findall(r"`(--[a-z-]+)", rows))
-    assert "--seed" in options
+    [table] = re.findall(rf"^\| option of `{command}` \|.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    options = set(re.findall(r"`(--[a-z-]+)", table))
+    assert option in options
     with pytest.raises(SystemExit) as done:
         main([command, "--help"])
     assert done.value.code == 0

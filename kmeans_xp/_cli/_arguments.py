@@ -43,6 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_elbow(commands)
     _add_predict(commands)
+    _add_plot(commands)
     about = commands.add_parser(
         "info",
         help="show platform, devices and versions",
@@ -142,10 +143,38 @@ def _add_predict(commands: Any) -> None:
         f"\n{_EXIT_CODES}",
     )
     _add_input(predict)
-    predict.add_argument(
+    _add_model(predict)
+    _add_output(predict, "labels.csv, report.json")
+
+
+def _add_plot(commands: Any) -> None:
+    plot = commands.add_parser(
+        "plot",
+        help="draw pictures of rows under a saved model",
+        description="Draw clusters, silhouettes, centers, sizes and convergence; needs "
+        'matplotlib (pip install "kmeans-xp[plot]"). Of many rows a drawn sample is shown, and '
+        "the pictures say so.",
+        epilog="example: kmeans-xp plot flowers.csv --exclude species --model clusters/model.npz "
+        f"--out pictures\n{_EXIT_CODES}",
+    )
+    _add_input(plot)
+    _add_model(plot)
+    plot.add_argument(
+        "--kind",
+        type=parse_words,
+        metavar="LIST",
+        help="some of clusters,silhouette,centers,sizes,convergence (default: all that apply)",
+    )
+    plot.add_argument(
+        "--format", choices=("png", "svg", "pdf"), default="png", help="default: %(default)s"
+    )
+    _add_output(plot, "a picture of each kind, such as clusters.png", required=True)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--model", type=pathlib.Path, required=True, metavar="FILE", help="model.npz of a fit"
     )
-    _add_output(predict, "labels.csv, report.json")
 
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
@@ -172,9 +201,15 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_output(parser: argparse.ArgumentParser, files: str) -> None:
+def _add_output(parser: argparse.ArgumentParser, files: str, *, required: bool = False) -> None:
     parser.add_argument("--device", type=device, metavar="D", help="cpu, cuda, cuda:1 or auto")
-    parser.add_argument("--out", type=pathlib.Path, metavar="FOLDER", help=f"write there: {files}")
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        required=required,
+        metavar="FOLDER",
+        help=f"write there: {files}",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
         "--quiet", action="store_true", help="no progress, and no printed report with --out"

@@ -24,7 +24,7 @@ def predict(args: argparse.Namespace) -> int:
     names = vars(model).pop("feature_names_in_", None)
     wanted = None if names is None else [str(name) for name in names]
     table = read(args, Selection(args.columns, args.exclude, wanted=wanted))
-    notes = _check_features(model, table, wanted)
+    notes = check_features(model, table, wanted)
     make_folder(args.out)
     began = time.perf_counter()
     with listening() as warned, Progress(f"labelling {len(table.values):,} rows", quiet=args.quiet):
@@ -59,7 +59,7 @@ def load(args: argparse.Namespace) -> Any:
         raise DataError(f"--model: {error}") from error
 
 
-def _check_features(model: Any, table: Table, wanted: Sequence[str] | None) -> list[str]:
+def check_features(model: Any, table: Table, wanted: Sequence[str] | None) -> list[str]:
     """Refuse another number of features; return a warning for other names."""
     if len(table.names) != model.n_features_in_:
         raise DataError(
