@@ -7,7 +7,7 @@ import itertools
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 from test_import import run
 
-from kmeans_xp import KMeans, plot
+from kmeans_xp import ChooseKResult, KMeans, choose_k, plot
 from kmeans_xp.plot._canvas import cluster_colors
 from kmeans_xp.plot._regions import voronoi
 from kmeans_xp.plot._rows import drawn
@@ -56,18 +56,18 @@ def fitted(x: Any, k: int = 4, **options: Any) -> KMeans:
     return KMeans(k, random_state=0, **options).fit(x)
 
 
-def result() -> Any:
-    """What `choose_k` returns, in the fields that a picture reads."""
-    k = (1, 2, 3, 4, 5)
+def result() -> ChooseKResult:
+    """A result with what a picture must cope with: criteria and errors that are not defined."""
     inertia = (100.0, 40.0, 12.0, 9.0, 8.0)
     nothing: tuple[None, ...] = (None,) * 5
-    return SimpleNamespace(
-        k=k,
+    found = choose_k(blobs(), 5, criteria="elbow", structure=False, random_state=0)
+    return replace(
+        found,
         inertia=inertia,
         variance_explained=tuple(100 - value for value in inertia),
         seconds=(0.1, 0.2, 0.3, 0.4, 0.5),
         criteria={
-            "elbow": (None, 0.2, 0.7, 0.1, None),
+            "elbow": tuple(100 - value for value in inertia),
             "silhouette": nothing,
             "calinski_harabasz": (None, 50.0, 90.0, 70.0, 60.0),
             "gap": (0.1, 0.2, 0.5, 0.4, 0.4),
@@ -76,8 +76,6 @@ def result() -> Any:
         suggestions={"elbow": 3, "silhouette": None, "calinski_harabasz": 3, "gap": 3},
         stable={"elbow": True, "calinski_harabasz": True},
         bands={"elbow": (2, 4), "gap": None},
-        structure="clusters",
-        has_structure=True,
     )
 
 
@@ -435,6 +433,21 @@ def test_the_elbow_shows_curve_knee_band_time_and_criteria() -> None:
     bare = display.plot(time=False, criteria=False)
     assert bare.time_ax_ is None
     assert bare.criteria_axes_ == {}
+
+
+def test_an_estimator_lends_its_parameters_to_the_elbow() -> None:
+    x = blobs(150, 3)
+    options = {"random_state": 4, "max_iter": 3, "tol": 0.0}
+    display = plot.ElbowDisplay.from_estimator(KMeans(**options), x, k=6, structure=False)
+    found = choose_k(x, 6, structure=False, **options)
+    assert display.line_.get_ydata().tolist() == list(found.inertia)
+    assert display.suggestions == found.suggestions
+    assert sorted(display.criteria_axes_) == sorted(set(found.criteria) - {"elbow"})
+    model = make_pipeline(StandardScaler(), KMeans(2, **options)).fit(x)
+    scaled = plot.ElbowDisplay.from_estimator(model, x, k=range(2, 5), criteria="elbow")
+    wanted = choose_k(StandardScaler().fit_transform(x), range(2, 5), criteria="elbow", **options)
+    assert scaled.inertia.tolist() == list(wanted.inertia)
+    assert scaled.note == wanted.structure
 
 
 @pytest.mark.parametrize(("k", "d"), [(1, 2), (2, 30), (8, 2), (60, 1), (60, 30)])

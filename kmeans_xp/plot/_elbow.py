@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..selection import ChooseKResult, choose_k
 from . import _canvas as canvas
+from . import _rows as host
 
 Floats = npt.NDArray[np.float64]
 
@@ -112,7 +114,38 @@ class ElbowDisplay:
         self.note = note
 
     @classmethod
-    def from_result(cls, result: Any, *, ax: Any = None) -> ElbowDisplay:
+    def from_estimator(
+        cls, estimator: Any, X: Any, *, k: Any = 10, ax: Any = None, **options: Any
+    ) -> ElbowDisplay:
+        """Fit a range of numbers of clusters with an estimator's parameters, and draw.
+
+        Parameters
+        ----------
+        estimator : KMeans or Pipeline
+            Its ``max_iter``, ``tol``, ``random_state`` and ``device`` are those of the fits.  It
+            need not be fitted, but the steps before it in a pipeline must be.
+        X : array-like of shape (n_samples, n_features)
+            Rows, of any array API library.
+        k : int or collection of int, default=10
+            The largest number of clusters, or the numbers themselves.
+        ax : matplotlib Axes, default=None
+            Whose place is divided into panels; None makes a figure.
+        **options
+            Further parameters of `choose_k`.
+
+        Returns
+        -------
+        display : ElbowDisplay
+        """
+        steps, model = host.parts(estimator)
+        if steps is not None:
+            X = steps.transform(X)
+        names = ("max_iter", "tol", "random_state", "device")
+        asked = {name: getattr(model, name) for name in names if hasattr(model, name)}
+        return cls.from_result(choose_k(X, k, **{**asked, **options}), ax=ax)
+
+    @classmethod
+    def from_result(cls, result: ChooseKResult, *, ax: Any = None) -> ElbowDisplay:
         """Draw what `choose_k` found.
 
         Parameters
@@ -129,7 +162,7 @@ class ElbowDisplay:
         return cls._read(result).plot(ax=ax)
 
     @classmethod
-    def _read(cls, result: Any) -> ElbowDisplay:
+    def _read(cls, result: ChooseKResult) -> ElbowDisplay:
         criteria = {
             name: _numbers(values)
             for name, values in result.criteria.items()
@@ -145,7 +178,7 @@ class ElbowDisplay:
             suggestions=dict(result.suggestions),
             bands=dict(result.bands),
             stable=dict(result.stable),
-            note=str(result.structure or ""),
+            note=result.structure,
         )
 
     def plot(

@@ -31,12 +31,16 @@ class Sample:
     n_rows: int  # in the table
 
 
+def parts(estimator: Any, /) -> tuple[Any | None, Any]:
+    """Return the steps before the clustering (None without any) and the clustering."""
+    if not isinstance(estimator, Pipeline):
+        return None, estimator
+    return estimator[:-1] if len(estimator.steps) > 1 else None, estimator.steps[-1][1]
+
+
 def split(estimator: Any, /) -> tuple[Any | None, Any]:
-    """Return the steps before the clustering (None without any) and the fitted clustering."""
-    steps, model = None, estimator
-    if isinstance(estimator, Pipeline):
-        steps = estimator[:-1] if len(estimator.steps) > 1 else None
-        model = estimator.steps[-1][1]
+    """Return the parts of a fitted estimator that has centers."""
+    steps, model = parts(estimator)
     check_is_fitted(model)
     if not hasattr(model, "cluster_centers_"):
         raise TypeError(
