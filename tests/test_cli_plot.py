@@ -62,3 +62,14 @@ def test_what_is_wrong_is_named(
     error_of(capsys, 3, "plot", "bad.npy", *words[2:])
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert 'pip install "kmeans-xp[plot]"' in error_of(capsys, 2, *words)
+
+
+def test_the_elbow_is_drawn(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["elbow", "iris.npy", "--k-max", "4", "--criteria", "elbow", "--seed", "0", "--plot"]
+    report_of(capsys, *words, "elbow.png")
+    picture = folder / "elbow.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    picture.unlink()
+    assert "does not end in a format" in error_of(capsys, 2, *words, "elbow.bmp")
+    assert "there is no folder nowhere" in error_of(capsys, 2, *words, "nowhere/elbow.png")
+    assert sorted(path.name for path in folder.iterdir()) == ["iris.csv", "iris.npy", "model.npz"]

@@ -130,6 +130,12 @@ def _add_elbow(commands: Any) -> None:
         help='"default" (what is quick), "all", or names such as elbow,silhouette,gap',
     )
     elbow.add_argument("--seed", type=seed, metavar="N", help="default: drawn, and reported")
+    elbow.add_argument(
+        "--plot",
+        type=pathlib.Path,
+        metavar="FILE",
+        help='draw it: .png, .svg or .pdf (pip install "kmeans-xp[plot]")',
+    )
     _add_output(elbow, "elbow.csv, report.json")
 
 

@@ -20,11 +20,13 @@ from ._common import (
     read,
 )
 from ._console import Progress, listening, say
+from ._plot import check_picture
 from ._words import LARGEST_SEED
 
 
 def elbow(args: argparse.Namespace) -> int:
     check_folder(args.out)
+    check_picture(args.plot)
     if args.k_min > args.k_max:
         raise UsageError(f"--k-min {args.k_min} is above --k-max {args.k_max}")
     began = time.perf_counter()
@@ -44,6 +46,7 @@ def elbow(args: argparse.Namespace) -> int:
     report = _report(args, table, result, seed)
     report["total_seconds"] = {"read": ready - began, "choose": chosen - ready}
     report["warnings"] = warned
+    _draw(args, result)
     _write(args, report, result)
     for text in warned:
         say("warning", text)
@@ -96,6 +99,13 @@ def _report(args: argparse.Namespace, table: Table, result: Any, seed: int) -> d
         **result.to_dict(),
         "versions": library_versions(),
     }
+
+
+def _draw(args: argparse.Namespace, result: Any) -> None:
+    if args.plot is not None:
+        from ..plot._save import save_elbow
+
+        save_elbow(result, args.plot)
 
 
 def _write(args: argparse.Namespace, report: dict[str, Any], result: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
 import sys
 import time
 from collections.abc import Sequence
@@ -37,6 +38,22 @@ def plot(args: argparse.Namespace) -> int:
                 notes.append(f"no picture of the {kind}: {problem}")
     _give(args, table, kinds, files, [*notes, *warned], time.perf_counter() - began)
     return OK
+
+
+def check_picture(path: pathlib.Path | None) -> None:
+    """Refuse a picture that cannot be written, before the work."""
+    if path is None:
+        return
+    from ..plot._save import check_path
+
+    if not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"--plot {path}: there is no folder {path.parent}; make it, or name another"
+        )
+    try:
+        check_path(path)
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"--plot: {error}") from error
 
 
 def _kinds(asked: Sequence[str] | None) -> tuple[str, ...]:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._files import replacing
+from ..selection import ChooseKResult
 from . import _canvas as canvas
 from ._centers import CentersDisplay
 from ._clusters import ClustersDisplay
 from ._convergence import ConvergenceDisplay
+from ._elbow import ElbowDisplay
 from ._silhouette import SilhouetteDisplay
 from ._sizes import SizesDisplay
 
@@ -40,6 +42,17 @@ def format_of(path: str | os.PathLike[str], /) -> str:
             f"{os.fspath(path)!r} does not end in a format of pictures. Use .png, .svg or .pdf."
         )
     return found
+
+
+def check_path(path: str | os.PathLike[str], /) -> None:
+    """Raise what `save_picture` would, without a display."""
+    canvas.load()
+    format_of(path)
+
+
+def save_elbow(result: ChooseKResult, path: str | os.PathLike[str], /) -> None:
+    """Write the picture of what `choose_k` found."""
+    save_picture(ElbowDisplay._read(result), path)
 
 
 def save_picture(display: Any, path: str | os.PathLike[str], /) -> None:
