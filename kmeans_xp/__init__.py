@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import metrics, plot
+    from . import metrics, plot, prepare
     from ._info import info
     from ._model_file import load_model, save_model
     from ._solver import Iteration, Status
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     )
     from .exceptions import (
         ChooseKInterrupted,
+        DataWarning,
         DeviceError,
         DeviceMemoryError,
         EmptyClusterError,
     )
+    from .prepare import FeatureReport, FeatureScaler, check_features
     from .selection import ChooseKResult, choose_k
 
 __version__ = "0.1.0"
@@ -34,12 +36,16 @@ _HOMES = {
     "BatchedKMeansResult": "estimators",
     "ChooseKInterrupted": "exceptions",
     "ChooseKResult": "selection",
+    "DataWarning": "exceptions",
     "DeviceError": "exceptions",
     "DeviceMemoryError": "exceptions",
     "EmptyClusterError": "exceptions",
+    "FeatureReport": "prepare",
+    "FeatureScaler": "prepare",
     "Iteration": "_solver",
     "KMeans": "estimators",
     "Status": "_solver",
+    "check_features": "prepare",
     "choose_k": "selection",
     "info": "_info",
     "k_means": "estimators",
@@ -50,19 +56,23 @@ _HOMES = {
     "to_sklearn": "estimators",
 }
 
-_MODULES = ("metrics", "plot")
+_MODULES = ("metrics", "plot", "prepare")
 
 __all__ = [
     "BatchedKMeansResult",
     "ChooseKInterrupted",
     "ChooseKResult",
+    "DataWarning",
     "DeviceError",
     "DeviceMemoryError",
     "EmptyClusterError",
+    "FeatureReport",
+    "FeatureScaler",
     "Iteration",
     "KMeans",
     "Status",
     "__version__",
+    "check_features",
     "choose_k",
     "info",
     "k_means",
@@ -71,6 +81,7 @@ __all__ = [
     "load_model",
     "metrics",
     "plot",
+    "prepare",
     "save_model",
     "to_sklearn",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 from ._backend import thread_count
 from ._cuda import CudaProbe, cuda_problem, probe_cuda
 
-_NEEDED = ("numpy", "scipy", "scikit-learn", "array-api-compat")
+_NEEDED = ("numpy", "scipy", "scikit-learn", "array-api-compat", "narwhals")
 _ARRAY_LIBRARIES = {
     "cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy"),
     "torch": ("torch",),

@@ -11,26 +11,29 @@ from typing import Any
 import array_api_compat
 import numpy as np
 import numpy.typing as npt
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ._backend import to_host
 from ._files import replacing
 from ._solver import Iteration
 from .estimators import KMeans
+from .prepare import FeatureScaler
 
 _FORMAT = "kmeans-xp model"
-_VERSION = 1
+_VERSION = 2
+_BEFORE_SCALERS = 1  # written where there is none, for versions that know no other
 _SCALARS = ("inertia_", "n_iter_", "status_", "device_", "backend_", "kernel_", "n_features_in_")
 
 
-def save_model(model: KMeans, path: str | os.PathLike[str]) -> None:
+def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted model to an npz file that holds no pickle.
 
     The file takes its name only when it is complete; an existing file is replaced.
 
     Parameters
     ----------
-    model : KMeans
+    model : KMeans, or Pipeline of FeatureScaler and KMeans
         Fitted, on any device.  Parameters that are Python objects (a callable ``init``, a
         ``callback``, a ``RandomState``) are left out; `load_model` gives their defaults.
     path : path-like
@@ -58,10 +61,9 @@ def save_model(model: KMeans, path: str | os.PathLike[str]) -> None:
     >>> (again.predict([[3.0], [8.0]]) == model.predict([[3.0], [8.0]])).all()
     np.True_
     """
-    if type(model) is not KMeans:
-        raise TypeError(f"model={type(model).__name__} cannot be saved; pass a fitted KMeans")
+    scaler, model = _parts(model)
     check_is_fitted(model)
-    header: dict[str, Any] = {"format": _FORMAT, "version": _VERSION}
+    header: dict[str, Any] = {"format": _FORMAT, "version": _BEFORE_SCALERS}
     header["parameters"] = _plain_parameters(model)
     header["state"] = {name: getattr(model, name) for name in _SCALARS}
     header["middle"] = list(model._middle)
@@ -71,17 +73,23 @@ def save_model(model: KMeans, path: str | os.PathLike[str]) -> None:
     names = getattr(model, "feature_names_in_", None)
     header["feature_names"] = None if names is None else [str(name) for name in names]
     arrays: dict[str, Any] = {
-        "header": np.asarray(json.dumps(header)),
         "cluster_centers": to_host(model.cluster_centers_),
         "labels": to_host(model.labels_),
     }
+    if scaler is not None:
+        # older versions would label unscaled rows: they refuse the number
+        header["version"] = _VERSION
+        header["scaler"] = _plain_scaler(scaler)
+        for name in _measures_of(scaler):
+            arrays[f"scaler_{name}"] = to_host(getattr(scaler, name))
     if _is_array(model.init):
         arrays["init"] = np.asarray(_host(model.init), dtype=np.float64)
+    arrays["header"] = np.asarray(json.dumps(header))
     with replacing(path, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 
-def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> KMeans:
+def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> Any:
     """Read a fitted model back.
 
     Parameters
@@ -94,8 +102,10 @@ def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> KM
 
     Returns
     -------
-    model : KMeans
-        With NumPy arrays; it labels as the saved model did, bit for bit.
+    model : KMeans or Pipeline
+        With NumPy arrays; it labels as the saved model did, bit for bit.  A fit with a scale
+        (``kmeans-xp fit --scale``) is a `sklearn.pipeline.Pipeline` of `FeatureScaler` and
+        `KMeans`, which takes rows in the units of the data.
 
     Raises
     ------
@@ -133,7 +143,8 @@ def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> KM
             f"{os.fspath(path)} has model format {header['version']}, and this version of "
             f"kmeans-xp reads formats up to {_VERSION}. Update kmeans-xp"
         )
-    return _fitted(header, arrays, device)
+    model = _fitted(header, arrays, device)
+    return make_pipeline(_scaler(header["scaler"], arrays), model) if "scaler" in header else model
 
 
 def _fitted(
@@ -152,6 +163,45 @@ def _fitted(
     if header["feature_names"] is not None:
         model.feature_names_in_ = np.asarray(header["feature_names"], dtype=object)
     return model
+
+
+def _parts(model: Any) -> tuple[FeatureScaler | None, KMeans]:
+    """The scaler, if there is one, and the model."""
+    steps = [step for _, step in model.steps] if type(model) is Pipeline else [model]
+    kinds = [type(step) for step in steps]
+    if kinds == [FeatureScaler, KMeans]:
+        return steps[0], steps[1]
+    if kinds == [KMeans]:
+        return None, steps[0]
+    raise TypeError(
+        f"model={model!r} cannot be saved; pass a fitted KMeans, or a Pipeline of FeatureScaler "
+        "and KMeans"
+    )
+
+
+def _measures_of(scaler: FeatureScaler) -> tuple[str, ...]:
+    return ("quantiles_",) if scaler.method == "quantile" else ("center_", "scale_")
+
+
+def _plain_scaler(scaler: FeatureScaler) -> dict[str, Any]:
+    check_is_fitted(scaler)
+    names = getattr(scaler, "feature_names_in_", None)
+    return {
+        "method": scaler.method,
+        "n_quantiles": int(scaler.n_quantiles),
+        "n_features_in": int(scaler.n_features_in_),
+        "feature_names": None if names is None else [str(name) for name in names],
+    }
+
+
+def _scaler(facts: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> FeatureScaler:
+    scaler = FeatureScaler(facts["method"], n_quantiles=facts["n_quantiles"])
+    scaler.n_features_in_ = facts["n_features_in"]
+    if facts["feature_names"] is not None:
+        scaler.feature_names_in_ = np.asarray(facts["feature_names"], dtype=object)
+    for name in _measures_of(scaler):
+        setattr(scaler, name, arrays[f"scaler_{name}"])
+    return scaler
 
 
 def _plain_parameters(model: KMeans) -> dict[str, Any]:

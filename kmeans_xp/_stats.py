@@ -19,6 +19,7 @@ from ._typing import Array, Block, Namespace, Source
 
 Host = npt.NDArray[np.float64]
 T = TypeVar("T")
+OUTWEIGHS = 100.0  # then all other columns together have less than 1 % of the squared distances
 _WEIGHT_LIMBS = 2  # of the mean's denominator, which needs no more
 
 
@@ -64,11 +65,18 @@ class Summary:
     """The statistics pass: order-free, on the host, the same for every device and block size."""
 
     extent: Extent
-    variance: float  # weighted, averaged over features; 0 if not asked for
-    variance_scale: Scale  # its unit
+    variances: Host | None  # (d,) weighted, of each feature; None if not asked for
+    variance_scale: Scale  # their unit
     n_positive: int  # rows with a positive weight
     grid: exact.Grid  # of the weighted values
     weight_grid: exact.Grid | None
+
+    @property
+    def variance(self) -> float:
+        """Averaged over the features; 0 if not asked for."""
+        if self.variances is None:
+            return 0.0
+        return math.fsum(self.variances.tolist()) / len(self.variances)
 
     def variance_in(self, scale: Scale) -> float:
         """The variance in units of another scale."""
@@ -141,12 +149,24 @@ def summarise(
     scale = extent.scale()
     return Summary(
         extent,
-        _variance(source, surveyor, means, ranges, scale) if variance else 0.0,
+        _variances(source, surveyor, means, ranges, scale) if variance else None,
         scale,
         ranges.n_positive,
         replace(grid, limbs=means.limbs),
         None if weight_grid is None else replace(weight_grid, limbs=means.weight_limbs),
     )
+
+
+def outweighing(variances: Host) -> tuple[int, float] | None:
+    """The column whose variance is above `OUTWEIGHS` times the sum of the others', and how often.
+
+    None where no column is, or where no other varies: then there is nothing to outweigh.
+    """
+    column = int(variances.argmax())
+    rest = math.fsum(variances.tolist()[:column] + variances.tolist()[column + 1 :])
+    if not variances[column] > OUTWEIGHS * rest > 0.0:
+        return None
+    return column, float(variances[column]) / rest
 
 
 def _total(source: Source, surveyor: Surveyor, piece: Callable[[Array, Array | None], T]) -> T:
@@ -213,10 +233,10 @@ def _means(
     return _Means(mean, weight, total.limbs, total.weight_limbs)
 
 
-def _variance(
+def _variances(
     source: Source, surveyor: Surveyor, means: _Means, ranges: Ranges, scale: Scale
-) -> float:
-    """Weighted variance averaged over the features, in units of the scale squared."""
+) -> Host:
+    """Weighted variance of each feature, in units of the scale squared."""
     mean, factor = means.mean, scale.factor
     low, high = ranges.weighted_low, ranges.weighted_high
     widest = np.maximum(np.abs(high - mean), np.abs(mean - low)) * factor
@@ -226,7 +246,7 @@ def _variance(
         return surveyor.squares(x, weight, mean, factor, grid)
 
     sums = _total(source, surveyor, piece).astype(np.float64) * grid.down
-    return math.fsum((sums / means.weight).tolist()) / len(sums)
+    return np.asarray(sums / means.weight)
 
 
 class Surveyor:

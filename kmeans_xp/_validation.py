@@ -18,6 +18,7 @@ from sklearn.utils.validation import (
 )
 
 from ._backend import Context, context_of, dtype_name, numpy_context, to_host
+from ._frames import refuse_text
 from ._typing import Array
 from .exceptions import DeviceError
 
@@ -37,6 +38,7 @@ def check_rows(estimator: Any, x: Any, /, *, reset: bool) -> Array:
         estimator.n_features_in_ = x.shape[1]
         return x
     if not is_foreign(x):
+        refuse_text(x, "X")
         with real_numbers("X"):
             return validate_data(
                 estimator,
@@ -143,6 +145,7 @@ def check_table(x: Any, name: str, who: str, /) -> Array:
     For functions: no estimator remembers its features.  Finiteness is left to the caller.
     """
     if not is_foreign(x, name):
+        refuse_text(x, name)
         with real_numbers(name):
             return check_array(
                 x,
@@ -311,9 +314,9 @@ def refuse_non_finite(x: Array, name: str, who: str, /) -> None:
     )
 
 
-def check_same_place(estimator: Any, x: Any, method: str, /) -> None:
-    """Raise scikit-learn's error when X does not live where the fitted model does."""
-    fitted = context_of(estimator.cluster_centers_)
+def check_same_place(estimator: Any, array: Array, x: Any, method: str, /) -> None:
+    """Raise scikit-learn's error when X does not live where an array of the fitted model does."""
+    fitted = context_of(array)
     given = context_of(x) if is_foreign(x) else numpy_context()
     if fitted == given:
         return

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from ._cli._arguments import make_parser
+from ._cli._check import check
 from ._cli._common import BAD_DATA, BAD_USAGE, FAILED, INTERRUPTED, NO_DEVICE, OK
 from ._cli._console import hush_stdout, say
 from ._cli._elbow import elbow
@@ -61,4 +62,11 @@ def _info(args: argparse.Namespace) -> int:
     return OK
 
 
-_COMMANDS = {"fit": fit, "elbow": elbow, "predict": predict, "plot": plot, "info": _info}
+_COMMANDS = {
+    "check": check,
+    "elbow": elbow,
+    "fit": fit,
+    "predict": predict,
+    "plot": plot,
+    "info": _info,
+}

@@ -28,4 +28,17 @@ class ChooseKInterrupted(KeyboardInterrupt):
         self.result = result
 
 
-__all__ = ["ChooseKInterrupted", "DeviceError", "DeviceMemoryError", "EmptyClusterError"]
+class DataWarning(UserWarning):
+    """The data can be clustered, but one column alone decides the distances.
+
+    ``warnings.filterwarnings("ignore", category=kmeans_xp.DataWarning)`` silences it.
+    """
+
+
+__all__ = [
+    "ChooseKInterrupted",
+    "DataWarning",
+    "DeviceError",
+    "DeviceMemoryError",
+    "EmptyClusterError",
+]

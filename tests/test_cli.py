@@ -84,6 +84,7 @@ def test_mean_distances_are_those_of_the_rows(capsys: pytest.CaptureFixture[str]
     np.testing.assert_allclose(report["mean_distances"], expected, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::kmeans_xp.exceptions.DataWarning")  # wine
 def test_every_parameter_reaches_the_estimator(capsys: pytest.CaptureFixture[str]) -> None:
     words = "fit --example wine --n-clusters 4 --init random --n-init 2 --max-iter 3 --tol 0.5"
     report = report_of(capsys, *words.split(), "--seed", "7", "--empty-cluster", "error")

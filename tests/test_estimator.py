@@ -48,6 +48,7 @@ def assert_belongs_together(model, X):
     np.testing.assert_array_equal(model.predict(X), model.labels_)
 
 
+@pytest.mark.filterwarnings("ignore::kmeans_xp.exceptions.DataWarning")  # wine has such a column
 @pytest.mark.parametrize("tol", [0, 1e-4])
 @pytest.mark.parametrize(("name", "k", "seed"), SAME_PATH)
 def test_same_as_scikit_learn_from_the_same_start(name, k, seed, tol):

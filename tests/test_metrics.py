@@ -43,6 +43,7 @@ def test_signatures_are_scikit_learns_with_the_device_last(name):
     assert [mine[p].default for p in theirs] == [p.default for p in theirs.values()]
 
 
+@pytest.mark.filterwarnings("ignore::kmeans_xp.exceptions.DataWarning")  # wine
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("load", [load_iris, load_wine])
 def test_rows_are_scored_as_by_scikit_learn(xp, load, dtype):

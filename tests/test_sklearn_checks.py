@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from kmeans_xp import KMeans
+from kmeans_xp import FeatureScaler, KMeans
 
 try:
     from sklearn.utils import estimator_checks
@@ -25,6 +25,9 @@ ESTIMATORS = [
     KMeans(init="random", n_init=2, tol=0, max_iter=None),
     KMeans(init="random-partition", empty_cluster="random", n_init=1),
     KMeans(init="k-means||", algorithm="elkan", copy_x=False, device="cpu"),
+    FeatureScaler("standard"),
+    FeatureScaler("quantile"),
+    FeatureScaler("none"),
 ]
 
 # scikit-learn expects the same of its own KMeans: the check shuffles the weighted rows, and a
@@ -56,20 +59,20 @@ ARRAY_API_CHECKS = """
 import unittest, warnings
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import _yield_array_api_checks
-from kmeans_xp import KMeans
+from kmeans_xp import FeatureScaler, KMeans
 
 def lacks_gpu():
     import cupy
     return not cupy.is_available()
 
 warnings.simplefilter("error")
-for estimator in (KMeans(), KMeans(init="random", n_init=2)):
+for estimator in (KMeans(), KMeans(init="random", n_init=2), FeatureScaler("robust")):
     for check in _yield_array_api_checks(
         estimator, only_numpy=not get_tags(estimator).array_api_support
     ):
         words = [check.func.__name__, *map(str, check.keywords.values())]
         try:
-            check("KMeans", estimator)
+            check(type(estimator).__name__, estimator)
         except unittest.SkipTest as reason:
             print("skipped", *words, "|", reason, flush=True)
         except RuntimeError as reason:

@@ -12,6 +12,7 @@ from ._common import BAD_USAGE
 from ._words import at_least, criteria, device, or_word, seed, tolerance
 
 _STARTS = ("k-means++", "random", "random-partition", "k-means||")
+_SCALES = ("none", "standard", "minmax", "maxabs", "robust", "quantile")
 _RULES = ("farthest", "random", "error")
 _EXIT_CODES = (
     "exit codes: 0 done, 1 output failed, 2 bad usage, 3 bad data, 4 device missing, "
@@ -40,8 +41,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"kmeans-xp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_fit(commands)
+    _add_check(commands)
     _add_elbow(commands)
+    _add_fit(commands)
     _add_predict(commands)
     _add_plot(commands)
     about = commands.add_parser(
@@ -64,6 +66,13 @@ def _add_fit(commands: Any) -> None:
     )
     _add_input(fit)
     fit.add_argument("--weights", metavar="COLUMN", help="column with the weights of the rows")
+    fit.add_argument(
+        "--scale",
+        choices=_SCALES,
+        default="none",
+        help="bring the columns to one scale first; centers are reported in the data's units, "
+        "and the model takes rows in them (default: none)",
+    )
     fit.add_argument(
         "--n-clusters", type=at_least(1), default=8, metavar="K", help="default: %(default)s"
     )
@@ -181,6 +190,21 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=pathlib.Path, required=True, metavar="FILE", help="model.npz of a fit"
     )
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        help="look at the columns before a fit",
+        description="Report columns that are constant, duplicated, identifiers, categories, "
+        "incomplete, with heavy tails or on another scale, and end with the options that a fit "
+        "would want. What is found is no error.",
+        epilog=f"example: kmeans-xp check flowers.csv --exclude species\n{_EXIT_CODES}",
+    )
+    _add_input(check)
+    check.add_argument("--device", type=device, metavar="D", help="cpu, cuda, cuda:1 or auto")
+    check.add_argument("--json", action="store_true", help="print the report as JSON")
+    check.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def _add_input(parser: argparse.ArgumentParser) -> None:

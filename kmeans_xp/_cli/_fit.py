@@ -6,6 +6,7 @@ import argparse
 import secrets
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from .._files import DataError, Selection, Table, replacing, write_centers, write_json, write_labels
@@ -47,20 +48,22 @@ def fit(args: argparse.Namespace) -> int:
         "device": args.device,
     }
     model = KMeans(**parameters, random_state=seed)
+    scaled = _scaled(args.scale, table)
     what = f"fitting {len(table.values):,} x {len(table.names)}, k={args.n_clusters}"
     with listening() as warned, Progress(what, quiet=args.quiet):
-        interrupted = _run_fit(model, table)
+        interrupted = _run_fit(model, scaled, table)
     fitted = time.perf_counter()
     report = {
         "command": "fit",
         "input": input_facts(args, table),
         "parameters": {**parameters, "seed": seed},
+        "scale": args.scale,
         "seed_given": args.seed is not None,
-        **_outcome(model, table),
+        **_outcome(model, scaled, table),
         "seconds": {"read": ready - began, "fit": fitted - ready},
         "warnings": warned,
     }
-    _write_fit(args, report, model, table)
+    _write_fit(args, report, model, scaled, table)
     for text in warned:
         say("warning", text)
     if interrupted:
@@ -72,10 +75,38 @@ def fit(args: argparse.Namespace) -> int:
     return INTERRUPTED if interrupted else OK
 
 
-def _run_fit(model: Any, table: Table) -> bool:
+@dataclass(frozen=True)
+class _Scaled:
+    """The rows that are clustered, and the way back to the units of the data."""
+
+    values: Any
+    scaler: Any = None
+
+    def original(self, centers: Any) -> Any:
+        return centers if self.scaler is None else self.scaler.inverse_transform(centers)
+
+
+def _scaled(method: str, table: Table) -> _Scaled:
+    if method == "none":
+        return _Scaled(table.values)
+    from .. import FeatureScaler
+
+    counted = table.values
+    if table.weights is not None and (table.weights == 0.0).any():
+        # as everywhere, such rows change nothing
+        counted = counted[table.weights != 0.0]
+    try:
+        scaler = FeatureScaler(method).fit(counted)
+        return _Scaled(scaler.transform(table.values), scaler)
+    except ValueError as error:
+        table.refuse_non_finite()
+        raise DataError(str(error)) from error
+
+
+def _run_fit(model: Any, scaled: _Scaled, table: Table) -> bool:
     """Fit; return whether Ctrl-C ended it with a result."""
     try:
-        model.fit(table.values, sample_weight=table.weights)
+        model.fit(scaled.values, sample_weight=table.weights)
     except KeyboardInterrupt:
         if not hasattr(model, "labels_"):
             raise
@@ -86,15 +117,15 @@ def _run_fit(model: Any, table: Table) -> bool:
     return False
 
 
-def _outcome(model: Any, table: Table) -> dict[str, Any]:
+def _outcome(model: Any, scaled: _Scaled, table: Table) -> dict[str, Any]:
     from ._report import cluster_facts, library_versions
 
     return {
         "status": model.status_,
         "iterations": model.n_iter_,
         "inertia": model.inertia_,
-        **cluster_facts(table.values, table.weights, model.labels_, model.cluster_centers_),
-        "centers": model.cluster_centers_.tolist(),
+        **cluster_facts(scaled.values, table.weights, model.labels_, model.cluster_centers_),
+        "centers": scaled.original(model.cluster_centers_).tolist(),
         "history": [
             {"iteration": item.iteration, "changed": item.changed, "shift": item.shift}
             for item in model.history_
@@ -106,7 +137,9 @@ def _outcome(model: Any, table: Table) -> dict[str, Any]:
     }
 
 
-def _write_fit(args: argparse.Namespace, report: dict[str, Any], model: Any, table: Table) -> None:
+def _write_fit(
+    args: argparse.Namespace, report: dict[str, Any], model: Any, scaled: _Scaled, table: Table
+) -> None:
     """Write the files; the report goes last and so tells that all are there."""
     if args.out is None:
         return
@@ -117,11 +150,16 @@ def _write_fit(args: argparse.Namespace, report: dict[str, Any], model: Any, tab
         file.write("label\n")
         write_labels(file, model.labels_)
     with replacing(args.out / "centers.csv") as file:
-        write_centers(file, model.cluster_centers_, table.names)
+        write_centers(file, scaled.original(model.cluster_centers_), table.names)
+    first = model if scaled.scaler is None else scaled.scaler
     if table.named:
         import numpy as np
 
-        model.feature_names_in_ = np.asarray(table.names, dtype=object)
+        first.feature_names_in_ = np.asarray(table.names, dtype=object)
+    if scaled.scaler is not None:
+        from sklearn.pipeline import make_pipeline
+
+        model = make_pipeline(scaled.scaler, model)
     save_model(model, args.out / "model.npz")
     with replacing(args.out / "report.json") as file:
         write_json(file, report)

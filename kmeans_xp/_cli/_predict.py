@@ -21,7 +21,8 @@ def predict(args: argparse.Namespace) -> int:
             "fit. Name another folder"
         )
     model = load(args)
-    names = vars(model).pop("feature_names_in_", None)
+    # rows come without names
+    names = vars(_first_step(model)).pop("feature_names_in_", None)
     wanted = None if names is None else [str(name) for name in names]
     table = read(args, Selection(args.columns, args.exclude, wanted=wanted))
     notes = check_features(model, table, wanted)
@@ -46,6 +47,15 @@ def predict(args: argparse.Namespace) -> int:
         say("warning", text)
     _give_labels(args, report, labels)
     return OK
+
+
+def _first_step(model: Any) -> Any:
+    """The scaler of a fit with a scale, else the model."""
+    return model[0] if hasattr(model, "steps") else model
+
+
+def _last_step(model: Any) -> Any:
+    return model[-1] if hasattr(model, "steps") else model
 
 
 def load(args: argparse.Namespace) -> Any:
@@ -77,7 +87,7 @@ def check_features(model: Any, table: Table, wanted: Sequence[str] | None) -> li
 def _sizes(labels: Any, model: Any) -> dict[str, Any]:
     import numpy as np
 
-    k = len(model.cluster_centers_)
+    k = len(_last_step(model).cluster_centers_)
     return {"cluster_sizes": np.bincount(labels, minlength=k).tolist()}
 
 

@@ -70,6 +70,9 @@ def fit_text(report: dict[str, Any], width: int) -> str:
         ("device", f"{report['device']} ({report['backend']}, kernel {report['kernel']})"),
         ("time", f"{report['seconds']['fit']:.3g} s"),
     ]
+    if report["scale"] != "none":
+        # the rest is shown as it was clustered
+        facts.insert(3, ("scale", f"{report['scale']} (of all but the centers)"))
     if source["weights"] is not None:
         facts.insert(3, ("weights", f"column {source['weights']}"))
     if "header" in source:

@@ -1,6 +1,6 @@
 """Files of the command line: tables in, results out."""
 
-from ._columns import DataError, Selection, Table, UsageError, parse_words
+from ._columns import DataError, Selection, Table, UsageError, parse_words, quoted
 from ._tables import (
     EXAMPLES,
     read_example,
@@ -18,6 +18,7 @@ __all__ = [
     "Table",
     "UsageError",
     "parse_words",
+    "quoted",
     "read_example",
     "read_table",
     "replacing",

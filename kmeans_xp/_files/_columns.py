@@ -38,12 +38,16 @@ class Picked:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was asked for; `wanted` are a model's feature names, used when nothing else is said."""
+    """What was asked for; `wanted` are a model's feature names, used when nothing else is said.
+
+    With `gaps` values that are missing are read as NaN; else they are errors.
+    """
 
     columns: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
     weights: str | None = None
     wanted: Sequence[str] | None = None
+    gaps: bool = False
 
     def pick(self, names: Sequence[str], *, named: bool) -> Picked:
         """Turn the words into positions among the columns that there are."""

@@ -86,7 +86,7 @@ def read_delimited(
     picked = selection.pick(names, named=named)
     refuse_text(_text_cells(rows, names, picked.all, dialect), label)
     source = itertools.chain(sample, ((counted.number, line) for line in content))
-    data = _parse(source, names, picked.all, dialect, label)
+    data = _parse(source, names, picked.all, dialect, label, gaps=selection.gaps)
     weights = None if picked.weight is None else data[:, -1]
     facts = {
         "separator": _SEPARATOR_NAMES[dialect.separator],
@@ -159,6 +159,8 @@ def _parse(
     wanted: Sequence[int],
     dialect: _Dialect,
     label: str,
+    *,
+    gaps: bool = False,
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Let NumPy read the numbers; on failure the last line handed out is the bad one."""
     last = (0, "")
@@ -188,14 +190,20 @@ def _parse(
             quotechar='"',
             usecols=None if list(wanted) == list(range(len(names))) else list(wanted),
             ndmin=2,
+            converters=_number_or_gap if gaps else None,
         )
     except ValueError as error:
         number, line = last
         cells = dialect.split(line)
         for index in wanted:
-            if not dialect.is_number(cells[index]):
+            is_gap = gaps and cells[index].lower() in _MISSING
+            if not is_gap and not dialect.is_number(cells[index]):
                 _refuse_cell(cells[index], names[index], f"{label}, line {number}")
         raise DataError(f"{label}, line {number}: {error}") from error
+
+
+def _number_or_gap(cell: str) -> float:
+    return float("nan") if cell.strip().lower() in _MISSING else float(cell)
 
 
 def _refuse_cell(cell: str, name: str, where: str) -> None:

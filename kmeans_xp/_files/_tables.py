@@ -180,7 +180,7 @@ def _arrow(path: pathlib.Path, selection: Selection) -> Table:
     }
     refuse_text(others, str(path))
     for column, name in zip(table.columns, table.column_names, strict=True):
-        if column.null_count:
+        if column.null_count and not selection.gaps:
             raise DataError(
                 f"{path}: column {name!r} lacks values ({column.null_count} of {len(column)}). "
                 f"Fill them or drop the rows, or leave it out with --exclude {quoted(name)}"
@@ -193,7 +193,9 @@ def _arrow(path: pathlib.Path, selection: Selection) -> Table:
         dtype=np.float32 if kinds == {pyarrow.float32()} else np.float64,
     )
     for index, column in enumerate(columns[:n_features]):
-        values[:, index] = column.to_numpy()
+        # nulls of other types would be no numbers
+        full = column if not column.null_count else column.cast(pyarrow.float64())
+        values[:, index] = full.to_numpy()
     weights = None if picked.weight is None else columns[-1].to_numpy().astype(np.float64)
     return Table(values, tuple(table.column_names[:n_features]), True, weights)
 

@@ -107,7 +107,8 @@ def k_means_batched(
 
     Problem b gets what ``k_means(X[b], ..., random_state=result.random_states[b])`` gives it,
     bit for bit.  Its answer depends on its rows, on the parameters and on b, not on the other
-    problems nor on their number.
+    problems nor on their number.  There is no `DataWarning`: `check_features` looks at the columns
+    of a problem.
 
     Parameters
     ----------

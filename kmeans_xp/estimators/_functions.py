@@ -96,6 +96,13 @@ of shape (n_clusters, n_features), default="k-means++"
     EmptyClusterError
         With ``empty_cluster="error"``.
 
+    Warns
+    -----
+    DataWarning
+        When one column outweighs the others; see `KMeans`.
+    ConvergenceWarning
+        When fewer different clusters than ``n_clusters`` were found.
+
     See Also
     --------
     KMeans : The estimator, with the sources of the algorithms.

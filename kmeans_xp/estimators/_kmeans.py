@@ -121,6 +121,16 @@ of shape (n_clusters, n_features), default="k-means++"
     EmptyClusterError
         With ``empty_cluster="error"``.
 
+    Warns
+    -----
+    DataWarning
+        Once a fit, when the (weighted) variance of one column is more than 100 times the sum of
+        the others': they then have less than 1 % of the squared distances together.  Columns
+        that do not vary are not counted.  Taken from the variances that ``tol`` needs, so with
+        ``tol=0`` there is no such warning.  `check_features` tells more, `FeatureScaler` helps.
+    ConvergenceWarning
+        When fewer different clusters than ``n_clusters`` were found.
+
     References
     ----------
     .. [1] S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28, 1982.
@@ -341,7 +351,7 @@ of shape (n_clusters, n_features), default="k-means++"
         """Check rows that are asked about; "auto" goes on where fit found a place."""
         check_is_fitted(self)
         check_device_word(self.device)
-        check_same_place(self, X, method)
+        check_same_place(self, self.cluster_centers_, X, method)
         X = check_rows(self, X, reset=False)
         stays = self.device == "auto" and context_of(X).device_name == self.device_
         return X, place_of(X, None if stays else self.device)

@@ -47,14 +47,15 @@ def unpack(state: dict[str, Any]) -> dict[str, Any]:
         placed = {name: _put(state[name], *place) for name, place in places.items()}
     except (ImportError, RuntimeError, IndexError) as error:
         named = state.get("device")
-        state["device"] = None if _is_cuda(named) else named
+        if _is_cuda(named):
+            state["device"] = None
         logger.warning(
             "the model was fitted on %s arrays on %s, which cannot be used here (%s); it now "
             "holds NumPy arrays, takes NumPy input and has device=%r",
             backend,
             device,
             str(error).strip().partition("\n")[0],
-            state["device"],
+            state.get("device"),
         )
         return state
     return state | placed

@@ -18,7 +18,7 @@ from .._init import seed_centers
 from .._problem import Training, bring, training_problem
 from .._random import Purpose, mix
 from .._solver import Iteration, Observer, Result, Rules, Status, lloyd
-from .._stats import NonFiniteError
+from .._stats import NonFiniteError, outweighing
 from .._typing import Array
 from .._validation import (
     check_centers,
@@ -28,6 +28,7 @@ from .._validation import (
     first_bad_cell,
     place_centers,
 )
+from ..exceptions import DataWarning
 
 NAMED_STARTS = ("k-means++", "random", "random-partition", "k-means||")
 _RESTARTS = {"k-means++": 1, "k-means||": 1, "random": 10, "random-partition": 10}
@@ -91,6 +92,7 @@ def run_fit(
         who=type(model).__name__,
         variance=model.tol > 0,
     )
+    _warn_of_one_column(model, problem)
     seed = draw_seed(random_state)
     starts = _starts(problem, model, given, start, seed, random_state, place)
     rules = Rules(model.max_iter, float(model.tol), model.empty_cluster, _observer(model, place))
@@ -177,6 +179,27 @@ def count_runs(model: Any, start: Array | None, who: str) -> int:
             stacklevel=_TO_CALLER_OF_FIT,
         )
     return runs
+
+
+def _warn_of_one_column(model: Any, problem: Training) -> None:
+    """Warn when one column's variance decides; nothing is computed or read back for it."""
+    variances = problem.summary.variances
+    found = None if variances is None else outweighing(variances)
+    if found is None:
+        return
+    column, times = found
+    names = getattr(model, "feature_names_in_", None)
+    name = "" if names is None else f" ({str(names[column])!r})"
+    warnings.warn(
+        f"column {column}{name} of X outweighs the others: its variance is {times:.3g} times the "
+        "sum of theirs, so that it alone decides the clusters. Bring the columns to one scale, as "
+        "make_pipeline(kmeans_xp.FeatureScaler('standard'), model) and the command line's --scale "
+        "standard do, or leave it out; "
+        "kmeans_xp.check_features(X) tells more. Silence this with "
+        "warnings.filterwarnings('ignore', category=kmeans_xp.DataWarning).",
+        DataWarning,
+        stacklevel=_TO_CALLER_OF_FIT,
+    )
 
 
 def _starts(
