@@ -70,6 +70,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels.cuda._sums",
         "_kernels.cuda._centers",
         "_kernels.cuda._calls",
+        "_kernels.cuda._sweep",
         "_kernels.cuda._loop_calls",
         "_kernels.cuda._loop",
         "_kernels.cuda._survey",

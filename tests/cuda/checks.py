@@ -13,7 +13,7 @@ from batch_checks import check_fits, check_surveys
 from conftest import make_backend
 from emulator import Emulator
 from engine import problem_of
-from loop_checks import check_reasons, check_recenter, check_sweeps
+from loop_checks import check_passes, check_reasons, check_recenter, check_sweeps
 from seeding_checks import check_rounds, check_seeds
 from survey_checks import check_statistics
 
@@ -300,6 +300,8 @@ def everything(kernel: CudaKernel, file: str) -> None:
         check_reasons(kernel)
     elif file == "fused.cu":
         check_sweeps(kernel)
+    elif file == "fused_mma.cu":
+        check_passes(kernel)
     elif file == "seed.cu":
         check_seeds(kernel)
     elif file == "oversample.cu":

@@ -47,6 +47,7 @@ static inline void begin_copy(unsigned to, const void* from) {
   if (copy.is_taken) memcpy(copy.bytes, from, 16);
   emulator::copies[emulator::current].open.push_back(copy);
 }
+static inline void prefetch_line(const void*) {}
 static inline void close_copies() {
   emulator::Copies& mine = emulator::copies[emulator::current];
   mine.closed.push_back(std::move(mine.open));

@@ -12,10 +12,11 @@ from engine import problem_of, solve
 from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
 from kmeans_xp._distances import Scale, halving_total, squared_distances
-from kmeans_xp._kernels.cuda import _loop_calls
+from kmeans_xp._kernels.cuda import _loop, _sweep
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
-from kmeans_xp._kernels.cuda._loop_calls import RECORD, LoopCalls, Sums, Terms
+from kmeans_xp._kernels.cuda._loop_calls import RECORD, LoopCalls
 from kmeans_xp._kernels.cuda._route import depth
+from kmeans_xp._kernels.cuda._sweep import Panel, Sums, Terms
 from kmeans_xp._ledger import Ledger
 from kmeans_xp._solver import Rules
 
@@ -80,7 +81,7 @@ class Renewal:
             stop=self.stop,
             tally=tally,
             terms=self.terms,
-            panel=self.panel,
+            panel=Panel(*self.panel),
             most_open=8,
         )
         assert self.stop[0] or not tally.any()
@@ -151,8 +152,53 @@ def check_sweeps(kernel: CudaKernel) -> None:
                 problem.kernel = kernel
             with pytest.MonkeyPatch.context() as patch:
                 # two tiles a block
-                patch.setattr(_loop_calls, "_TARGET_BLOCKS", 2)
+                patch.setattr(_sweep, "_TARGET_BLOCKS", 2)
                 result = solve(problem, start, Rules(20, 1e-4))
             found = (result.labels.tobytes(), result.centers.tobytes(), result.inertia)
             runs.append((*found, result.status, result.history))
         assert runs[0] == runs[1]
+
+
+def pass_bits(
+    x: Any, weight: Any, start: Any, kernel: CudaKernel | None, *, words: int = 1, **options: Any
+) -> tuple[Any, ...]:
+    """What a fit gives by one pass after another, in blocks of 150 rows; by NumPy's without kernel.
+
+    With two words the change is merged after each block.
+    """
+    name = "numpy" if kernel is None else "cuda"
+    options = {"first": "float32", "block_rows": 150, **options}
+    problem = problem_of(
+        make_backend("numpy"), x, weight, k=len(start), kernel=name, variance=True, **options
+    )
+    if words == 2:
+        ledger = Ledger(problem.summary, x, 1 << 23, np)
+        assert ledger.words == 2
+        problem.ledger = ledger
+    problem.kernel = kernel or problem.kernel
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_loop, "_MOST_SWEEP_WORK", 0)
+        patch.setattr(_loop, "_ROWS_A_CHANGE", 200 if words == 2 else 1 << 21)
+        patch.setattr(_sweep, "_TARGET_BLOCKS", 1)
+        result = solve(problem, start, Rules(6, 1e-4))
+    found = result.labels.tobytes(), result.centers.tobytes(), result.inertia
+    return *found, result.status, result.history
+
+
+def spread(n: int, d: int, k: int, dtype: str) -> tuple[Any, Any, Any]:
+    """Clusters that meet, some rows between two of them, and weights of which some are 0."""
+    random = np.random.default_rng([n, d, k])
+    middles = 3 * random.normal(size=(k, d))
+    x = middles[random.integers(0, k, n)] + random.normal(size=(n, d))
+    x[::9] = (x[0] + x[1]) / 2
+    x = x.astype(dtype)
+    return x, random.integers(0, 3, n) * 0.3, x[:k].copy()
+
+
+def check_passes(kernel: CudaKernel) -> None:
+    """Fits by tensor cores in one pass: the bits of the NumPy kernel."""
+    for n, d, k, dtype, words in ((290, 17, 9, "float64", 2), (290, 70, 66, "float32", 1)):
+        x, weight, start = spread(n, d, k, dtype)
+        start[k - 1] = start[1]
+        wanted = pass_bits(x, weight, start, None, words=words)
+        assert pass_bits(x, weight, start, kernel, words=words) == wanted

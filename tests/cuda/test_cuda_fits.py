@@ -51,10 +51,16 @@ def wanted(name: str, weighted: bool) -> tuple[Any, ...]:
         return bits(problem, start)
 
 
+def take_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pass that labels rows and adds them up, however few they are."""
+    monkeypatch.setattr(_loop, "_MOST_SWEEP_WORK", 0)
+    monkeypatch.setattr(_loop, "sweeps", lambda *_: False)
+
+
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """No sweep of several iterations, however few the rows."""
-    monkeypatch.setattr(_loop, "_MOST_SWEEP_WORK", 0)
+    take_apart(monkeypatch)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -96,7 +102,7 @@ def both(x: Any, start: Any, **kernel: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one by one"])
 def test_starting_centers_at_any_strides(at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not at_once:
-        monkeypatch.setattr(_loop, "_MOST_SWEEP_WORK", 0)
+        take_apart(monkeypatch)
     x = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
     with opened(make_backend("numpy")):
         for start in views(x[:6].copy()):
@@ -110,6 +116,7 @@ def test_bounds_do_not_outlive_iterations_that_pass_them_over(
     """As where float32 products fit a sweep and float64's, which come later, do not."""
     ways = itertools.cycle([False, True])
     monkeypatch.setattr(_loop, "sweeps_at_once", lambda *_: next(ways))
+    monkeypatch.setattr(_loop, "sweeps", lambda *_: False)
     x = np.random.default_rng(4).normal(size=(400, 3)).astype(np.float32)
     with opened(make_backend("numpy")):
         found, expected = both(x, x[:9])
@@ -260,7 +267,7 @@ def test_the_estimator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not at_once:
-        monkeypatch.setattr(_loop, "_MOST_SWEEP_WORK", 0)
+        take_apart(monkeypatch)
     random = np.random.default_rng(2)
     x = (random.normal(size=(500, 5)) + 4 * random.integers(0, 3, size=(500, 1))).astype(dtype)
     weight = weights(len(x)) if weighted else None

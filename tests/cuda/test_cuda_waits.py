@@ -81,6 +81,7 @@ def test_one_wait_an_iteration(
 ) -> None:
     """With bounds and without, with tensor cores, with several blocks."""
     monkeypatch.setattr(_loop, "_MOST_SWEEP_WORK", 0)
+    monkeypatch.setattr(_loop, "sweeps", lambda *_: False)
     x, start = rows(400, d, k)
     waits = []
     with opened(make_backend("numpy")):
@@ -105,6 +106,29 @@ def test_one_wait_for_several_iterations_of_few_clusters(first: str) -> None:
             launches = problem.kernel.launcher.launches
             assert launches.count("sweep") == launches.count("recenter") == count
     # a batch of 4, then one of 8
+    assert waits[1] - waits[0] == 1
+
+
+@pytest.mark.parametrize("d", [4, 16])
+def test_one_wait_for_several_iterations_of_many_rows(
+    d: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In blocks, whose sums are merged in between; with tensor cores and without."""
+    monkeypatch.setattr(_loop, "_MOST_SWEEP_WORK", 0)
+    monkeypatch.setattr(_loop, "_ROWS_A_CHANGE", 200)
+    monkeypatch.setattr(_loop, "bounds_pay", lambda *_: False)
+    x, start = rows(300, d, 9)
+    waits = []
+    with opened(make_backend("numpy")):
+        for count in (4, 12):
+            problem = problem_on_device(x, 9, first="float32", block_rows=150)
+            with counting():
+                assert solve(problem, on_device(start), Rules(count, 0.0)).n_iter == count
+                waits.append(len(WAITS))
+            launches = problem.kernel.launcher.launches
+            assert launches.count("sweep") == 2 * count
+            assert launches.count("merge") == launches.count("recenter") == count
+            assert launches.count("draw_centers") >= (count if d == 16 else 0)
     assert waits[1] - waits[0] == 1
 
 

@@ -167,3 +167,66 @@ def half_range(work: str, d: int, reach: float, /) -> tuple[float, float]:
 def dtype_of(work: str, /) -> str:
     """The dtype in which products are given and added up."""
     return "float32" if work in TENSOR_PRODUCTS else work
+
+
+_ROWS_A_CLUSTER = 4  # sums of a block are not worth it for fewer
+_NARROW, _WIDE = 16, 64  # centers that are scored, present or not
+_A_CYCLE = {"float16": 1024, "tf32": 512, "float32": 85, "float64": 32}
+_NARROW_A_CYCLE = {"float32": 43, "float64": 32}
+_FAST_FLOAT64 = {60, 70, 80, 90, 100}
+_LOOKS_A_CYCLE = 64 / 5
+_BYTES_A_CYCLE = 15
+_ROOM = 2.0
+_LEAST_ROW_BYTES, _FEW_CHANGED = 64, 64
+
+
+def most_shared(capability: int, /) -> int:
+    """Bytes of shared memory that a block may ask for."""
+    if capability < _LEAST_CAPABILITY:
+        return {75: 64, 70: 96, 72: 96}.get(capability, 48) << 10
+    return _SHARED_KIB.get(capability, _LEAST_SHARED_KIB) << 10
+
+
+def sweeps(n: int, d: int, k: int, row_bytes: int, work: str, capability: int, /) -> bool:
+    """Whether many rows are best labelled and added up in one pass, by products ``work``.
+
+    Where memory bounds it: a row is d numbers, its label before and its label after, of which a
+    multiprocessor gets 15 bytes a cycle at best (2.0 TB/s for 108 at 1.3 GHz, 3.35 TB/s for 132
+    at 1.7 GHz).  Against that stand, in cycles a row, for centers filled up to c = 16 or 64:
+
+    ================  ===================  ======================================================
+    what              cycles               because
+    ================  ===================  ======================================================
+    half, TF32        c d / 1024, / 512    dense products of compute capability 8.0
+    float32, c > 16   c d / 85             of shared memory 12 reads for 32 products; a warp reads
+                                           once a cycle
+    float32, c = 16   c d / 43             6 reads for 8 products
+    float64           c d / 32; c d        8.0, 9.0 and 10.0; elsewhere 1 or 2 a cycle
+    looks at scores   5 c / 64             instructions that 64 lanes a cycle take
+    ================  ===================  ======================================================
+
+    Up to twice the cycles of memory are taken for bounded by it: apart, the same products are
+    followed by bounds (12 bytes a row), two readings of labels (8) and one of rows that changed.
+    Tensor cores so take up to 128 clusters of 32 features and 320 of 128, as far as their sums fit
+    shared memory (of 128 features 91 clusters on 8.0, 43 on 8.6, 138 on 9.0); plain float32 takes up
+    to 16; float64 products up to 16, where
+    they are fast.  All of this is counted, nothing measured.
+    """
+    rates = _NARROW_A_CYCLE if k <= _NARROW and work in _NARROW_A_CYCLE else _A_CYCLE
+    if n < _ROWS_A_CLUSTER * k or work not in rates:
+        return False
+    step = _NARROW if rates is _NARROW_A_CYCLE else _WIDE
+    centers = -(-k // step) * step
+    rate = 1 if work == "float64" and capability not in _FAST_FLOAT64 else rates[work]
+    arithmetic = centers * (d / rate + 1 / _LOOKS_A_CYCLE)
+    return arithmetic <= _ROOM * (row_bytes + 8) / _BYTES_A_CYCLE
+
+
+def bounds_pay(changed: int, n: int, row_bytes: int, /) -> bool:
+    """Whether the pass that reads all rows should give way to bounds, which pass rows over.
+
+    A row that is passed over costs 24 bytes (its slack read; its label copied, read and compared):
+    so rows must be wider than that by some, and few of them may be in doubt.  How many are is not
+    known without bounds; taken is that fewer than one row in 64 changed.  Not measured.
+    """
+    return row_bytes >= _LEAST_ROW_BYTES and _FEW_CHANGED * changed < n

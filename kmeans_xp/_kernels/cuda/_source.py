@@ -29,13 +29,13 @@ _SHARED_UNASKED = 48 << 10
 _C_NAMES = {"float32": "float", "float64": "double"}
 _ROW_FILES = ("exact.cu", "sums.cu", "segments.cu", "seed.cu", "oversample.cu", "survey.cu")
 _LOOP_FILES = ("fused.cu", "recenter.cu")
+_PASS_PRODUCTS = ("float16", "tf32")
 
 
 class Tile(NamedTuple):
-    """Rows of a block, and of one of its threads; how many threads it has."""
+    """Rows of a block; how many threads it has."""
 
     rows: int
-    lane_rows: int = 0
     threads: int = THREADS
     # of an image, for tensor cores: bytes of each row, and planes
     part_bytes: int = 0
@@ -43,8 +43,8 @@ class Tile(NamedTuple):
 
 
 TILES = {
-    "float32": Tile(128, 8),
-    "float64": Tile(64, 4),
+    "float32": Tile(128),
+    "float64": Tile(64),
     "float16": Tile(128, threads=128, part_bytes=64),
     "tf32": Tile(128, threads=128, part_bytes=64),
     "3xtf32": Tile(128, threads=128, part_bytes=64),
@@ -63,6 +63,7 @@ TENSOR_PRODUCTS = {
 """Products on tensor cores (compute capability 8.0), and their name in the source."""
 
 _ARCHITECTURES = {"assign_wgmma.cu": "90a"}
+_THREADS = {"fused_mma.cu": THREADS}  # where it is not the products' tile that says so
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Unit:
     @property
     def threads(self) -> int:
         """Threads of a block."""
-        return TILES[self.work].threads
+        return _THREADS.get(self.file, TILES[self.work].threads)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -92,7 +93,6 @@ class Unit:
             "PRODUCTS": TENSOR_PRODUCTS.get(self.work, 0),
             "THREADS": self.threads,
             "ROWS": tile.rows,
-            "LANE_ROWS": tile.lane_rows,
             "PART": PART,
             "PART_BYTES": tile.part_bytes,
             "PLANES": tile.planes,
@@ -137,6 +137,7 @@ UNITS = (
     *(assign_unit(row, work) for row in _C_NAMES for work in TILES),
     *(Unit(file, row) for file in _ROW_FILES for row in _C_NAMES),
     *(Unit(file, row, work) for file in _LOOP_FILES for row in _C_NAMES for work in _C_NAMES),
+    *(Unit("fused_mma.cu", row, work) for row in _C_NAMES for work in _PASS_PRODUCTS),
     *(Unit(file, row) for file in ("batch_survey.cu", "batch.cu") for row in _C_NAMES),
 )
 """All that is ever compiled."""

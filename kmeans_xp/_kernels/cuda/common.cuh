@@ -7,7 +7,7 @@
 //   EXACT_ROWS, LEAST_EXPONENT       also of _exact
 //   RUN, SEEDING, PARTITION          purposes of draws (_random)
 //   THREADS              of a block
-//   ROWS, LANE_ROWS      rows of a tile, and of one thread in it (assign.cu)
+//   ROWS                 of a tile
 //   PRODUCTS, PART_BYTES, PLANES     of tensor cores (tensor.cuh)
 //
 // Kernels use one array of dynamic shared memory, called `memory`, so that a test can poison it and

@@ -1,9 +1,9 @@
 // The two best scores of a tile of rows: rows against streamed tiles of centers.
 //
-// A block holds ROWS rows; each of its 16 x 16 threads scores LANE_ROWS of them against 4 of 64
-// centers at a time.  Scores never leave the registers: best, second-best and label are kept as
-// they come.  PART features are added up before their sum joins the others, which is the depth
-// that the error bound is told (`_primitives`).
+// A block holds ROWS rows; each of its 16 x 16 threads scores 8 of them (of float64 4) against 4 of 64
+// centers at a time, or of 32 x 8 threads half as many against 2 of 16.  Scores never leave the
+// registers: best, second-best and label are kept as they come.  PART features are added up before
+// their sum joins the others, which is the depth that the error bound is told (`_primitives`).
 #include "verdict.cuh"
 
 typedef ROW_TYPE Row;
@@ -11,10 +11,12 @@ typedef WORK_TYPE Work;
 // rows are shifted in the wider of the two
 typedef decltype(Row() + Work()) Wide;
 
+// how threads share a tile of centers, wide or narrow: threads side by side, centers of each
 constexpr int SIDE = 16, LANE_CENTERS = 4, CENTERS = SIDE * LANE_CENTERS;
+constexpr int FEW_SIDE = 8, FEW_LANE_CENTERS = 2, FEW_CENTERS = FEW_SIDE * FEW_LANE_CENTERS;
 constexpr int ROW_STRIDE = ROWS + 1, CENTER_STRIDE = CENTERS + 1;
 constexpr int TILE = PART * (ROW_STRIDE + CENTER_STRIDE) + ROWS;  // numbers in shared memory
-static_assert(THREADS == SIDE * SIDE, "each thread has its place in a tile");
+static_assert(ROWS * FEW_SIDE % THREADS == 0, "each thread has its place in a tile");
 
 // Rows as the products want them.
 struct Moved {
@@ -34,10 +36,12 @@ struct Moved {
 // Of the row of each thread below ROWS, what was found and half its squared norm.  `places` (ROWS,)
 // says where rows are, -1 for none; it must be ready for all threads, and `tile` may be in use
 // until they meet.
+template <int SIDE = ::SIDE, int LANE_CENTERS = ::LANE_CENTERS>
 static __device__ __forceinline__ void score_tile(const Moved& rows, const i64* places, Work* tile,
                                                   int d, int k, const Work* __restrict__ weights,
                                                   const Work* __restrict__ bias,
                                                   Found<Work>& mine, Work& half) {
+  constexpr int LANE_ROWS = ROWS * SIDE / THREADS, CENTERS = SIDE * LANE_CENTERS;
   Work* rows_tile = tile;                                 // [PART][ROW_STRIDE]
   Work* centers_tile = rows_tile + PART * ROW_STRIDE;   // [PART][CENTER_STRIDE]
   Work* halves = centers_tile + PART * CENTER_STRIDE;   // [ROWS]
