@@ -186,19 +186,25 @@ def pass_bits(
 
 
 def spread(n: int, d: int, k: int, dtype: str) -> tuple[Any, Any, Any]:
-    """Clusters that meet, some rows between two of them, and weights of which some are 0."""
+    """Clusters that meet, rows amid two of them or nearly so, and weights of which some are 0."""
     random = np.random.default_rng([n, d, k])
     middles = 3 * random.normal(size=(k, d))
-    x = middles[random.integers(0, k, n)] + random.normal(size=(n, d))
-    x[::9] = (x[0] + x[1]) / 2
-    x = x.astype(dtype)
-    return x, random.integers(0, 3, n) * 0.3, x[:k].copy()
+    home = np.concatenate([np.arange(k), random.integers(0, k, n)])[:n]
+    x = middles[home] + random.normal(size=(n, d))
+    x[k + 3 :: 15] = (x[0] + x[k // 2]) / 2
+    sides = random.choice([-3e-5, 3e-5], size=(len(x[k + 4 :: 8]), 1))
+    x[k + 4 :: 8] = (x[0] + x[k // 2]) / 2 + sides * (x[0] - x[k // 2])
+    x, weight = x.astype(dtype), random.integers(0, 3, n) * 0.3
+    weight[:k] = 0.9  # centers lie amid the rows that count
+    return x, weight, x[:k].copy()
 
 
 def check_passes(kernel: CudaKernel) -> None:
     """Fits by tensor cores in one pass: the bits of the NumPy kernel."""
+    launches: Any = kernel.launcher.launches  # type: ignore[attr-defined]
     for n, d, k, dtype, words in ((290, 17, 9, "float64", 2), (290, 70, 66, "float32", 1)):
         x, weight, start = spread(n, d, k, dtype)
-        start[k - 1] = start[1]
         wanted = pass_bits(x, weight, start, None, words=words)
+        before = launches.count("sweep")
         assert pass_bits(x, weight, start, kernel, words=words) == wanted
+        assert launches.count("sweep") > before

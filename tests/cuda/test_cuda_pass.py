@@ -33,6 +33,7 @@ def scope() -> Any:
         (150, 40, 17, "float64", 75, True),
         (257, 16, 8, "float64", 80, True),
         (270, 33, 65, "float32", 90, True),
+        (530, 64, 130, "float32", 90, True),
         (270, 130, 63, "float32", 86, False),
     ],
 )
@@ -52,7 +53,7 @@ KINDS = ["lattice", "duplicates", "far away", "far rows", "empty", "limbs"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("d", [3, 16, 33])
+@pytest.mark.parametrize("d", [3, 33])
 def test_rows_that_are_hard(kind: str, d: int) -> None:
     """Ties and repeats, offsets, numbers that no half can hold, clusters that become empty."""
     random, k = np.random.default_rng(d), 9
@@ -85,7 +86,7 @@ def test_float64_products_where_they_are_fast() -> None:
 
 
 def test_many_open_rows_are_left_to_the_rungs() -> None:
-    """After the first iteration of a run; the next run tries again."""
+    """After the first iteration of a run; the next run begins with one pass again."""
     x, _, start = spread(300, 33, 9, "float32")
     x[150:] += 1e3
     start[5:] = x[290:294]
@@ -107,7 +108,8 @@ def test_many_open_rows_are_left_to_the_rungs() -> None:
             # four were launched, and the first was the last; then labels come first
             assert launches.count("sweep") == 8 * (run + 1)
             assert any(launch.startswith("assign") for launch in launches)
-            assert problems[0].pruner.seeks_repeats
+        # what the rungs learned is kept: the second run begins with other products
+        assert problems[0].first == "float64"
 
 
 def test_bounds_take_over_when_few_rows_change() -> None:
