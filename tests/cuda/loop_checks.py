@@ -201,7 +201,8 @@ def spread(n: int, d: int, k: int, dtype: str) -> tuple[Any, Any, Any]:
 
 def check_passes(kernel: CudaKernel) -> None:
     """Fits by tensor cores in one pass: the bits of the NumPy kernel."""
-    launches: Any = kernel.launcher.launches  # type: ignore[attr-defined]
+    launcher: Any = kernel.launcher
+    launches = launcher.launches
     for n, d, k, dtype, words in ((290, 17, 9, "float64", 2), (290, 70, 66, "float32", 1)):
         x, weight, start = spread(n, d, k, dtype)
         wanted = pass_bits(x, weight, start, None, words=words)

@@ -120,7 +120,7 @@ def test_one_wait_for_several_iterations_of_many_rows(
     x, start = rows(300, d, 9)
     waits = []
     with opened(make_backend("numpy")):
-        for count in (4, 12):
+        for count in (4, 8):
             problem = problem_on_device(x, 9, first="float32", block_rows=150)
             with counting():
                 assert solve(problem, on_device(start), Rules(count, 0.0)).n_iter == count
