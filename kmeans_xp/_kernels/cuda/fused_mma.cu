@@ -50,7 +50,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sweep(
     const int* before, int* after, const double* __restrict__ weight,
     const double* __restrict__ to_grid, int limbs, double weight_up, int weight_limbs,
     i64 tiles_a_block, int copies, i64* __restrict__ change, u64* tally) {
-  extern __shared__ __align__(8 * PART_BYTES) double memory[];
+  extern __shared__ __align__(ALIGNMENT) double memory[];
   if (stop && *stop) return;
   const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
   const int group = lane / 4, member = lane % 4, halves = (k + MINE - 1) / MINE;
