@@ -14,6 +14,8 @@ from ._sources import MemorySource
 from .exceptions import DeviceMemoryError
 
 _ROW_BYTES = 64
+_GROUP_BYTES = 4  # a bound
+_NEEDS_BYTES = 24
 _BLOCK_ROW_BYTES = 64
 _CENTER_BYTES = 128  # for each feature
 _PIECES_BYTES = 5 << 25
@@ -29,16 +31,19 @@ def memory_errors(context: Context, kernel: str, /) -> tuple[type[BaseException]
     return (MemoryError,)
 
 
-def needed_bytes(shape: Shape, block_rows: int, /) -> int:
+def needed_bytes(shape: Shape, block_rows: int, group_size: int = 0, /) -> int:
     """Device memory of a fit, with its rows: an upper estimate of the peak.
 
     Beside a row: its label and the one before, three bounds, and what is gathered from the blocks;
     beside a row of a block: lists of rows, distances and marks.  Then the centers in several
-    precisions with their integer sums, and pieces of the passes that are not fused.
+    precisions with their integer sums, and pieces of the passes that are not fused.  With groups of
+    centers a row keeps a bound for each, and what rows of a block need is listed.
     """
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
     data = n * d * (4 if shape.dtype == "float32" else 8)
     rows = n * _ROW_BYTES + min(n, block_rows) * _BLOCK_ROW_BYTES
+    if group_size:
+        rows += n * _GROUP_BYTES * -(-k // group_size) + min(n, block_rows) * _NEEDS_BYTES
     return data + rows + _CENTER_BYTES * k * (d + 2) + _PIECES_BYTES
 
 

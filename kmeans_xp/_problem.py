@@ -63,7 +63,10 @@ class Problem:
             except memory_errors(self.context, self.plan.kernel) as error:
                 reason = str(error)
             # here, where the error no longer holds what it was raised over
-            self.plan = shrink(self.plan, self.source, self.shape, reason)
+            self._take(shrink(self.plan, self.source, self.shape, reason))
+
+    def _take(self, plan: Plan) -> None:
+        self.plan = plan
 
     def cover(self, centers: Array, /) -> None:
         """Measure for centers that may lie outside the rows; their means will not."""
@@ -125,6 +128,10 @@ class Training(Problem):
         super().__post_init__()
         plan = self.plan
         self.pruner = Pruner(plan.prunes, self.context.xp, plan.group_size, late=plan.prunes_late)
+
+    def _take(self, plan: Plan) -> None:
+        super()._take(plan)
+        self.pruner.group_size = plan.group_size
 
     def over(self, x: Array, weight: Array, n_clusters: int, /) -> Training:
         """The same question about other rows on the same device."""

@@ -29,7 +29,7 @@ class Pruner:
     def __init__(
         self, enabled: bool, xp: Namespace, group_size: int = 0, *, late: bool = False
     ) -> None:
-        self._enabled, self._xp, self._group_size = enabled, xp, group_size
+        self._enabled, self._xp, self.group_size = enabled, xp, group_size
         self._late = late
         self.begin()
 
@@ -41,7 +41,7 @@ class Pruner:
         self._is_new = False
         self._poor = 0
         self._pause, self._left = 0, int(self._late)
-        self._group_tries = _GROUP_TRIES if self._group_size else 0
+        self._group_tries = _GROUP_TRIES if self.group_size else 0
         self._wants_groups = self._are_begun = False
 
     def drift_for(self, nearest: Nearest, /) -> tuple[Drift | None, bool]:
@@ -55,7 +55,7 @@ class Pruner:
         if self._drift is None or self._is_new:
             self._drift = self._new_drift(nearest)
         if self._wants_groups and self._drift.groups is None:
-            self._drift = self._drift.grouped(nearest.centers, self._group_size, xp=self._xp)
+            self._drift = self._drift.grouped(nearest.centers, self.group_size, xp=self._xp)
             self._are_begun = False
         return self._drift, self._is_new
 
@@ -79,8 +79,10 @@ class Pruner:
 
     def follow(self, drift: Drift | None, /) -> None:
         """Go on from a drift to which the movements of a sweep were added elsewhere."""
-        if self._drift is not None:
-            self._drift = drift
+        if self._drift is None or drift is None:
+            return
+        # groups that were given up meanwhile do not come back with it
+        self._drift = drift if self._drift.groups is not None else drift.ungrouped()
 
     def learn(self, scored: int, n_rows: int, /) -> None:
         """Judge a sweep by the rows in doubt, or with groups by the pairs that were scored.

@@ -71,6 +71,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels.cuda._centers",
         "_kernels.cuda._calls",
         "_kernels.cuda._sweep",
+        "_kernels.cuda._group_calls",
+        "_kernels.cuda._looked",
         "_kernels.cuda._loop_calls",
         "_kernels.cuda._loop",
         "_kernels.cuda._survey",

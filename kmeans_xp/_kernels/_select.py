@@ -31,6 +31,8 @@ _LATE_BOUNDS_WORK = 128  # a row
 _GROUPED_FEATURES, _GROUPED_CLUSTERS = 16, 128
 _GROUPS_AT_ONCE, _MOST_GROUPS = 16, 32
 _GROUP_BYTES = 32 << 20
+_CUDA_GROUP, _LEAST_CUDA_GROUPS, _MOST_CUDA_GROUPS = 256, 8, 32
+_CUDA_GROUP_SHARE = 8  # of the rows' bytes, for the bounds of groups
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,13 @@ class Plan:
     prunes_late: bool = False
 
     def halved(self, n_rows: int) -> Plan | None:
-        """The same in blocks and pieces of half the rows; None when they are few."""
+        """The same in blocks and pieces of half the rows, and no groups; None when they are few."""
         rows = min(self.block_rows, n_rows)
         if rows <= LEAST_ROWS:
             return None
         rows, pieces = (max(size // 2, LEAST_ROWS) for size in (rows, min(self.piece_rows, rows)))
         seeding = min(self.seeding_rows, rows)
-        return replace(self, block_rows=rows, piece_rows=pieces, seeding_rows=seeding)
+        return replace(self, block_rows=rows, piece_rows=pieces, seeding_rows=seeding, group_size=0)
 
 
 def select(
@@ -115,7 +117,8 @@ def select(
     pieces = _between(_BLOCK_BYTES // (8 * (k + 4 * d)), 256, 1 << 18)
     # fused passes write no row of scores: one launch for as many rows as the sums can count
     rows = _CUDA_ROWS if kernel == "cuda" else pieces
-    return Plan(kernel, first, rows, pieces, pieces, 1, prunes)
+    group_size = cuda_group_size(shape) if kernel == "cuda" and prunes else 0
+    return Plan(kernel, first, rows, pieces, pieces, 1, prunes, group_size)
 
 
 def is_few(shape: Shape) -> bool:
@@ -134,6 +137,22 @@ def _group_size(shape: Shape) -> int:
     if most == 0:
         return 0
     return max(16 if k < 256 else 32, -(-k // (8 * most)) * 8)
+
+
+def cuda_group_size(shape: Shape, /) -> int:
+    """Centers in a group on a GPU; 0 for no groups.  By counting: nothing is measured.
+
+    For each group that a row needs it is fetched anew, which takes as long as products of half
+    precision with some hundred centers (`cuda._route.pair_centers`): groups are twice a tile, or
+    more, and there are eight at least, so that those needed are a share of all.  A bound for each
+    group takes 4 bytes a row (8 where numbers leave the range of float32), an eighth of the row.
+    """
+    d, k = shape.n_features, shape.n_clusters
+    row_bytes = d * (4 if shape.dtype == "float32" else 8)
+    most = min(_MOST_CUDA_GROUPS, row_bytes // (4 * _CUDA_GROUP_SHARE))
+    if most < _LEAST_CUDA_GROUPS or k < _LEAST_CUDA_GROUPS * _CUDA_GROUP:
+        return 0
+    return -(-k // (most * _CUDA_GROUP)) * _CUDA_GROUP
 
 
 def load(plan: Plan, context: Context) -> Kernel:

@@ -13,6 +13,7 @@ from batch_checks import check_fits, check_surveys
 from conftest import make_backend
 from emulator import Emulator
 from engine import problem_of
+from group_checks import check_groups, check_tensor_groups
 from loop_checks import check_passes, check_reasons, check_recenter, check_sweeps
 from seeding_checks import check_rounds, check_seeds
 from survey_checks import check_statistics
@@ -23,7 +24,8 @@ from kmeans_xp._bounds import drifted, no_drift
 from kmeans_xp._distances import Scale, squared_distances
 from kmeans_xp._kernels.cuda import _centers
 from kmeans_xp._kernels.cuda._calls import Calls, Picked
-from kmeans_xp._kernels.cuda._kernel import CudaKernel, Looked
+from kmeans_xp._kernels.cuda._kernel import CudaKernel
+from kmeans_xp._kernels.cuda._looked import Looked
 from kmeans_xp._kernels.cuda._route import depth, dtype_of
 from kmeans_xp._kernels.cuda._source import TENSOR_PRODUCTS
 from kmeans_xp._kernels.cuda._sums import Way, grid_of
@@ -238,7 +240,7 @@ def check_far_centers(kernel: CudaKernel, work: str) -> None:
 def little_scratch() -> Iterator[None]:
     """Tiles whose rows do not stay in shared memory are the work of one block."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_centers, "_SCRATCH_BYTES", 1)
+        patch.setattr(_centers, "SCRATCH_BYTES", 1)
         yield
 
 
@@ -268,6 +270,11 @@ def everything(kernel: CudaKernel, file: str) -> None:
     if file == "assign_mma.cu":
         for work in ("float16", "tf32", "3xtf32"):
             check_tensor_scores(kernel, work)
+    elif file == "groups_mma.cu":
+        for work in ("float16", "tf32", "3xtf32"):
+            check_tensor_groups(kernel, work)
+    elif file == "groups.cu":
+        check_groups(kernel)
     elif file == "assign_wgmma.cu":
         for work in ("float16 wgmma", "tf32 wgmma", "3xtf32 wgmma"):
             check_tensor_scores(kernel, work)

@@ -298,6 +298,10 @@ static inline int __any_sync(unsigned, int predicate) {
   const unsigned same = __match_any_sync(~0u, predicate != 0);
   return predicate || same != ~0u;
 }
+static inline unsigned __ballot_sync(unsigned, int predicate) {
+  const unsigned same = __match_any_sync(~0u, predicate != 0);
+  return predicate ? same : ~same;
+}
 static inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 static inline int __ffs(unsigned bits) { return __builtin_ffs(bits); }
 template <class T>

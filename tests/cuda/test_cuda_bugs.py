@@ -6,6 +6,7 @@ import pytest
 from batch_checks import BUGS as BATCH_BUGS
 from checks import everything
 from emulator import EmulationError, cuda_kernel
+from group_checks import BUGS as GROUP_BUGS
 
 from kmeans_xp._kernels.cuda._source import UNITS
 
@@ -328,7 +329,7 @@ BUGS = [
 ]
 
 
-@pytest.mark.parametrize(("file", "before", "after"), [*BUGS, *BATCH_BUGS])
+@pytest.mark.parametrize(("file", "before", "after"), [*BUGS, *GROUP_BUGS, *BATCH_BUGS])
 def test_planted_bugs_are_caught(file: str, before: str, after: str) -> None:
     texts = [unit.text for unit in UNITS if unit.file == file]
     assert all(before in text for text in texts), "the text that the bug replaces is gone"

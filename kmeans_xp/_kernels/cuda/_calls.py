@@ -185,16 +185,21 @@ class Calls(SumCalls):
         )
 
     def _ready(self, nearest: p.Nearest, work: str, x: Array) -> Ready:
-        row, place = dtype_name(x), (dtype_of(work), depth(work, int(x.shape[1])))
+        row = dtype_name(x)
         key = "cuda", work, row
         if key not in nearest.notes:
-            if place not in nearest.rungs:
-                nearest.rungs[place] = self._rung(nearest, work)
-            rung = nearest.rungs[place]
+            rung = self.rung(nearest, work)
             made = make_ready(rung, nearest.reach, work, row, self.launcher, xp=self.xp)
             nearest.notes[key] = made
         ready: Ready = nearest.notes[key]
         return ready
+
+    def rung(self, nearest: p.Nearest, work: str, /) -> p.Rung:
+        """The centers for a product, made once."""
+        place = dtype_of(work), depth(work, int(nearest.centers.shape[1]))
+        if place not in nearest.rungs:
+            nearest.rungs[place] = self._rung(nearest, work)
+        return nearest.rungs[place]
 
     def _rung(self, nearest: p.Nearest, work: str) -> p.Rung:
         """As `_primitives.build_rung`, in one launch."""

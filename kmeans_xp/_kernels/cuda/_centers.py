@@ -15,7 +15,7 @@ from ._route import Plan, dtype_of, half_range, plan
 from ._source import TENSOR_PRODUCTS, THREADS, TILES, Launcher, assign_bytes, assign_unit
 
 _MOST_BLOCKS = 1 << 12
-_SCRATCH_BYTES = 128 << 20  # for rows drawn once, of the tiles that are worked on together
+SCRATCH_BYTES = 128 << 20  # for rows drawn once, of the tiles that are worked on together
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Ready:
             return Launch(tiles, assign_bytes(work), ())
         grid, scratch = tiles, None
         if not self.plan.keeps:
-            grid = min(tiles, max(1, _SCRATCH_BYTES // self.plan.tile_bytes))
+            grid = min(tiles, max(1, SCRATCH_BYTES // self.plan.tile_bytes))
             scratch = xp.empty(grid * self.plan.tile_bytes, dtype=xp.uint8, **like(x))
         lift = map(np.float32, self.lift)
         more = *lift, np.int32(self.plan.parts), np.int32(self.plan.stages), scratch

@@ -7,8 +7,9 @@ the tests on NumPy arrays, with a launcher that emulates the device.  Not yet ru
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from ... import _primitives as p
 from ..._backend import Context, dtype_name, to_host
@@ -20,9 +21,11 @@ from ..._typing import Array, Block
 from .._reference import ReferenceKernel
 from . import _seed
 from ._arguments import like
-from ._calls import Calls, Picked
+from ._calls import Calls, Picked, sides_of
+from ._group_calls import GroupCalls
+from ._looked import Looked, Seen
 from ._loop import advance
-from ._route import screens
+from ._route import group_product, pair_centers, screens
 from ._source import TENSOR_PRODUCTS, CupyLauncher, Launcher
 from ._survey import CudaSurveyor
 
@@ -35,43 +38,6 @@ class _Rows:
 
     labels: Array
     bounds: Bounds | None
-
-
-class Seen(NamedTuple):
-    """How many rows a look scored, and how many each of its products left open."""
-
-    scored: int
-    left: list[int]
-
-
-@dataclass(frozen=True)
-class Looked:
-    """A look that was launched: what it counted, and the rows that its products left open."""
-
-    n_rows: int
-    doubtful: Picked | None
-    steps: list[tuple[str, Picked]]
-
-    @property
-    def works(self) -> list[str]:
-        """The products."""
-        return [work for work, _ in self.steps]
-
-    @property
-    def counts(self) -> list[Array]:
-        """What the host is to read."""
-        before = [] if self.doubtful is None else [self.doubtful.count]
-        return before + [left.count for _, left in self.steps]
-
-    def told(self) -> Looked:
-        """The same without room for rows: the counts are all that is asked for later."""
-        doubtful = None if self.doubtful is None else self.doubtful.told()
-        return Looked(self.n_rows, doubtful, [(work, left.told()) for work, left in self.steps])
-
-    def read(self, numbers: list[int], /) -> Seen:
-        """Take the counts from the head of these numbers."""
-        scored = self.n_rows if self.doubtful is None else numbers.pop(0)
-        return Seen(scored, [numbers.pop(0) for _ in self.steps])
 
 
 @dataclass(frozen=True)
@@ -87,6 +53,11 @@ class CudaKernel(ReferenceKernel):
     def calls(self) -> Calls:
         """The launches that every operation is made of."""
         return Calls(self.xp, self.launcher)
+
+    @functools.cached_property
+    def groups(self) -> GroupCalls:
+        """The launches over groups of centers."""
+        return GroupCalls(self.calls)
 
     @property
     def surveyor(self) -> Surveyor:
@@ -126,20 +97,54 @@ class CudaKernel(ReferenceKernel):
         if nearest.first == "exact":
             state["labels"] = self.propose(x, nearest, state, drift).labels
             return Looked(n_rows, None, [])
-        doubtful = None
         if drift is None or bounds is None:
             rows = self._rows(x, drift)
+            looked = Looked(n_rows, None, self._screen(x, nearest, rows, drift, None))
         else:
             # the labels before are still asked for: they are not written over
             labels = xp.asarray(state["labels"], copy=True)
-            rows = _Rows(labels, bounds)
+            rows = _Rows(labels, self._with_groups(x, nearest, drift, bounds))
             apart, doubtful = self._apart(nearest, x), Picked.none(x, xp=xp)
             self.calls.list_doubtful(x, nearest, labels, apart, drift, bounds, doubtful)
-        steps = self._screen(x, nearest, rows, drift, doubtful)
+            looked = self._look_again(x, nearest, rows, drift, doubtful)
         state["labels"] = rows.labels
         if rows.bounds is not None:
             state["bounds"] = rows.bounds
-        return Looked(n_rows, doubtful, steps)
+        return looked
+
+    def _with_groups(self, x: Array, nearest: p.Nearest, drift: Drift, bounds: Bounds) -> Bounds:
+        """The bounds with those of groups, which prove nothing where they begin; or without.
+
+        They are forgotten where centers may be equal, and left out where memory is short.
+        """
+        groups, sides = drift.groups, sides_of(bounds)
+        if groups is None or "groups" in self._poor or not self.groups.serve(x, nearest, groups):
+            return Bounds(*sides)
+        if bounds.groups is not None:
+            return bounds
+        shape, dtype = (int(x.shape[0]), groups.count), bounds.slack.dtype
+        try:
+            return Bounds(*sides, self.xp.full(shape, -float("inf"), dtype=dtype, **like(x)))
+        except MemoryError:
+            self._poor.add("groups")
+            return Bounds(*sides)
+
+    def _look_again(
+        self, x: Array, nearest: p.Nearest, rows: _Rows, drift: Drift, doubtful: Picked
+    ) -> Looked:
+        """Score the rows in doubt, by groups if they keep bounds of groups."""
+        n_rows, bounds = int(x.shape[0]), rows.bounds
+        if bounds is None or bounds.groups is None:
+            return Looked(n_rows, doubtful, self._screen(x, nearest, rows, drift, doubtful))
+        work, *others = self.products(nearest)
+        left = Picked.none(x, xp=self.xp)
+        pairs = self.groups.look(
+            x, nearest, group_product(work), rows.labels, drift, bounds, doubtful, left
+        )
+        steps = [(work, left)]
+        if others:
+            steps += self._screen(x, nearest, rows, drift, left, works=others)
+        return Looked(n_rows, doubtful, steps, pairs, drift.groups)
 
     def launch_settle(self, x: Array, nearest: p.Nearest, labels: Array, looked: Looked, /) -> None:
         """Exact labels of the rows that were left open, on the device alone."""
@@ -166,10 +171,11 @@ class CudaKernel(ReferenceKernel):
         drift: Drift | None,
         picked: Picked | None,
         is_open: Array | None = None,
+        works: Sequence[str] | None = None,
     ) -> list[tuple[str, Picked]]:
         """Label rows by cheap products, then by the first rung's; what each step left open."""
         steps = []
-        for work in self.products(nearest):
+        for work in self.products(nearest) if works is None else works:
             left = Picked.none(x, xp=self.xp)
             self.calls.score(
                 x,
@@ -187,7 +193,13 @@ class CudaKernel(ReferenceKernel):
         return steps
 
     def learn(self, looked: Looked, seen: Seen, /) -> None:
-        """Do without products that leave many rows open; labels do not depend on it."""
+        """Do without products that leave many rows open; labels do not depend on it.
+
+        The groups are told what their pairs cost, in centers.
+        """
+        if looked.groups is not None and seen.pairs is not None:
+            size = looked.groups.size + pair_centers(group_product(looked.works[0]))
+            looked.groups.tally.append(seen.pairs * size)
         if not looked.steps:
             return  # canonical distances alone
         work = looked.works[0]

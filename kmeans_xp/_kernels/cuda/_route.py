@@ -50,6 +50,8 @@ _MOST_DEPTH = 41_000
 _HALF_EXPONENT = 13
 """Of the largest number among the rows; halves reach 2**16.  Centers that were given, and rows
 without weight, may lie seven times as far."""
+MOST_GROUPS = 64
+"""A bit for each."""
 
 
 _SHARED_KIB = {80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 110: 227}
@@ -71,7 +73,7 @@ class Plan(NamedTuple):
     tile_bytes: int
 
 
-def plan(work: str, d: int, capability: int, /) -> Plan:
+def plan(work: str, d: int, capability: int, besides: int = 0, /) -> Plan:
     """Rows are kept if so they fit twice on a multiprocessor, with two buffers or more.
 
     Two blocks are worth more than rows that need not be fetched again: one multiplies while the
@@ -87,12 +89,14 @@ def plan(work: str, d: int, capability: int, /) -> Plan:
 
     wgmma takes three buffers or more, and parts of 128 bytes: it keeps 256 (128) features; 64 for
     3xTF32, whose parts have two planes of 64 bytes a row.
+
+    ``besides`` : bytes of a block that are taken for something else.
     """
     tile = TILES[work]
     rows, part_bytes = tile.rows, tile.part_bytes
     parts = -(-d * (2 if TENSOR_PRODUCTS[work] == 16 else 4) // part_bytes)
     image, norms = rows * part_bytes * tile.planes, 4 * rows
-    room = (_SHARED_KIB.get(capability, _LEAST_SHARED_KIB) - 1) // 2 << 10
+    room = ((_SHARED_KIB.get(capability, _LEAST_SHARED_KIB) - 1) // 2 << 10) - besides
     stages = min(_MOST_STAGES, (room - norms) // image - parts)
     keeps = stages >= (3 if is_wgmma(work) else 2)
     if not keeps:
@@ -111,6 +115,21 @@ def depth(work: str, d: int, /) -> int:
         return (3 * lost + 1) * -(-d // 8) + 16
     added = 2 * lost * -(-d // 16) if products == 16 else lost * -(-d // 8)
     return added + (1 << 14) + 64
+
+
+def group_product(work: str, /) -> str:
+    """The product by which rows are scored against groups where ``work`` is that for all."""
+    return work.removesuffix(" wgmma")
+
+
+def pair_centers(work: str, /) -> int:
+    """As many centers could be scored while a row is fetched anew for a group; counted, not timed.
+
+    Of 4 d bytes a multiprocessor of compute capability 9.0 gets about 15 a cycle from memory: that
+    is 0.27 d cycles.  Meanwhile it multiplies 128 numbers a cycle in float32, half as many of
+    twice the bytes in float64, and 0.7 x 2048 in half precision.
+    """
+    return {"float16": 384, "tf32": 192, "3xtf32": 64, "float32": 32, "float64": 32}[work]
 
 
 def is_wgmma(work: str, /) -> bool:

@@ -24,6 +24,12 @@ THREADS = 256
 PART = 32
 """Features that are added up before their sum joins the others."""
 
+CHUNK_TILES = 4
+"""Tiles of rows that a block scores against groups: one of each group that a quarter needs.
+
+What is found of the rows takes 15 KiB; with tiles that makes less than the 48 that any device has.
+"""
+
 _CENTERS = 64
 _SHARED_UNASKED = 48 << 10
 _C_NAMES = {"float32": "float", "float64": "double"}
@@ -96,6 +102,7 @@ class Unit:
             "PART": PART,
             "PART_BYTES": tile.part_bytes,
             "PLANES": tile.planes,
+            "CHUNK_TILES": CHUNK_TILES,
             "OUTWARDS": OUTWARDS,
             "TABLE": TABLE,
             "ONE_LIMB": ONE_LIMB,
@@ -121,6 +128,11 @@ def assign_unit(row: str, work: str, /) -> Unit:
     return Unit("assign_wgmma.cu" if work.endswith("wgmma") else "assign_mma.cu", row, work)
 
 
+def groups_unit(row: str, work: str, /) -> Unit:
+    """The unit of the kernel `score_groups` for some products."""
+    return Unit("groups_mma.cu" if work in TENSOR_PRODUCTS else "groups.cu", row, work)
+
+
 def assign_bytes(work: str, /) -> int:
     """Shared memory of the kernel `assign` without tensor cores (`_route.plan`: with them)."""
     rows = TILES[work].rows
@@ -135,6 +147,7 @@ def tile_bytes(work: str, /) -> int:
 
 UNITS = (
     *(assign_unit(row, work) for row in _C_NAMES for work in TILES),
+    *(groups_unit(row, work) for row in _C_NAMES for work in TILES if not work.endswith("wgmma")),
     *(Unit(file, row) for file in _ROW_FILES for row in _C_NAMES),
     *(Unit(file, row, work) for file in _LOOP_FILES for row in _C_NAMES for work in _C_NAMES),
     *(Unit("fused_mma.cu", row, work) for row in _C_NAMES for work in _PASS_PRODUCTS),

@@ -9,6 +9,7 @@
 //   THREADS              of a block
 //   ROWS                 of a tile
 //   PRODUCTS, PART_BYTES, PLANES     of tensor cores (tensor.cuh)
+//   CHUNK_TILES          tiles of rows that a block scores against groups together (groups.cuh)
 //
 // Kernels use one array of dynamic shared memory, called `memory`, so that a test can poison it and
 // watch its end.
