@@ -54,6 +54,10 @@ def _same(xp: Backend, x: Any, start: Any, k: int, rules: Rules, **options: Any)
 def test_pruning_changes_nothing(xp: Backend, case: str, max_iter: int | None) -> None:
     skip_where_slow(xp, case)
     x, start = CASES[case]()
+    if xp.id == "jax":
+        if max_iter is not None:
+            pytest.skip("on jax, which compiles every shape anew, one limit stands for both")
+        max_iter = 6
     for first in ("float64", "float32"):
         _same(xp, x, start, K, Rules(max_iter, 0.0), first=first, block_rows=400)
 

@@ -94,7 +94,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) score_groups(
     const int* __restrict__ members, int count, int size, void* bounds, const void* spent,
     int* labels, i64* open_rows, u64* open_count, u64* pairs,
     const void* tables, int tables_are_double, void* slack, void* upper, void* lower) {
-  extern __shared__ double memory[];
+  // what turns chunks counts from the tile, which begins at a multiple of 16: copies need no more
+  extern __shared__ __align__(16) double memory[];
   const Chunk<float> chunk(memory);
   i64* places = (i64*)chunk.end;
   float* half = (float*)(places + ROWS);
