@@ -66,7 +66,7 @@ def test_a_unit_compiles_without_spills(unit: Unit, architecture: str) -> None:
     kind = "k8.f32.tf32.tf32" if "tf32" in unit.work else "k16.f32.f16.f16"
     assert ptx.count(f"wgmma.mma_async.sync.aligned.m64n128{kind}") == products
     if unit.work in TENSOR_PRODUCTS:
-        # what turns chunks repeats after 8 rows, which may begin anywhere for `ldmatrix`; copies need 16
+        # what turns chunks repeats after 8 rows, from anywhere (`ldmatrix`); copies need 16
         (aligned,) = re.findall(r"\.extern \.shared \.align (\d+) \.b8 memory\[\]", ptx)
         in_groups = unit.file == "groups_mma.cu"
         assert int(aligned) == (16 if in_groups else 8 * TILES[unit.work].part_bytes)
