@@ -160,6 +160,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_cli._arguments",
         "_cli._report",
         "_cli._check",
+        "_cli._scale",
         "_cli._fit",
         "_cli._predict",
         "_cli._plot",

@@ -3,126 +3,113 @@ Iris and wine: from table to picture
 ====================================
 
 Two tables that come with scikit-learn, 150 flowers with 4 features and 178 wines with 13, are
-taken all the way: look at the features, choose *k*, fit, draw.  The species and the growers are
+taken all the way: check the features, choose *k*, fit, draw.  The species and the growers are
 known, but k-means does not see them; at the end they tell how well it did.
 """
 
-import warnings
-
 import matplotlib.pyplot as plt
-import numpy as np
 from sklearn.datasets import load_iris, load_wine
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
 
-from kmeans_xp import DataWarning, KMeans, metrics
-
-COLORS = np.array(["#0072B2", "#E69F00", "#009E73"])
-MARKERS = "os^"
+from kmeans_xp import FeatureScaler, KMeans, check_features, choose_k, metrics
+from kmeans_xp.plot import CentersDisplay, ClustersDisplay, ElbowDisplay, SilhouetteDisplay
 
 iris, wine = load_iris(), load_wine()
 
 # %%
-# Look at the features
-# --------------------
-# Distances add up over the features, so a feature with a large spread decides alone.  The flowers
-# are measured in centimetres throughout.  Of the wines one feature, proline, spreads more than
-# twenty times as widely as any other:
+# Check the features
+# ------------------
+# Distances add up over the features, so one with a large spread decides alone.  The flowers are
+# measured in centimetres throughout, and nothing outweighs anything.
 
-fig, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-for ax, table, title in zip(axes, (iris, wine), ("iris", "wine"), strict=True):
-    names = [name.replace("_", " ") for name in table.feature_names]
-    ax.barh(names, table.data.std(axis=0), color=COLORS[0])
-    ax.set(xlabel="standard deviation", title=title)
-    ax.invert_yaxis()
+found = check_features(iris.data, names=iris.feature_names)
+assert not found.findings
+print(found)
 
 # %%
-# So the wines are scaled to one spread, and the flowers stay as they are.
+# Of the wines, proline does.  So the wines are scaled, and the flowers stay as they are.
 
-X_iris = iris.data
-X_wine = StandardScaler().fit_transform(wine.data)
-
-# %%
-# Choose k
-# --------
-# WCSS falls with every further cluster; where the fall flattens (the "elbow"), further clusters
-# only divide groups.  The silhouette says how much nearer rows are to their own cluster than to
-# the next, and has a peak.
-
-counts = range(2, 9)
-fig, axes = plt.subplots(2, 2, figsize=(9, 5.5), layout="constrained", sharex=True)
-for column, X, title in zip(axes.T, (X_iris, X_wine), ("iris", "wine, scaled"), strict=True):
-    models = [KMeans(k, n_init=10, random_state=0).fit(X) for k in counts]
-    column[0].plot(counts, [model.inertia_ for model in models], "o-", color=COLORS[0])
-    column[0].set(title=title, ylabel="WCSS")
-    scores = [metrics.silhouette_score(X, model.labels_) for model in models]
-    column[1].plot(counts, scores, "s-", color=COLORS[1])
-    column[1].set(ylabel="silhouette", xlabel="k")
+print(check_features(wine.data, names=wine.feature_names))
 
 # %%
-# For the wines both say 3.  For the flowers the silhouette says 2 and the elbow lies at 2 or 3: two
-# of the three species overlap.  We take 3 for both.
+# Choose k: the flowers
+# ---------------------
+# ``choose_k`` fits a range of k.  First of all it tells whether there is any structure, then what
+# several criteria suggest; they need not agree.
+
+choice = choose_k(iris.data, 8, random_state=0)
+assert set(choice.suggestions.values()) == {2, 3, 8}
+print(choice)
+_ = ElbowDisplay.from_result(choice)
+
+# %%
+# Two of the three species overlap, so that there is a case for 2 and a case for 3.
 #
+# Choose k: the wines
+# -------------------
+# As they are, proline makes the distances: one long stretch of rows, which clusters divide no
+# better than they divide uniform rows.
+
+unscaled = choose_k(wine.data, 8, random_state=0)
+assert not unscaled.has_structure
+print(unscaled.structure)
+
+# %%
+# Scaled, they have a structure.  The knee and Calinski-Harabasz are at 3, the simplified silhouette
+# and Davies-Bouldin at 6; BIC rises to the end of the range.
+
+X_wine = FeatureScaler("standard").fit_transform(wine.data)
+choice = choose_k(X_wine, 8, random_state=0)
+assert choice.has_structure
+assert list(choice.suggestions.values()) == [3, 3, 6, 6, 8]
+print(choice)
+_ = ElbowDisplay.from_result(choice)
+
+# %%
 # Fit
 # ---
+# We take 3 for both, the numbers of species and growers.  A pipeline keeps the scaler with the
+# model: it takes rows in the units of the table.
 
-fits = {
-    "iris": (X_iris, KMeans(n_clusters=3, n_init=10, random_state=0).fit(X_iris), iris),
-    "wine": (X_wine, KMeans(n_clusters=3, n_init=10, random_state=0).fit(X_wine), wine),
-}
-for name, (_, model, table) in fits.items():
-    agreement = metrics.adjusted_rand_score(table.target, model.labels_)
-    sizes = np.bincount(model.labels_)
-    print(f"{name}: sizes {sizes}, WCSS {model.inertia_:.2f}, adjusted Rand index {agreement:.3f}")
-
-# %%
-# Without scaling, the wines are divided by proline, and agree with the growers far less.
-# ``KMeans`` warns of such a column:
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DataWarning)
-    raw = KMeans(n_clusters=3, n_init=10, random_state=0).fit(wine.data)
-print(f"wine, not scaled: {metrics.adjusted_rand_score(wine.target, raw.labels_):.3f}")
+flowers = KMeans(n_clusters=3, n_init=10, random_state=0).fit(iris.data)
+scaled = FeatureScaler("standard")
+wines = make_pipeline(scaled, KMeans(n_clusters=3, n_init=10, random_state=0)).fit(wine.data)
 
 # %%
 # Draw
 # ----
-# The two directions of largest spread, found by PCA, show most of what there is.  Points in rings
-# have a class that is not the commonest one of their cluster.
+# More than two features go through a PCA.  The lower row has the silhouettes: how much nearer each
+# row is to its own cluster than to the next.
 
-fig, axes = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
-for ax, (name, (X, model, table)) in zip(axes, fits.items(), strict=True):
-    plane = PCA(2).fit(X)
-    points, centers = plane.transform(X), plane.transform(model.cluster_centers_)
-    commonest = np.array([np.bincount(table.target[model.labels_ == c]).argmax() for c in range(3)])
-    for cluster in range(3):
-        mine = points[model.labels_ == cluster]
-        ax.scatter(
-            *mine.T,
-            s=20,
-            c=COLORS[cluster],
-            marker=MARKERS[cluster],
-            alpha=0.7,
-            lw=0,
-            label=f"cluster {cluster}: mostly {table.target_names[commonest[cluster]]}",
-        )
-    strays = points[table.target != commonest[model.labels_]]
-    ax.scatter(*strays.T, s=60, fc="none", ec="black", lw=0.8, label="of another class")
-    ax.scatter(*centers.T, s=170, c="black", marker="X", ec="white", lw=1.5, label="centers")
-    ax.set(title=name, xlabel="first principal axis", ylabel="second principal axis")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False, fontsize=8)
+fig, axes = plt.subplots(2, 2, figsize=(12, 9), layout="constrained")
+for (above, below), model, table in zip(axes.T, (flowers, wines), (iris, wine), strict=True):
+    ClustersDisplay.from_estimator(model, table.data, ax=above)
+    SilhouetteDisplay.from_estimator(model, table.data, ax=below)
 
 # %%
-# What the clusters are
-# ---------------------
-# Centers in the units of the table are read most easily; those of the wines are scaled back.
+# What the clusters are is told by their centers, in the units of the table: those of the wines are
+# taken back through the scaler.
 
-for feature, values in zip(iris.feature_names, fits["iris"][1].cluster_centers_.T, strict=True):
-    print(f"{feature:>20}", *(f"{value:7.2f}" for value in values))
+fig, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained", width_ratios=(1, 1.1))
+for ax, model, table in zip(axes, (flowers, wines), (iris, wine), strict=True):
+    CentersDisplay.from_estimator(model, feature_names=table.feature_names, ax=ax)
 
 # %%
-# The same from a shell, with a report and files to keep:
+# How well did it do?
+# -------------------
+# The adjusted Rand index is 1 where the clusters are the species or the growers, and about 0 where
+# they have nothing to do with them.
+
+for name, model, table in (("iris", flowers, iris), ("wine", wines, wine)):
+    agreement = metrics.adjusted_rand_score(table.target, model.predict(table.data))
+    print(f"{name}: {agreement:.3f}")
+
+# %%
+# From a shell, the wines are four commands:
 #
 # .. code-block:: sh
 #
-#    kmeans-xp fit --example iris --n-clusters 3 --seed 0 --out iris-clusters
+#    kmeans-xp check --example wine
+#    kmeans-xp elbow --example wine --scale standard --k-max 8 --seed 0 --plot elbow.png
+#    kmeans-xp fit --example wine --scale standard --n-clusters 3 --seed 0 --out wine-clusters
+#    kmeans-xp plot --example wine --model wine-clusters/model.npz --out pictures

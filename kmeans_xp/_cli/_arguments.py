@@ -66,13 +66,7 @@ def _add_fit(commands: Any) -> None:
     )
     _add_input(fit)
     fit.add_argument("--weights", metavar="COLUMN", help="column with the weights of the rows")
-    fit.add_argument(
-        "--scale",
-        choices=_SCALES,
-        default="none",
-        help="bring the columns to one scale first; centers are reported in the data's units, "
-        "and the model takes rows in them (default: none)",
-    )
+    _add_scale(fit, "; centers are reported in the data's units, and the model takes rows in them")
     fit.add_argument(
         "--n-clusters", type=at_least(1), default=8, metavar="K", help="default: %(default)s"
     )
@@ -125,6 +119,7 @@ def _add_elbow(commands: Any) -> None:
     )
     _add_input(elbow)
     elbow.add_argument("--weights", metavar="COLUMN", help="column with the weights of the rows")
+    _add_scale(elbow)
     elbow.add_argument(
         "--k-max", type=at_least(1), default=10, metavar="K", help="default: %(default)s"
     )
@@ -228,6 +223,15 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "yes", "no"),
         default="auto",
         help="whether the first line of text names the columns (default: found out)",
+    )
+
+
+def _add_scale(parser: argparse.ArgumentParser, more: str = "") -> None:
+    parser.add_argument(
+        "--scale",
+        choices=_SCALES,
+        default="none",
+        help=f"bring the columns to one scale first{more} (default: none)",
     )
 
 

@@ -21,6 +21,7 @@ from ._common import (
 )
 from ._console import Progress, listening, say
 from ._plot import check_picture
+from ._scale import Scaled, scale
 from ._words import LARGEST_SEED
 
 
@@ -39,9 +40,10 @@ def elbow(args: argparse.Namespace) -> int:
     make_folder(args.out)
     ready = time.perf_counter()
     seed = secrets.randbelow(LARGEST_SEED + 1) if args.seed is None else args.seed
+    scaled = scale(args.scale, table)
     what = f"fitting {len(table.values):,} x {len(table.names)}, k={args.k_min} to {args.k_max}"
     with listening() as warned, Progress(what, quiet=args.quiet) as line:
-        result = _choose(args, table, seed, line)
+        result = _choose(args, table, scaled, seed, line)
     chosen = time.perf_counter()
     report = _report(args, table, result, seed)
     report["total_seconds"] = {"read": ready - began, "choose": chosen - ready}
@@ -57,7 +59,9 @@ def elbow(args: argparse.Namespace) -> int:
     return INTERRUPTED if result.interrupted else OK
 
 
-def _choose(args: argparse.Namespace, table: Table, seed: int, line: Progress) -> Any:
+def _choose(
+    args: argparse.Namespace, table: Table, scaled: Scaled, seed: int, line: Progress
+) -> Any:
     """The result; what is done of it when Ctrl-C came."""
     from .. import ChooseKInterrupted, choose_k
 
@@ -67,7 +71,7 @@ def _choose(args: argparse.Namespace, table: Table, seed: int, line: Progress) -
     names = args.criteria[0] if len(args.criteria) == 1 else args.criteria
     try:
         return choose_k(
-            table.values,
+            scaled.values,
             range(args.k_min, args.k_max + 1),
             criteria=names,
             sample_weight=table.weights,
@@ -95,6 +99,7 @@ def _report(args: argparse.Namespace, table: Table, result: Any, seed: int) -> d
             "device": args.device,
             "seed": seed,
         },
+        "scale": args.scale,
         "seed_given": args.seed is not None,
         **result.to_dict(),
         "versions": library_versions(),

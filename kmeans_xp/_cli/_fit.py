@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import secrets
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from .._files import DataError, Selection, Table, replacing, write_centers, write_json, write_labels
@@ -21,42 +21,27 @@ from ._common import (
     width,
 )
 from ._console import Progress, listening, say
+from ._scale import Scaled, scale
 from ._words import LARGEST_SEED
 
 
 def fit(args: argparse.Namespace) -> int:
-    from .. import KMeans
-
     check_folder(args.out)
     began = time.perf_counter()
-    table = read(args, Selection(args.columns, args.exclude, args.weights))
-    if len(table.values) < args.n_clusters:
-        raise DataError(
-            f"{input_name(args)} has {len(table.values)} rows, fewer than --n-clusters "
-            f"{args.n_clusters}. Ask for fewer clusters or give more rows"
-        )
+    table = _rows(args)
     make_folder(args.out)
     ready = time.perf_counter()
-    seed = secrets.randbelow(LARGEST_SEED + 1) if args.seed is None else args.seed
-    parameters = {
-        "n_clusters": args.n_clusters,
-        "init": args.init,
-        "n_init": args.n_init,
-        "max_iter": args.max_iter,
-        "tol": args.tol,
-        "empty_cluster": args.empty_cluster,
-        "device": args.device,
-    }
-    model = KMeans(**parameters, random_state=seed)
-    scaled = _scaled(args.scale, table)
+    model = _model(args)
+    scaled = scale(args.scale, table)
     what = f"fitting {len(table.values):,} x {len(table.names)}, k={args.n_clusters}"
-    with listening() as warned, Progress(what, quiet=args.quiet):
+    with listening() as heard, Progress(what, quiet=args.quiet):
         interrupted = _run_fit(model, scaled, table)
     fitted = time.perf_counter()
+    warned = [_by_name(text, table) for text in heard]
     report = {
         "command": "fit",
         "input": input_facts(args, table),
-        "parameters": {**parameters, "seed": seed},
+        "parameters": {**_parameters(args), "seed": model.random_state},
         "scale": args.scale,
         "seed_given": args.seed is not None,
         **_outcome(model, scaled, table),
@@ -75,35 +60,36 @@ def fit(args: argparse.Namespace) -> int:
     return INTERRUPTED if interrupted else OK
 
 
-@dataclass(frozen=True)
-class _Scaled:
-    """The rows that are clustered, and the way back to the units of the data."""
-
-    values: Any
-    scaler: Any = None
-
-    def original(self, centers: Any) -> Any:
-        return centers if self.scaler is None else self.scaler.inverse_transform(centers)
-
-
-def _scaled(method: str, table: Table) -> _Scaled:
-    if method == "none":
-        return _Scaled(table.values)
-    from .. import FeatureScaler
-
-    counted = table.values
-    if table.weights is not None and (table.weights == 0.0).any():
-        # as everywhere, such rows change nothing
-        counted = counted[table.weights != 0.0]
-    try:
-        scaler = FeatureScaler(method).fit(counted)
-        return _Scaled(scaler.transform(table.values), scaler)
-    except ValueError as error:
-        table.refuse_non_finite()
-        raise DataError(str(error)) from error
+def _rows(args: argparse.Namespace) -> Table:
+    table = read(args, Selection(args.columns, args.exclude, args.weights))
+    if len(table.values) < args.n_clusters:
+        raise DataError(
+            f"{input_name(args)} has {len(table.values)} rows, fewer than --n-clusters "
+            f"{args.n_clusters}. Ask for fewer clusters or give more rows"
+        )
+    return table
 
 
-def _run_fit(model: Any, scaled: _Scaled, table: Table) -> bool:
+def _parameters(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("n_clusters", "init", "n_init", "max_iter", "tol", "empty_cluster", "device")
+    return {name: getattr(args, name) for name in names}
+
+
+def _model(args: argparse.Namespace) -> Any:
+    from .. import KMeans
+
+    seed = secrets.randbelow(LARGEST_SEED + 1) if args.seed is None else args.seed
+    return KMeans(**_parameters(args), random_state=seed)
+
+
+def _by_name(warning: str, table: Table) -> str:
+    """A warning with a column called as in the table: the library saw rows without names."""
+    return re.sub(
+        r"^column (\d+)(?= of X )", lambda found: f"column {table.names[int(found[1])]!r}", warning
+    )
+
+
+def _run_fit(model: Any, scaled: Scaled, table: Table) -> bool:
     """Fit; return whether Ctrl-C ended it with a result."""
     try:
         model.fit(scaled.values, sample_weight=table.weights)
@@ -117,7 +103,7 @@ def _run_fit(model: Any, scaled: _Scaled, table: Table) -> bool:
     return False
 
 
-def _outcome(model: Any, scaled: _Scaled, table: Table) -> dict[str, Any]:
+def _outcome(model: Any, scaled: Scaled, table: Table) -> dict[str, Any]:
     from ._report import cluster_facts, library_versions
 
     return {
@@ -138,7 +124,7 @@ def _outcome(model: Any, scaled: _Scaled, table: Table) -> dict[str, Any]:
 
 
 def _write_fit(
-    args: argparse.Namespace, report: dict[str, Any], model: Any, scaled: _Scaled, table: Table
+    args: argparse.Namespace, report: dict[str, Any], model: Any, scaled: Scaled, table: Table
 ) -> None:
     """Write the files; the report goes last and so tells that all are there."""
     if args.out is None:

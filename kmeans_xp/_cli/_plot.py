@@ -12,14 +12,15 @@ from typing import Any
 from .._files import DataError, Selection, Table, UsageError, write_json
 from ._common import OK, check_folder, input_facts, make_folder, read
 from ._console import Progress, listening, say
-from ._predict import check_features, load
+from ._predict import check_features, first_step, load
 
 
 def plot(args: argparse.Namespace) -> int:
     check_folder(args.out)
     kinds = _kinds(args.kind)
     model = load(args)
-    names = vars(model).pop("feature_names_in_", None)
+    # rows come without names
+    names = vars(first_step(model)).pop("feature_names_in_", None)
     wanted = None if names is None else [str(name) for name in names]
     table = read(args, Selection(args.columns, args.exclude, wanted=wanted))
     notes = check_features(model, table, wanted)

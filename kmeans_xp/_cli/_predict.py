@@ -22,7 +22,7 @@ def predict(args: argparse.Namespace) -> int:
         )
     model = load(args)
     # rows come without names
-    names = vars(_first_step(model)).pop("feature_names_in_", None)
+    names = vars(first_step(model)).pop("feature_names_in_", None)
     wanted = None if names is None else [str(name) for name in names]
     table = read(args, Selection(args.columns, args.exclude, wanted=wanted))
     notes = check_features(model, table, wanted)
@@ -49,7 +49,7 @@ def predict(args: argparse.Namespace) -> int:
     return OK
 
 
-def _first_step(model: Any) -> Any:
+def first_step(model: Any) -> Any:
     """The scaler of a fit with a scale, else the model."""
     return model[0] if hasattr(model, "steps") else model
 

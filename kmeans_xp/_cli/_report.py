@@ -107,6 +107,8 @@ def elbow_text(report: dict[str, Any], result: str) -> str:
         ("device", f"{report['device']} ({report['backend']}, kernel {report['kernel']})"),
         ("time", f"{report['total_seconds']['choose']:.3g} s"),
     ]
+    if report["scale"] != "none":
+        facts.insert(3, ("scale", report["scale"]))
     return "\n".join([aligned_pairs(facts), "", result])
 
 

@@ -140,7 +140,7 @@ class CentersDisplay:
             for cluster in range(n_clusters):
                 shade = self.im_.cmap(self.im_.norm(self.im_.get_array()[feature, cluster]))
                 texts[feature, cluster] = self.ax_.text(
-                    cluster, feature, f"{self.centers[cluster, feature]:.3g}",
+                    cluster, feature, _number(self.centers[cluster, feature]),
                     ha="center", va="center", fontsize=9, color=_readable_on(shade),
                 )  # fmt: skip
         return texts
@@ -150,7 +150,7 @@ class CentersDisplay:
         names = [canvas.short(name) for name in self.feature_names]
         if not self._has_texts:
             names = [
-                f"{name}  {bottom:.3g} to {top:.3g}"
+                f"{name}  {_number(bottom)} to {_number(top)}"
                 for name, bottom, top in zip(names, low, high, strict=True)
             ]
         width, height = canvas.room(self.ax_)
@@ -174,6 +174,11 @@ def _shares(centers: host.Floats) -> host.Floats:
     span = high / 2 - low / 2
     shares = (centers / 2 - low / 2) / np.where(span > 0, span, 1.0)
     return np.where(span > 0, shares, 0.5)
+
+
+def _number(value: float) -> str:
+    """Three digits; all of thousands, where an exponent would be the longer one."""
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e5 else f"{value:.3g}"
 
 
 def _readable_on(shade: tuple[float, ...]) -> str:

@@ -45,6 +45,8 @@ class ClustersDisplay:
     nearest : bool, default=False
         Whether each row is in the cluster of its nearest center; then, and without a PCA, there
         are Voronoi regions.
+    space : str, default=""
+        Where the rows of a PCA were taken from, such as "after StandardScaler".
 
     Attributes
     ----------
@@ -82,6 +84,7 @@ class ClustersDisplay:
         n_rows: int,
         explained: tuple[float, float] | None = None,
         nearest: bool = False,
+        space: str = "",
     ) -> None:
         self.points = points
         self.labels = labels
@@ -91,6 +94,7 @@ class ClustersDisplay:
         self.n_rows = n_rows
         self.explained = explained
         self.nearest = nearest
+        self.space = space
 
     @classmethod
     def from_estimator(
@@ -142,13 +146,12 @@ class ClustersDisplay:
     ) -> ClustersDisplay:
         steps, model = host.split(estimator)
         sample = host.labels_from(estimator, x, max_rows, random_state)
-        centers, note = host.centers_of(model), ""
-        if steps is not None:
-            note = f" (after {type(steps.steps[-1][1]).__name__})"
+        centers, space = host.centers_of(model), host.name_of_space(steps)
+        note = f" ({space})" if space else ""
         names = host.names_after(steps, estimator, feature_names, centers.shape[1])
         clusters = [str(number) for number in range(len(centers))]
         display = cls._placed(sample, centers, clusters, [n + note for n in names], random_state)
-        display.nearest = True
+        display.nearest, display.space = True, space
         return display
 
     @classmethod
@@ -311,7 +314,8 @@ class ClustersDisplay:
         what = "cluster" if len(self.names) == 1 else "clusters"
         detail = canvas.told(len(self.points), self.n_rows)
         if self.explained is not None:
-            detail += f", PCA with {100 * sum(self.explained):.1f} % of their variance"
+            space = f" {self.space}" if self.space else ""
+            detail += f", PCA{space} with {100 * sum(self.explained):.1f} % of their variance"
         canvas.heading(self.ax_, f"{len(self.names)} {what}", detail)
 
 

@@ -238,7 +238,7 @@ class ElbowDisplay:
         canvas.tidy(ax, grid="y")
         self.explained_ax_ = self._explained_scale()
         title = "No knee" if knee is None else f"Knee at {knee} clusters"
-        if band is not None:
+        if band is not None and band[0] < band[1]:
             title += f", band {band[0]} to {band[1]}"
         stable = (self.stable or {}).get(_KNEE)
         if knee is not None and stable is not None:

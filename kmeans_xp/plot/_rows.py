@@ -71,6 +71,11 @@ def in_original_units(steps: Any | None, centers: Floats, /) -> Floats:
     return centers
 
 
+def name_of_space(steps: Any | None, /) -> str:
+    """Where the clustering takes its distances: "after FeatureScaler"; empty without steps."""
+    return "" if steps is None else f"after {type(steps.steps[-1][1]).__name__}"
+
+
 def names_of(named: Any, given: Sequence[str] | None, n_features: int, /) -> list[str]:
     """Names of features: those given, those of a fit or a data frame, or x0, x1, ..."""
     if given is None:

@@ -25,6 +25,8 @@ class SilhouetteDisplay:
         Names of the clusters.
     n_rows : int
         Rows that those shown were drawn from.
+    space : str, default=""
+        Where distances were taken, such as "after StandardScaler".
 
     Attributes
     ----------
@@ -59,11 +61,13 @@ class SilhouetteDisplay:
         *,
         names: list[str],
         n_rows: int,
+        space: str = "",
     ) -> None:
         self.silhouettes = silhouettes
         self.labels = labels
         self.names = names
         self.n_rows = n_rows
+        self.space = space
 
     @classmethod
     def from_estimator(
@@ -102,10 +106,12 @@ class SilhouetteDisplay:
     def _read(
         cls, estimator: Any, x: Any, *, max_rows: int | None = 5_000, random_state: Any = 0
     ) -> SilhouetteDisplay:
-        _, model = host.split(estimator)
+        steps, model = host.split(estimator)
         sample = host.labels_from(estimator, x, max_rows, random_state)
         names = [str(number) for number in range(int(model.cluster_centers_.shape[0]))]
-        return cls._scored(sample, names)
+        display = cls._scored(sample, names)
+        display.space = host.name_of_space(steps)
+        return display
 
     @classmethod
     def from_predictions(
@@ -190,4 +196,6 @@ class SilhouetteDisplay:
         below = int((self.silhouettes < 0).sum())
         share = 100 * below / len(self.silhouettes)
         detail = f"{canvas.told(len(self.labels), self.n_rows)}, {share:.1f} % below 0"
+        if self.space:
+            detail += f", distances {self.space}"
         canvas.heading(self.ax_, f"Silhouettes, mean {mean:.2f}", detail)
