@@ -11,7 +11,7 @@ import tempfile
 from PIL import Image
 
 DOCS = pathlib.Path(__file__).resolve().parent
-WIDTH, COLORS = 800, 96
+WIDTH, COLORS = 800, 256
 
 readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
 commands = re.findall(r"^kmeans-xp (.*)$", readme.split("<!-- walk -->")[1], re.MULTILINE)

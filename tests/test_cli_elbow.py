@@ -13,8 +13,9 @@ import time
 import numpy as np
 import pytest
 from cli_tools import error_of, report_of
+from sklearn.datasets import load_wine
 
-from kmeans_xp import choose_k
+from kmeans_xp import FeatureScaler, choose_k
 from kmeans_xp._cli._words import CRITERIA
 from kmeans_xp.cli import main
 from kmeans_xp.selection._criteria import ALL
@@ -51,6 +52,17 @@ def test_the_text_shows_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "clear structure" in printed
     assert "\n2 " in printed.replace("\n ", "\n")
     assert "\n1 " not in printed.replace("\n ", "\n")
+
+
+def test_a_scale_is_that_of_the_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--example", "wine", "--k-max", "4", "--criteria", "elbow,bic", "--seed", "0"]
+    report = report_of(capsys, "elbow", *words, "--scale", "robust")
+    scaled = FeatureScaler("robust").fit_transform(load_wine().data)
+    wanted = choose_k(scaled, 4, criteria=["elbow", "bic"], random_state=0)
+    assert report["scale"] == "robust"
+    assert report["inertia"] == list(wanted.inertia)
+    assert report["criteria"]["bic"] == list(wanted.criteria["bic"])
+    assert report["structure"] == wanted.structure
 
 
 def test_the_command_knows_every_criterion() -> None:
