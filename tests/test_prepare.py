@@ -14,7 +14,7 @@ from sklearn import datasets
 from kmeans_xp import check_features
 from kmeans_xp._backend import context_of
 from kmeans_xp.prepare import FeatureReport
-from kmeans_xp.prepare._facts import column_facts
+from kmeans_xp.prepare._facts import _compare, column_facts
 
 N = 400
 RNG = np.random.default_rng(0)
@@ -140,6 +140,24 @@ def test_few_rows_agree_by_chance_after_scaling() -> None:
     assert not check_features(x).findings
     assert kinds(check_features(np.stack([x[:, 0], x[:, 0]], axis=1)))[1] == ["duplicate"]
     assert check_features(x[:1]).drop == [0, 1]  # one row: both are constant
+
+
+def test_columns_of_one_distribution_are_told_apart_by_few_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = np.random.default_rng(1).random((5000, 60))
+    x[:, 58], x[:, 59] = 3.0 - x[:, 7], x[:, 8]
+    x[::7, [8, 59]] = np.nan
+    compared = []
+
+    def compare(rows: Any, known: Any, first: int, column: int, context: Any) -> Any:
+        compared.append((first, column))
+        return _compare(rows, known, first, column, context)
+
+    monkeypatch.setattr("kmeans_xp.prepare._facts._compare", compare)
+    report = check_features(x)
+    assert report.drop == [58, 59]
+    assert compared == [(7, 58), (8, 59)]
 
 
 def test_columns_with_equal_counts_are_no_copies() -> None:

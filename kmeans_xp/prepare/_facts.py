@@ -17,6 +17,7 @@ _HOST_CELLS, _DEVICE_CELLS = 1 << 20, 1 << 22
 _GOLDEN = 0.6180339887498949  # its multiples, less their whole part, lie evenly in 0 to 1
 SAME = 1e-3  # of the range: copies that were rounded on the way are still found
 _OFTEN, _ROUNDING = 10, 1e-9
+_GLANCES = (8, 56)  # rows that tell most columns apart before all rows are compared
 
 
 @dataclass(frozen=True)
@@ -175,14 +176,16 @@ def find_copies(x: Array, facts: Facts, context: Context, /, *, least_rows: int)
     """Columns equal to an earlier one, or equal after a shift and a scaling of it.
 
     Means, and sums with the rows' marks, differ by no more than the units do, so only columns where
-    they agree are compared; to rounding, where values come often.  With fewer rows than
-    ``least_rows`` any two columns may agree by chance after scaling: then equal ones alone count.
+    they agree are compared; to rounding, where values come often.  A few rows come first: columns
+    of one distribution agree in all sums.  With fewer rows than ``least_rows`` any two columns may
+    agree by chance after scaling: then equal ones alone count.
     """
     copies: dict[int, Copy] = {}
+    glance = _glance(x, facts, context)
     firsts: list[int] = []
     for column in np.flatnonzero((facts.span > 0.0) & np.isfinite(facts.span)).tolist():
         earlier = np.asarray(firsts, dtype=np.int64)
-        for first in earlier[_alike(facts, earlier, column)].tolist():
+        for first in _at_a_glance(glance, earlier[_alike(facts, earlier, column)], column):
             found = _compare(x, facts, first, column, context)
             if found is not None and (found.exact or facts.n_rows >= least_rows):
                 copies[column] = found
@@ -190,6 +193,32 @@ def find_copies(x: Array, facts: Facts, context: Context, /, *, least_rows: int)
         else:
             firsts.append(column)
     return copies
+
+
+def _glance(x: Array, facts: Facts, context: Context) -> tuple[Host, npt.NDArray[np.bool_]]:
+    """The unit of some rows (m, d), on the host, and where it stands for a finite value."""
+    count = min(facts.n_rows, sum(_GLANCES))
+    at = np.arange(count, dtype=np.int64) * facts.n_rows // count
+    rows = context.xp.take(x, to_device(at, x, xp=context.xp), axis=0)
+    values = to_host(rows).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return to_unit(values, facts.low, facts.high, xp=np), np.isfinite(values)
+
+
+def _at_a_glance(
+    glance: tuple[Host, npt.NDArray[np.bool_]], earlier: npt.NDArray[np.int64], column: int
+) -> list[int]:
+    """Which earlier columns agree with this one in the rows of the glance, either way."""
+    start = 0
+    for count in _GLANCES:
+        unit, there = (part[start : start + count] for part in glance)
+        start += count
+        first, own, apart = unit[:, earlier], unit[:, [column]], ~there[:, [column]]
+        upward = (np.abs(first - own) <= 2.0 * SAME) | apart
+        mirrored = (np.abs((1.0 - first) - own) <= 2.0 * SAME) | apart
+        earlier = earlier[upward.all(axis=0) | mirrored.all(axis=0)]
+    found: list[int] = earlier.tolist()
+    return found
 
 
 def _alike(facts: Facts, earlier: npt.NDArray[np.int64], column: int) -> npt.NDArray[np.bool_]:
