@@ -420,6 +420,43 @@ def test_missing_values_are_named() -> None:
         choose_k(X, 4)
 
 
+@pytest.mark.parametrize(
+    ("factor", "weight", "words"),
+    [
+        (1e300, None, "is inf, too large for .* Multiply X by a power of two"),
+        (1e-300, None, "is 0, too small for .* Multiply X by a power of two"),
+        (1.0, 1e300, "too large for .* Multiply X, or sample_weight, by"),
+    ],
+)
+def test_squares_beyond_float64_are_refused(
+    factor: float, weight: float | None, words: str
+) -> None:
+    weights = None if weight is None else np.full(60, weight)
+    with pytest.raises(ValueError, match=words):
+        choose_k(blobs(60) * factor, 4, sample_weight=weights, random_state=0)
+
+
+@pytest.mark.parametrize("factor", [2.0**-400, 2.0**400])
+def test_small_and_large_values_change_no_suggestion(factor: float) -> None:
+    x, names = blobs(60), ("elbow", "calinski_harabasz", "davies_bouldin", "bic")
+    found = choose_k(x * factor, 7, criteria=names, random_state=0)
+    wanted = choose_k(x, 7, criteria=names, random_state=0)
+    assert found.suggestions == wanted.suggestions
+    assert found.structure == wanted.structure
+
+
+def test_as_many_clusters_as_rows_are_not_praised() -> None:
+    x = np.array([[0.0], [1.0], [10.0], [12.0]])
+    found = choose_k(x, 4, criteria="all", random_state=0)
+    told = {name: values[-1] for name, values in found.criteria.items() if values[-1] is not None}
+    assert told == {"elbow": 100.0}
+    assert all(k != 4 for k in found.suggestions.values())
+    names = ("davies_bouldin", "silhouette_simplified")
+    twice = choose_k(np.tile(x, (2, 1)), 4, criteria=names, random_state=0)
+    weighted = choose_k(x, 4, criteria=names, sample_weight=np.full(4, 2.0), random_state=0)
+    assert twice.criteria["davies_bouldin"][-1] == weighted.criteria["davies_bouldin"][-1] == 0.0
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_more_clusters_than_different_rows_are_refused(weighted: bool) -> None:
     X = np.tile(np.array([[0.0, 1.0], [-0.0, 1.0], [2.0, 1.0], [2.0, 3.0]]), (40, 1))

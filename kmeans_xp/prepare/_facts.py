@@ -211,9 +211,10 @@ def _at_a_glance(
     """Which earlier columns agree with this one in the rows of the glance, either way."""
     start = 0
     for count in _GLANCES:
-        unit, there = (part[start : start + count] for part in glance)
+        rows = slice(start, start + count)
         start += count
-        first, own, apart = unit[:, earlier], unit[:, [column]], ~there[:, [column]]
+        unit, apart = glance[0][rows], ~glance[1][rows][:, [column]]
+        first, own = unit[:, earlier], unit[:, [column]]
         upward = (np.abs(first - own) <= 2.0 * SAME) | apart
         mirrored = (np.abs((1.0 - first) - own) <= 2.0 * SAME) | apart
         earlier = earlier[upward.all(axis=0) | mirrored.all(axis=0)]

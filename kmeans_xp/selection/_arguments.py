@@ -15,6 +15,7 @@ from .._random import Purpose, row_bits
 from .._typing import Array, Namespace
 
 _ROWS_A_CLUSTER = 8
+_SQUARES = 2.0**-960, 2.0**960  # far enough from float64's ends for squares of uniform rows too
 
 
 def numbers_of_clusters(k: Any, /) -> tuple[int, ...]:
@@ -76,6 +77,20 @@ def check_distinct(problem: Training, most: int, seed: int, /) -> None:
             f"{'' if weight is None else ' with a positive sample_weight'}). "
             f"Ask for k up to {found}."
         )
+
+
+def check_inertia(total: float, problem: Training, /) -> None:
+    """Refuse rows whose squared distances leave float64's range, as every criterion uses them."""
+    extent = problem.summary.extent
+    if _SQUARES[0] <= total <= _SQUARES[1] or bool((extent.low == extent.high).all()):
+        return
+    weights = "" if problem.summary.weight_grid is None else ", or sample_weight,"
+    size = "small" if total < 1.0 else "large"
+    raise ValueError(
+        f"The inertia of X about its mean is {total:.3g}, too {size} for criteria in float64. "
+        f"Multiply X{weights} by a power of two first, so that it is between {_SQUARES[0]:.0e} "
+        f"and {_SQUARES[1]:.0e}."
+    )
 
 
 def _distinct(rows: Array, /, *, xp: Namespace) -> int:

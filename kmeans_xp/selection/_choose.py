@@ -18,7 +18,7 @@ from .._typing import Array
 from .._validation import check_device_word, check_table
 from ..estimators._run import Place, draw_seed, place_of, prepare
 from ..exceptions import ChooseKInterrupted
-from ._arguments import check_distinct, numbers_of_clusters, whole_number
+from ._arguments import check_distinct, check_inertia, numbers_of_clusters, whole_number
 from ._criteria import UNWEIGHTED, Scorer, named
 from ._ladder import climb
 from ._null import Verdict, gap, judge, sample_rows
@@ -52,7 +52,7 @@ def choose_k(
 
     Rows are checked, moved and surveyed once.  Each k starts from the centers of the k before
     it, to which rows are added that lower the inertia most, of ten drawn as k-means++ draws
-    them; so the inertia does not rise with k.
+    them; so the inertia does not rise with k, but for the rounding of centers to X's dtype.
 
     Parameters
     ----------
@@ -88,7 +88,8 @@ def choose_k(
     structure : bool, default=True
         Whether to judge if there is any structure: some of the rows (1,000 to 4,000; the
         sentence says how many) against 19 tables of uniform rows, of which one in 20 would
-        stand out by chance.
+        stand out by chance.  One very skewed cloud, such as lognormal rows, may stand out as well:
+        take logarithms first.
     random_state : int, RandomState instance or None, default=None
         One 64-bit seed is drawn from it.
     device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
@@ -269,6 +270,7 @@ class _Run:
     def _scorer(self) -> Scorer:
         problem, names = self.problem, self.asked.names
         whole = next(iter(climb(problem, [1], self.seed, self.asked.rules)))
+        check_inertia(whole.result.inertia, problem)
         sample = None
         if "silhouette_sampled" in names:
             chosen = sample_rows(problem, self.asked.sample_size, mix(self.seed, Purpose.SAMPLE))

@@ -26,6 +26,7 @@ ALL = (
     "bic",
 )
 UNWEIGHTED = ("silhouette", "silhouette_sampled")
+_OF_MASSES = {"calinski_harabasz", "davies_bouldin", "silhouette_simplified", "bic"}
 
 
 def named(criteria: Any, /) -> tuple[str, ...]:
@@ -75,8 +76,7 @@ class Scorer:
         """The value of each criterion; None where it is not defined."""
         fitted = Fitted(self.problem, result)
         found: dict[str, float | None] = {}
-        wants_masses = {"calinski_harabasz", "davies_bouldin", "bic"} & set(self.names)
-        weights = masses(fitted) if wants_masses else []
+        weights = masses(fitted) if _OF_MASSES & set(self.names) else []
         inertia, d = result.inertia, self.problem.source.n_features
         for name in self.names:
             if name == "elbow":
@@ -91,9 +91,12 @@ class Scorer:
 
     def _of_several(self, name: str, fitted: Fitted, weights: list[float]) -> float | None:
         """Criteria that compare clusters."""
-        if name == "davies_bouldin":
-            return davies_bouldin(fitted, weights)
-        if name == "silhouette_simplified":
+        if name in ("davies_bouldin", "silhouette_simplified"):
+            if fitted.k == self.problem.summary.n_positive and math.fsum(weights) <= fitted.k:
+                # each row is a cluster, which is perfect and says nothing
+                return None
+            if name == "davies_bouldin":
+                return davies_bouldin(fitted, weights)
             return simplified_silhouette(fitted)
         xp, labels = self.problem.context.xp, fitted.result.labels
         if name == "silhouette":

@@ -72,8 +72,10 @@ class ChooseKResult:
     suggestions : dict of str to (int or None)
         The k that each criterion suggests; None where it suggests none.
     stable : dict of str to bool
-        Whether the suggestion stays when up to a third of the range is dropped at either end,
-        and does not stand at an end beyond which the criterion might rise.
+        Whether the suggestion stays when up to a third of the range is dropped at either end
+        (never the suggestion itself), and does not stand at an end beyond which the criterion
+        might rise.  Elbow and gap depend on the range; the best value of another criterion stays
+        the best without the ends, so for these it says no more than that k is not at an end.
     bands : dict of str to (tuple of two int, or None)
         Least and largest suggestion of these shorter ranges.
     structure : str
