@@ -397,7 +397,9 @@ def test_a_bad_range_is_refused(k: Any, error: type[Exception], words: str) -> N
         ({"n_init": -1}, ValueError, "n_init=-1 must be a whole number of at least 0"),
         ({"sample_size": 1}, ValueError, "sample_size=1 must be"),
         ({"n_references": 1}, ValueError, "n_references=1 must be"),
-        ({"tol": float("nan")}, ValueError, "tol=nan must be at least 0"),
+        ({"tol": float("nan")}, ValueError, "tol=nan must be a number of at least 0"),
+        ({"tol": None}, ValueError, "tol=None must be a number of at least 0"),
+        ({"callback": 5}, TypeError, "callback=5 cannot be called"),
         (
             {"criteria": "silhouette", "sample_weight": np.ones(30)},
             ValueError,
@@ -411,6 +413,12 @@ def test_bad_parameters_are_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         choose_k(blobs(30), 4, **options)
+
+
+@pytest.mark.parametrize("k", [10**15, range(2, 10**15)])
+def test_a_huge_range_is_refused_before_it_is_written_out(k: Any) -> None:
+    with pytest.raises(ValueError, match=r"asks for more clusters than X has rows \(30\)"):
+        choose_k(blobs(30), k)
 
 
 def test_missing_values_are_named() -> None:

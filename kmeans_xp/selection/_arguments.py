@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,17 @@ _ROWS_A_CLUSTER = 8
 _SQUARES = 2.0**-960, 2.0**960  # far enough from float64's ends for squares of uniform rows too
 
 
-def numbers_of_clusters(k: Any, /) -> tuple[int, ...]:
-    """The k to fit, ascending: up to a number, or those of a collection."""
+def numbers_of_clusters(k: Any, n_rows: int, /) -> tuple[int, ...]:
+    """The k to fit, ascending: up to a number, or those of a collection; none above the rows."""
     if _is_whole(k):
         if k < 1:
             raise ValueError(f"k={k!r} must be at least 1. Use the largest k, or a range.")
+        _refuse_above(k, n_rows)
         return tuple(range(1, int(k) + 1))
     if isinstance(k, str) or not isinstance(k, Iterable):
         raise TypeError(f"k={k!r} is neither a whole number nor a collection of such. {_REMEDY}")
-    asked = list(k)
+    # different numbers, more of them than rows: one is above the rows
+    asked = list(itertools.islice(k, n_rows + 1))
     if not asked:
         raise ValueError(f"k={k!r} is empty. {_REMEDY}")
     for one in asked:
@@ -38,7 +40,15 @@ def numbers_of_clusters(k: Any, /) -> tuple[int, ...]:
     twice = [one for one, after in itertools.pairwise(ks) if one == after]
     if twice:
         raise ValueError(f"k has {twice[0]} more than once. {_REMEDY}")
+    _refuse_above(ks[-1], n_rows)
     return tuple(ks)
+
+
+def _refuse_above(k: int, n_rows: int) -> None:
+    if k > n_rows:
+        raise ValueError(
+            f"k={k} asks for more clusters than X has rows ({n_rows}). Ask for k up to {n_rows}."
+        )
 
 
 _REMEDY = "Use the largest k (12 for 1 to 12) or a range, such as range(2, 13)."
@@ -49,6 +59,13 @@ def whole_number(value: Any, name: str, least: int, /) -> int:
     if not _is_whole(value) or value < least:
         raise ValueError(f"{name}={value!r} must be a whole number of at least {least}.")
     return int(value)
+
+
+def tolerance(tol: Any, /) -> float:
+    """A number of at least 0."""
+    if not isinstance(tol, Real) or isinstance(tol, bool) or not float(tol) >= 0.0:
+        raise ValueError(f"tol={tol!r} must be a number of at least 0.")
+    return float(tol)
 
 
 def _is_whole(value: Any) -> bool:

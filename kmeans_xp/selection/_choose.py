@@ -18,7 +18,7 @@ from .._typing import Array
 from .._validation import check_device_word, check_table
 from ..estimators._run import Place, draw_seed, place_of, prepare
 from ..exceptions import ChooseKInterrupted
-from ._arguments import check_distinct, check_inertia, numbers_of_clusters, whole_number
+from ._arguments import check_distinct, check_inertia, numbers_of_clusters, tolerance, whole_number
 from ._criteria import UNWEIGHTED, Scorer, named
 from ._ladder import climb
 from ._null import Verdict, gap, judge, sample_rows
@@ -149,11 +149,14 @@ def choose_k(
     1
     """
     check_device_word(device)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback={callback!r} cannot be called. Pass a function of a Step.")
+    rows = check_table(X, "X", "choose_k")
     asked = _Asked(
-        numbers_of_clusters(k),
+        numbers_of_clusters(k, int(rows.shape[0])),
         named(criteria),
         whole_number(n_init, "n_init", 0),
-        Rules(None if max_iter is None else whole_number(max_iter, "max_iter", 1), _tolerance(tol)),
+        Rules(None if max_iter is None else whole_number(max_iter, "max_iter", 1), tolerance(tol)),
         whole_number(sample_size, "sample_size", 2),
         whole_number(n_references, "n_references", 2),
         bool(structure),
@@ -165,12 +168,6 @@ def choose_k(
         raise ValueError(
             f"criteria has {unweighted[0]!r}, which knows no sample_weight. Leave it out; "
             "'silhouette_simplified' takes weights."
-        )
-    rows = check_table(X, "X", "choose_k")
-    if int(rows.shape[0]) < asked.ks[-1]:
-        raise ValueError(
-            f"k={asked.ks[-1]} asks for more clusters than X has rows ({int(rows.shape[0])}). "
-            f"Ask for k up to {int(rows.shape[0])}."
         )
     place = place_of(rows, device)
     with place.work.scope():
@@ -186,12 +183,6 @@ def choose_k(
     if result.interrupted:
         raise ChooseKInterrupted(result)
     return result
-
-
-def _tolerance(tol: Any) -> float:
-    if not float(tol) >= 0.0:
-        raise ValueError(f"tol={tol!r} must be at least 0.")
-    return float(tol)
 
 
 @dataclass(frozen=True)
