@@ -296,6 +296,8 @@ def test_each_row_is_drawn_equally_often() -> None:
     assert drawn(5, 5, 0) is None
     with pytest.raises(ValueError, match="max_rows=0"):
         drawn(5, 0, 0)
+    with pytest.raises(ValueError, match=r"max_rows=2\.5 must be a whole number"):
+        drawn(5, 2.5, 0)  # type: ignore[arg-type]
 
 
 def test_labels_with_names_are_drawn_without_a_model() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -167,8 +168,10 @@ def drawn(n_rows: int, most: int | None, random_state: Any, /) -> Integers | Non
 
     Source: R. Floyd's sampling in J. Bentley, "Programming pearls", CACM 30, 1987.
     """
-    if most is not None and most < 1:
-        raise ValueError(f"max_rows={most} must be at least 1, or None for all rows.")
+    if most is not None and (not isinstance(most, Integral) or most < 1):
+        raise ValueError(
+            f"max_rows={most!r} must be a whole number of at least 1, or None for all rows."
+        )
     if most is None or n_rows <= most:
         return None
     seed = draw_seed(check_random_state(random_state))
