@@ -244,6 +244,17 @@ def test_the_sample_is_drawn_by_keys_and_leaves_out_rows_without_weight() -> Non
 # ---------------------------------------------------------------- suggestions
 
 
+def test_a_knee_is_sought_in_ranges_that_can_have_it() -> None:
+    ks = list(range(1, 9))
+    sharp = suggest("elbow", ks, [0.0, 40.0, 80.0, 81.0, 82.0, 83.0, 84.0, 85.0], None)
+    # a range that begins at 3 has no knee there
+    assert (sharp.k, sharp.is_stable, sharp.band) == (3, True, (3, 3))
+    # where the end of the range decides
+    round_ = suggest("elbow", ks, [100.0 * (1.0 - 1.0 / k) for k in ks], None)
+    assert round_.k is not None
+    assert not round_.is_stable
+
+
 def test_suggestions_at_an_end_are_not_stable() -> None:
     ks = tuple(range(1, 9))
     rising = [None, *map(float, range(7))]

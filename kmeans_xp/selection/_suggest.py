@@ -26,15 +26,16 @@ class Suggestion:
 def suggest(name: str, ks: Sequence[int], values: Values, errors: Values | None) -> Suggestion:
     """Suggest a k by one criterion, and again with the ends of the range dropped.
 
-    Up to a third of the range is dropped at each end, but never the suggestion itself.  It is
-    stable if all these ranges suggest it and it does not stand at an end where the criterion
-    might go on rising.  The gap's rule looks no further than the first k that will do, so there
-    the k that the highest gap leads to must agree as well.
+    Up to a third of the range is dropped at each end, but never the suggestion itself, nor for the
+    elbow the k beside it: a knee has one on each side.  It is stable if all these ranges suggest
+    it and it does not stand at an end where the criterion might go on rising.  The gap's rule looks
+    no further than the first k that will do, so there the k that the highest gap leads to must
+    agree as well.
     """
     k = _pick(name, ks, values, errors)
     others = [
         _pick(name, ks[part], values[part], None if errors is None else errors[part])
-        for part in _shorter(ks, k)
+        for part in _shorter(ks, k, edge=name == "elbow")
     ]
     if name == "gap" and errors is not None:
         others.append(_standing_to_the_top(ks, values, errors))
@@ -48,13 +49,13 @@ def _least(name: str) -> int:
     return 1 if name in _FROM_ONE else 2
 
 
-def _shorter(ks: Sequence[int], k: int | None) -> Iterator[slice]:
-    """The range without some of its ends."""
+def _shorter(ks: Sequence[int], k: int | None, *, edge: bool) -> Iterator[slice]:
+    """The range without some of its ends, with ``k`` inside, and with ``edge`` not at an end."""
     n = len(ks)
     most = max(1, n // 3)
     place = None if k is None else ks.index(k)
     for low, high in itertools.product(range(most + 1), repeat=2):
-        holds = place is None or low <= place < n - high
+        holds = place is None or low + edge <= place < n - high - edge
         if low + high > 0 and n - low - high >= _LEAST_KS and holds:
             yield slice(low, n - high)
 
