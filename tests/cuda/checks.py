@@ -236,6 +236,22 @@ def check_far_centers(kernel: CudaKernel, work: str) -> None:
         assert ((labels >= 0) & (labels < 10)).all()
 
 
+def check_high_scores(kernel: CudaKernel, work: str) -> None:
+    """Near the end of their range: the score of a center that is nearer may have overflowed."""
+    dtype = dtype_of(work)
+    largest = float(np.finfo(dtype).max)
+    x, centers = np.zeros((3, 40), dtype), np.zeros((3, 40), dtype)
+    x[1, 1], x[2, 1] = 1.0, -1.0
+    for high, is_high in ((0.8, True), (0.13, True), (0.12, False)):
+        bias = np.asarray([high * largest, np.inf, largest], dtype)
+        rung = p.Rung(centers, bias, None, None, None, 1.0, 0.0, 0.0, 0.0)
+        nearest = p.Nearest(centers, None, Scale(), 1.0, dtype, {(dtype, depth(work, 40)): rung})
+        labels, is_open = np.full(3, -1, np.int32), np.zeros(3, bool)
+        kernel.calls.score(x, nearest, work, labels, is_open=is_open)
+        assert is_open.tolist() == [is_high] * 3
+        assert (labels == 0).all()
+
+
 @contextlib.contextmanager
 def little_scratch() -> Iterator[None]:
     """Tiles whose rows do not stay in shared memory are the work of one block."""
@@ -260,6 +276,7 @@ def check_tensor_scores(kernel: CudaKernel, work: str) -> None:
             check_scores(kernel, *whole((129, d, 130), "float32"), work)
     for d in (1, 33):
         check_errors(kernel, d, work, "float32")
+    check_high_scores(kernel, work)
     if TENSOR_PRODUCTS[work] == 16:
         check_far_centers(kernel, work)
 
@@ -282,6 +299,8 @@ def everything(kernel: CudaKernel, file: str) -> None:
         for shape in ((129, 33, 130), (5, 70, 3)):
             for seed in range(3):
                 check_scores(kernel, *whole(shape, "float32", seed), "float32")
+        check_high_scores(kernel, "float32")
+        check_high_scores(kernel, "float64")
         x = random.normal(size=(300, 3))
         check_doubt(kernel, x, x[:12])
     elif file == "batch.cu":

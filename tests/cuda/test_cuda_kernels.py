@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.resources
+import math
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from checks import (
     check_errors,
     check_exact,
     check_far_centers,
+    check_high_scores,
     check_scores,
     device_of,
     far_centers,
@@ -28,6 +31,24 @@ from kmeans_xp import _primitives as p
 from kmeans_xp._distances import Scale
 from kmeans_xp._kernels.cuda._route import depth, half_range, is_wgmma, plan, screens
 from kmeans_xp._kernels.cuda._source import TENSOR_PRODUCTS, TILES, UNITS
+
+
+def at_the_end_of_range(first: int) -> tuple[Any, Any, Any, list[int]]:
+    """Rows, two centers whose squares hardly fit float64 in their scale, and canonical labels."""
+    far = math.sqrt(np.finfo(np.float64).max) * 2.0**-737
+    centers = np.asarray([[far * (1 - 2.0**-40), 0.0], [far * (1 + 2.0**-39), 2.0**-257]])
+    centers = centers[[first, 1 - first]]
+    x = far * np.asarray([[0.125, 0.1], [0.125, -0.1], [-0.0625, 0.0], [0.0, 0.0], [-0.0625, 0.1]])
+    problem = problem_of(make_backend("numpy"), x, k=2, first="float64")
+    problem.cover(centers)
+    scale = problem.label_scale(centers)
+    assert scale.factor == 2.0**737
+    with np.errstate(over="ignore"):
+        distances = p.cross_distances(x, centers, scale, xp=np)
+    assert np.isfinite(distances[:, :2]).all()
+    assert np.isinf(distances[:, 2]).all()
+    return problem, x, centers, distances.argmin(axis=0).tolist()
+
 
 SHAPES = [
     # n, d, k: around the edges of tiles of rows, features and centers
@@ -124,6 +145,25 @@ def test_labels_are_exact_where_centers_lie_far_from_all_rows() -> None:
     kernel.launch_settle(x, nearest, state["labels"], looked)
     wanted = p.cross_distances(x, centers, Scale(), xp=np).argmin(axis=0)
     assert state["labels"].tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_labels_are_canonical_where_squares_of_centers_overflow(first: int) -> None:
+    """Centers so close together, and so far from the rows, that their scale lifts them there."""
+    problem, x, centers, wanted = at_the_end_of_range(first)
+    nearest = problem.nearest_to(centers, scale=problem.label_scale(centers))
+    assert cuda_kernel().settle(x, nearest).tolist() == wanted
+    state: dict[str, np.ndarray] = {}
+    kernel = cuda_kernel()
+    looked = kernel.launch_look(x, nearest, None, state)
+    kernel.launch_settle(x, nearest, state["labels"], looked)
+    assert state["labels"].tolist() == wanted
+
+
+@pytest.mark.parametrize("work", TILES)
+def test_scores_at_the_end_of_their_range_leave_rows_open(work: str) -> None:
+    """Where the score of a center that is nearer has overflowed, and lost."""
+    check_high_scores(cuda_kernel(capability=device_of(work)), work)
 
 
 def test_rows_that_no_half_can_hold_stay_open() -> None:

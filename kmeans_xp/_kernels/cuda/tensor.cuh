@@ -160,7 +160,8 @@ struct Tile {
   }
 };
 
-// As `Found.see`, in fewer instructions; a score that is no number leaves the row open.
+// As `Found.see`, in fewer instructions.  A score that is no number, of a center that is far beyond all
+// that settle a row (`Room.settles`), counts for nothing or leaves the row open.
 static __device__ __forceinline__ void look_at(Found<float>& found, float score, int center) {
   found.second = fminf(found.second, fmaxf(found.best, score));
   if (score < found.best) {

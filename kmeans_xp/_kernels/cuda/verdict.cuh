@@ -72,9 +72,16 @@ struct Room {
     return own * half + slope * fabs(half + best) + common;
   }
   // what is not a number, or may have overflowed, is open too
-  __device__ __forceinline__ bool settles(double best, double second, double half) const {
-    return half <= largest && best + of(best, half) < second;
+  template <class Work>
+  __device__ __forceinline__ bool settles(double best, Work second, double half) const {
+    return half <= largest && best <= most_score(second) && best + of(best, half) < second;
   }
+
+ private:
+  // An eighth of what the type holds: farther out, the score of a center that is nearer may have
+  // overflowed and lost, or all canonical distances overflow, and the lowest label wins.
+  static __device__ __forceinline__ double most_score(float) { return 0x1p125; }
+  static __device__ __forceinline__ double most_score(double) { return 0x1p1021; }
 };
 
 // What follows from the scores of a row, as in `_loops.score_rows`, line by line.
@@ -93,7 +100,7 @@ struct Verdict {
 
   __device__ __forceinline__ void give(i64 row, Found<Work> found, Work half_norm) const {
     const double half = half_norm, best = found.best, second = found.second;
-    const bool settled = room.settles(best, second, half);
+    const bool settled = room.settles(best, found.second, half);
     labels[row] = found.label;
     if (scores) {
       scores[row] = found.best;
