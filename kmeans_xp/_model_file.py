@@ -166,12 +166,13 @@ def _fitted(
     model = KMeans(**{**header["parameters"], "device": device})
     if "init" in arrays:
         model.init = arrays["init"]
+    # a file from before runs were kept knows of none
+    model.n_best_ = 0
     for name, value in header["state"].items():
         setattr(model, name, value)
     model.cluster_centers_ = arrays["cluster_centers"]
     model.labels_ = arrays["labels"]
     model.history_ = tuple(Iteration(*item) for item in header["history"])
-    # a file from before these were kept has none
     model.trials_ = tuple(Trial(*item) for item in header.get("trials", ()))
     model._middle = tuple(header["middle"])
     model._n_features_out = int(model.cluster_centers_.shape[0])

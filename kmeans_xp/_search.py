@@ -7,8 +7,8 @@ whose split gains more than its merge costs lowers the inertia, since Lloyd's lo
 never raises it (but for roundings, and where the tolerance ended the run before the means were
 reached).  As long as there are such swaps, several are made at once.  Then come single swaps that
 promise most, though their sum is a loss: Lloyd's loop often turns it into a gain.  A swap is
-kept when the run from it ends with a lower inertia; so the result is never worse than the run
-that the search began from.
+kept when the run from it ends with a lower inertia, whatever ended it; so the result is never
+worse than the run that the search began from.
 
 Swaps of merged and split clusters are those of T. Kaukoranta, P. Fränti and O. Nevalainen,
 "Iterative split-and-merge algorithm for VQ codebook generation", Optical Engineering 37, 1998, and
@@ -19,7 +19,7 @@ k-means", Pattern Recognition 79, 2018; the choice among them and the draws are 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,6 +38,7 @@ LOWERS = 2.0**-20
 _HOPE = 0.3  # of what the merge costs, which a split must gain
 _PATIENCE = 3
 _EMPTY_LOOK = 2  # failed swaps that a look without any counts for
+_IDLE = 2  # looks in a row without a swap, after which others would hardly bring one
 _AT_ONCE = 4  # clusters to one swap
 _WORTHY = 32
 _ENDED = (Status.CONVERGED, Status.TOLERANCE)
@@ -57,7 +58,7 @@ class Trial:
     inertia : float
         Inertia that it ended with.
     kept : bool
-        Whether it was the best so far.
+        Whether it was the best so far; for swaps: lower by more than a millionth.
 
     Examples
     --------
@@ -81,7 +82,8 @@ class Trial:
 class Effort:
     """How long to search: until some swaps in a row lower nothing, or for so many passes.
 
-    Passes are Lloyd's iterations, and one for each look at what splits would gain.
+    Passes are Lloyd's iterations, and one for each look at what splits would gain.  They are not
+    spent where no swap is left to try; a run that was given up over an empty cluster counts none.
     """
 
     passes: int | None = None
@@ -100,10 +102,20 @@ Swap = tuple[int, int]
 
 
 def search(
-    problem: Training, found: Result, rules: Rules, effort: Effort, seed: int, /
+    problem: Training,
+    found: Result,
+    rules: Rules,
+    effort: Effort,
+    seed: int,
+    /,
+    *,
+    announce: Callable[[Result | None], None] | None = None,
 ) -> tuple[Result, list[Trial]]:
-    """Swap centers of a converged run as long as that lowers the inertia."""
-    hunt = _Hunt(problem, found, rules, effort, seed)
+    """Swap centers of a converged run as long as that lowers the inertia.
+
+    ``announce`` is told of each run.
+    """
+    hunt = _Hunt(problem, found, rules, effort, seed, announce)
     # a swap takes three clusters
     if found.status in _ENDED and int(found.centers.shape[0]) > 2:
         hunt.run()
@@ -114,12 +126,19 @@ class _Hunt:
     """The state of a search."""
 
     def __init__(
-        self, problem: Training, found: Result, rules: Rules, effort: Effort, seed: int
+        self,
+        problem: Training,
+        found: Result,
+        rules: Rules,
+        effort: Effort,
+        seed: int,
+        announce: Callable[[Result | None], None] | None = None,
     ) -> None:
         self._problem, self._rules, self._effort, self._seed = problem, rules, effort, seed
+        self._announce = announce
         self.best = found
         self.trials: list[Trial] = []
-        self._spent = self._looks = self._failed = 0
+        self._spent = self._looks = self._failed = self._idle = 0
         self._tried: set[Swap] = set()
         self._most = max(1, int(found.centers.shape[0]) // _AT_ONCE)
 
@@ -133,7 +152,9 @@ class _Hunt:
                 swaps = self._choose(view)
                 if not swaps:
                     self._failed += _EMPTY_LOOK
+                    self._idle += 1
                     continue
+                self._idle = 0
                 status = self._try(view, swaps)
                 if status is Status.INTERRUPTED:
                     self.best = self.best.interrupted()
@@ -147,7 +168,7 @@ class _Hunt:
         if passes is not None and self._spent + 2 > passes:
             # a look and an iteration are the least
             return False
-        return patience is None or self._failed < patience
+        return self._idle < _IDLE and (patience is None or self._failed < patience)
 
     def _look(self) -> Outlook | None:
         self._spent += 1
@@ -189,7 +210,11 @@ class _Hunt:
             # the error is for runs from the user's start; this one is given up
             self._give_up(swaps)
             return None
-        kept = result.status in _ENDED and result.inertia < self.best.inertia * (1.0 - LOWERS)
+        if result.status is Status.MAX_ITER and result.n_iter != self._rules.max_iter:
+            result = replace(result, status=Status.PASSES)
+        if self._announce is not None:
+            self._announce(result)
+        kept = result.inertia < self.best.inertia * (1.0 - LOWERS)
         self._spent += result.n_iter
         self.trials.append(Trial(len(swaps), result.n_iter, result.inertia, kept))
         if kept:

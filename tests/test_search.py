@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -155,6 +156,60 @@ def test_a_budget_is_spent_where_auto_has_given_up() -> None:
     auto, more = (KMeans(12, random_state=1, search=effort).fit(x) for effort in ("auto", 400))
     assert sum(trial.n_iter for trial in more.trials_) > sum(trial.n_iter for trial in auto.trials_)
     assert [trial.kept for trial in auto.trials_[-3:]] != [True] * 3
+
+
+def test_a_run_that_the_budget_cuts_is_kept_if_it_is_lower() -> None:
+    x, _ = CASES["blobs"]()
+    seen = set()
+    for passes in range(2, 24):
+        model = KMeans(12, random_state=0, search=passes, tol=0).fit(x)
+        lowest = min(trial.inertia for trial in model.trials_)
+        assert model.inertia_ <= lowest * (1 + 1e-6)
+        assert model.n_iter_ == len(model.history_)
+        np.testing.assert_array_equal(model.predict(x), model.labels_)
+        assert model.score(x) == -model.inertia_
+        seen.add(model.status_)
+    assert seen == {Status.CONVERGED.value, Status.PASSES.value}
+
+
+def test_a_limit_of_iterations_cuts_each_run() -> None:
+    x, start = planted()
+    numpy, rules = make_backend("numpy"), dataclasses.replace(RULES, max_iter=1)
+    problem = problem_of(numpy, x, k=len(start), variance=True)
+    plain = solve(problem, start, RULES)
+    with problem.source.working():
+        best, trials = search(problem, plain, rules, Effort(), 7)
+    assert best.status is Status.MAX_ITER
+    assert best.inertia < plain.inertia
+    assert {trial.n_iter for trial in trials} == {1}
+
+
+def test_passes_are_not_spent_where_no_swap_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def counted(*args: Any) -> Any:
+        looks.append(args)
+        return outlook(*args)
+
+    monkeypatch.setattr("kmeans_xp._search.outlook", counted)
+    x = planted(rows=10)[0]
+    model = KMeans(3, random_state=0, search=500, tol=0).fit(x)
+    # three clusters have three swaps, each tried once for each result that was kept
+    assert len(looks) <= len(model.trials_) - 1 + 2 < 50
+
+
+def test_verbose_tells_of_each_run(capsys: pytest.CaptureFixture[str]) -> None:
+    x = planted(rows=10)[0]
+    model = KMeans(5, random_state=0, search="auto", tol=0, verbose=1).fit(x)
+    lines = capsys.readouterr().out.splitlines()
+    ends = [f"Converged at iteration {t.n_iter}: strict convergence." for t in model.trials_]
+    assert [line for line in lines if line.startswith("Converged")] == ends
+    assert len(ends) > 1
+
+
+def test_a_truth_value_is_no_search() -> None:
+    with pytest.raises(ValueError, match='search=True is no number of passes; "auto"'):
+        KMeans(3, search=True).fit(planted()[0])
 
 
 def rows_of(x: Any, labels: Any, n_clusters: int) -> Iterator[Any]:
@@ -319,6 +374,19 @@ def test_the_function_and_the_file_know_of_it(tmp_path: Any) -> None:
     save_model(model, tmp_path / "model.npz")
     again = load_model(tmp_path / "model.npz")
     assert (again.trials_, again.n_best_, again.search) == (model.trials_, model.n_best_, "auto")
+
+
+def test_a_file_from_before_the_search_is_read_and_written(tmp_path: Any) -> None:
+    save_model(KMeans(3, random_state=0).fit(planted()[0]), tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as archive:
+        arrays = dict(archive)
+    header = json.loads(str(arrays["header"]))
+    del header["trials"], header["state"]["n_best_"], header["parameters"]["search"]
+    np.savez(tmp_path / "old.npz", **{**arrays, "header": np.asarray(json.dumps(header))})
+    old = load_model(tmp_path / "old.npz")
+    save_model(old, tmp_path / "again.npz")
+    again = load_model(tmp_path / "again.npz")
+    assert (again.trials_, again.n_best_, again.search) == ((), 0, None)
 
 
 @pytest.mark.parametrize("name", ["s1", "s2", "a1", "unbalance"])

@@ -60,7 +60,7 @@ of shape (n_clusters, n_features), default="k-means++"
         A run also ends when the squared movement of the centers is at most ``tol`` times the
         weighted variance of the features (their average).  0 means: only when no row changes.
     verbose : int, default=0
-        Print the inertia of each iteration, which costs a pass each.
+        Print the inertia of each iteration (a search's runs too), which costs a pass each.
     random_state : int, RandomState instance or None, default=None
         One 64-bit seed is drawn from it.
     copy_x : bool, default=True
@@ -81,7 +81,7 @@ of shape (n_clusters, n_features), default="k-means++"
     callback : callable or None, default=None
         Called after each iteration with an `Iteration` (number, changed rows, shift, inertia)
         and the new centers, in X's library, dtype and device; a true result stops the run (and a
-        search).
+        search, whose runs count from 1 again).
         A run that begins anew, because the device had too little memory, calls it from 1 on.
     search : None, "auto" or int, default=None
         Whether to go on from the local optimum of the best run: a pair of clusters is merged, the
@@ -89,8 +89,9 @@ of shape (n_clusters, n_features), default="k-means++"
         is kept [4]_.  "auto" ends when three such swaps in a row lowered nothing, and does
         nothing where ``init`` is an array or a callable or ``n_init`` is given.  A number is how
         many passes over the rows (iterations of all its runs, and one for each look at what
-        splits gain) it may take.  Never worse than without, and the same on every library; needs
-        three clusters, and a run that converged.
+        splits gain) it may take, and an error in these cases; the last run may be cut short.
+        Never worse than without, and the same on every library; needs three clusters, and a run
+        that converged.
 
     Attributes
     ----------
@@ -108,7 +109,7 @@ of shape (n_clusters, n_features), default="k-means++"
         Why it ended.
     trials_ : tuple of Trial
         Every run: from the starts, then from the swaps of a search (swaps, iterations, inertia,
-        whether it was kept).
+        whether it was kept); none for a model from an older file.
     n_best_ : int
         How many of them ended within a millionth of ``inertia_``.  Where it is 1 of many, more
         starts or passes may find better.

@@ -110,7 +110,7 @@ def run_fit(
     result = best_of(problem, starts, runs, rules, seed, announce=announce, trials=trials)
     if effort is not None:
         with problem.source.working():
-            result, swapped = search(problem, result, rules, effort, seed)
+            result, swapped = search(problem, result, rules, effort, seed, announce=announce)
         trials += swapped
     middle = tuple(problem.extent.middle.tolist())
     return Outcome(result, tuple(trials), problem.plan.kernel, middle)
@@ -225,6 +225,8 @@ def _warn_of_one_column(model: Any, problem: Training) -> None:
 
 def _effort(model: Any, start: Array | None) -> Effort | None:
     """How long to search after the runs; None for not at all."""
+    if isinstance(model.search, bool):
+        raise ValueError(f'search={model.search} is no number of passes; "auto" asks for a search')
     is_plain = start is not None or callable(model.init) or model.n_init != "auto"
     if model.search is None or (model.search == "auto" and is_plain):
         return None
