@@ -113,6 +113,8 @@ def test_a_search_is_asked_for_and_told_of(capsys: pytest.CaptureFixture[str]) -
     assert main(list(words)) == 0
     told = f"k-means++, then {len(model.trials_) - 1} runs of a search"
     assert told in capsys.readouterr().out
+    assert main([*words[:-1], "2"]) == 0
+    assert "k-means++, then 1 run of a search" in capsys.readouterr().out
 
 
 def test_no_limit_of_iterations(capsys: pytest.CaptureFixture[str]) -> None:

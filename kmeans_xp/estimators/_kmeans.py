@@ -89,9 +89,9 @@ of shape (n_clusters, n_features), default="k-means++"
         is kept [4]_.  "auto" ends when three such swaps in a row lowered nothing, and does
         nothing where ``init`` is an array or a callable or ``n_init`` is given.  A number is how
         many passes over the rows (iterations of all its runs, and one for each look at what
-        splits gain) it may take, and an error in these cases; the last run may be cut short.
-        Never worse than without, and the same on every library; needs three clusters, and a run
-        that converged.
+        splits gain, so that 1 is too few) it may take, and an error in these cases; the last run
+        may be cut short.  Never worse than without, and the same on every library; needs three
+        clusters, and a run that converged.
 
     Attributes
     ----------
