@@ -11,24 +11,21 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
-    TransformerMixin,
     _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from .. import _query
-from .._backend import context_of
 from .._empty import RULES
 from .._solver import Iteration, Status
 from .._typing import Array
-from .._validation import check_device_word, check_rows, check_same_place
+from .._validation import check_device_word, check_rows
+from ._answers import Answers
 from ._portable import pack, unpack
 from ._run import NAMED_STARTS, Outcome, Place, given_centers, place_of, run_fit
 
 
-class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+class KMeans(ClassNamePrefixFeaturesOutMixin, Answers, ClusterMixin, BaseEstimator):
     """K-means clustering of arrays of any array API library, on their own device.
 
     A drop-in for :class:`sklearn.cluster.KMeans`: rows go to the nearest center, centers to
@@ -311,83 +308,6 @@ of shape (n_clusters, n_features), default="k-means++"
             Distances, as from `transform`.
         """
         return self.fit(X, sample_weight=sample_weight)._distances(X, "fit_transform")
-
-    def predict(self, X: Any) -> Array:
-        """Return the index of the nearest center of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, in the library and on the device of those passed to fit.
-
-        Returns
-        -------
-        labels : array of shape (n_samples,), int32
-            Exact: judged by the float64 distance of the stored values.
-        """
-        X, place = self._rows_of(X, "predict")
-        with place.work.scope():
-            return place.send_home(_query.predict(*self._question(X, None, place)))
-
-    def transform(self, X: Any) -> Array:
-        """Return the Euclidean distance of each row to each center.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, in the library and on the device of those passed to fit.
-
-        Returns
-        -------
-        X_new : array of shape (n_samples, n_clusters), X's dtype
-            Distances, accurate to rounding also far from the origin.
-        """
-        return self._distances(X, "transform")
-
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Return minus the weighted sum of squared distances to the nearest centers.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, in the library and on the device of those passed to fit.
-        y : Ignored
-            For compatibility.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        score : float
-            Minus the inertia of X under the fitted centers.
-        """
-        X, place = self._rows_of(X, "score")
-        with place.work.scope():
-            return -_query.inertia_of(*self._question(X, sample_weight, place))
-
-    def _distances(self, X: Any, method: str) -> Array:
-        X, place = self._rows_of(X, method)
-        with place.work.scope():
-            return place.send_home(_query.distances(*self._question(X, None, place)))
-
-    def _rows_of(self, X: Any, method: str) -> tuple[Array, Place]:
-        """Check rows that are asked about; "auto" goes on where fit found a place."""
-        check_is_fitted(self)
-        check_device_word(self.device)
-        check_same_place(self, self.cluster_centers_, X, method)
-        X = check_rows(self, X, reset=False)
-        stays = self.device == "auto" and context_of(X).device_name == self.device_
-        return X, place_of(X, None if stays else self.device)
-
-    def _question(self, X: Array, sample_weight: Any, place: Place) -> tuple[Any, Array]:
-        return _query.prepare(
-            X,
-            sample_weight,
-            self.cluster_centers_,
-            self._middle,
-            place.work,
-            who=type(self).__name__,
-        )
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
