@@ -172,7 +172,13 @@ def choose_k(
     place = place_of(rows, device)
     with place.work.scope():
         problem = prepare(
-            rows, sample_weight, place, asked.ks[-1], who="choose_k", variance=tol > 0
+            rows,
+            sample_weight,
+            place,
+            asked.ks[-1],
+            who="choose_k",
+            variance=tol > 0,
+            fits=asked.fits,
         )
         seed = draw_seed(check_random_state(random_state))
         with problem.source.working():
@@ -198,6 +204,11 @@ class _Asked:
     structure: bool
     callback: Callable[[Step], bool | None] | None
     verbose: int
+
+    @property
+    def fits(self) -> float:
+        """As many fits of the largest k as all of them amount to."""
+        return (1 + self.n_init) * sum(self.ks) / self.ks[-1]
 
 
 @dataclass
