@@ -89,7 +89,7 @@ def choose_k(
         Whether to judge if there is any structure: some of the rows (1,000 to 4,000; the
         sentence says how many) against 19 tables of uniform rows, of which one in 20 would
         stand out by chance.  One very skewed cloud, such as lognormal rows, may stand out as well:
-        take logarithms first.
+        take logarithms first.  Fits of rows and tables alike end after 10 iterations here.
     random_state : int, RandomState instance or None, default=None
         One 64-bit seed is drawn from it.
     device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
