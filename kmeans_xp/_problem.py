@@ -94,11 +94,18 @@ class Problem:
             scale.factor == 1.0 and FLOAT32_REACH[0] <= frame.reach <= FLOAT32_REACH[1]
         ):
             first = "float64"
+        if first == "float64" and not self._scores_are_finite(scale):
+            first = "exact"
         nearest = Nearest(centers, frame.shift, scale, frame.reach, first)
         if screens and first != "exact" and self.plan.threads > 1:
             # built here, not by the first of them
             self.kernel.prepare(nearest)
         return nearest
+
+    def _scores_are_finite(self, scale: Scale, /) -> bool:
+        """Whether no product overflows: a center that loses by infinity may be the nearest."""
+        longest = math.sqrt(self.source.n_features) * self.frame.reach * scale.factor
+        return 2.0 * longest <= 2.0**510
 
     def label_scale(self, centers: Array, /) -> Scale:
         """The scale that labels are judged in: of the centers alone, whatever the rows.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 from conftest import make_backend
@@ -71,3 +74,31 @@ def test_transform_is_accurate_where_products_cancel(dtype: str) -> None:
     model = KMeans(5, n_init=1, random_state=0).fit(x)
     wanted = cdist(x.astype(float), model.cluster_centers_.astype(float))
     np.testing.assert_allclose(model.transform(x), wanted, rtol=64 * np.finfo(dtype).eps)
+
+
+def _where_scores_overflow() -> dict[str, tuple[Any, Any, int]]:
+    """Centers, a row, and the nearest center: the lowest where all distances overflow."""
+    # squares of such centers are lifted to the end of the range, and those of the row go beyond it
+    end = math.sqrt(np.finfo(np.float64).max)
+    step = 2.0**-257
+    far = end * (1.0 - 2.0**-50) * 2.0**-738
+    wide = end * 2.0**-737
+    return {
+        "all overflow": (np.array([[-step], [-step / 2]]), np.array([[far]]), 0),
+        "one score does": (
+            np.array([[wide, 0.0], [wide * (1.0 + 2.0**-39), step]]),
+            np.array([[wide / 2, wide / 9]]),
+            1,
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", _where_scores_overflow().values(), ids=_where_scores_overflow())
+@pytest.mark.parametrize("n", [1, 20_000])
+@pytest.mark.filterwarnings("ignore::kmeans_xp.DataWarning")
+def test_a_score_that_overflows_does_not_lose(case: tuple[Any, Any, int], n: int) -> None:
+    centers, row, wanted = case
+    model = KMeans(2, init=centers, n_init=1, max_iter=1).fit(centers)
+    assert model.cluster_centers_.tolist() == centers.tolist()
+    # few rows are judged by canonical distances, many by scores first
+    assert set(model.predict(np.repeat(row, n, axis=0)).tolist()) == {wanted}
