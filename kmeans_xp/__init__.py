@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from . import metrics, plot, prepare
     from ._info import info
     from ._model_file import load_model, save_model
+    from ._search import Trial
     from ._solver import Iteration, Status
     from .estimators import (
         BatchedKMeansResult,
@@ -45,6 +46,7 @@ _HOMES = {
     "Iteration": "_solver",
     "KMeans": "estimators",
     "Status": "_solver",
+    "Trial": "_search",
     "check_features": "prepare",
     "choose_k": "selection",
     "info": "_info",
@@ -71,6 +73,7 @@ __all__ = [
     "Iteration",
     "KMeans",
     "Status",
+    "Trial",
     "__version__",
     "check_features",
     "choose_k",

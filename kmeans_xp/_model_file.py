@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._backend import to_host
 from ._files import replacing
+from ._search import Trial
 from ._solver import Iteration
 from .estimators import KMeans
 from .prepare import FeatureScaler
@@ -23,7 +24,16 @@ from .prepare import FeatureScaler
 _FORMAT = "kmeans-xp model"
 _VERSION = 2
 _BEFORE_SCALERS = 1  # written where there is none, for versions that know no other
-_SCALARS = ("inertia_", "n_iter_", "status_", "device_", "backend_", "kernel_", "n_features_in_")
+_SCALARS = (
+    "inertia_",
+    "n_iter_",
+    "status_",
+    "device_",
+    "backend_",
+    "kernel_",
+    "n_features_in_",
+    "n_best_",
+)
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
@@ -69,6 +79,9 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     header["middle"] = list(model._middle)
     header["history"] = [
         [item.iteration, item.changed, item.shift, item.inertia] for item in model.history_
+    ]
+    header["trials"] = [
+        [trial.swaps, trial.n_iter, trial.inertia, trial.kept] for trial in model.trials_
     ]
     names = getattr(model, "feature_names_in_", None)
     header["feature_names"] = None if names is None else [str(name) for name in names]
@@ -153,11 +166,14 @@ def _fitted(
     model = KMeans(**{**header["parameters"], "device": device})
     if "init" in arrays:
         model.init = arrays["init"]
+    # a file from before runs were kept knows of none
+    model.n_best_ = 0
     for name, value in header["state"].items():
         setattr(model, name, value)
     model.cluster_centers_ = arrays["cluster_centers"]
     model.labels_ = arrays["labels"]
     model.history_ = tuple(Iteration(*item) for item in header["history"])
+    model.trials_ = tuple(Trial(*item) for item in header.get("trials", ()))
     model._middle = tuple(header["middle"])
     model._n_features_out = int(model.cluster_centers_.shape[0])
     if header["feature_names"] is not None:

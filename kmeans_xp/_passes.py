@@ -6,7 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -107,6 +107,16 @@ def _changes(
         return changed, moves
     sums.add(moved_sums(problem, moves, n_clusters), 2 * moves.n_rows)
     return changed, None
+
+
+def add_rows(
+    problem: Training, block: Block, labels: Array, n_clusters: int, sums: exact.Accumulator, /
+) -> None:
+    """Add a block's rows to sums by labels that are not those of its state."""
+    alike = replace(block, state={**block.state, "labels": labels})
+    added = problem.kernel.add_changes(alike, None, problem.ledger, n_clusters, sums)
+    if added is None:
+        sums.add(cluster_sums(problem, block, labels, n_clusters), block.n_rows)
 
 
 def cluster_sums(problem: Training, block: Block, labels: Array, n_clusters: int, /) -> Array:

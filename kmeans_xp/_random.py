@@ -30,6 +30,7 @@ class Purpose(enum.IntEnum):
     SAMPLE = 7
     REFERENCE = 8
     PICTURE = 9
+    SEARCH = 10
 
 
 def mix(*words: int) -> int:

@@ -25,6 +25,7 @@ class Status(enum.Enum):
     TOLERANCE = "converged: the centers moved less than the tolerance"
     MAX_ITER = "stopped at max_iter before convergence"
     CALLBACK = "stopped by the callback"
+    PASSES = "stopped when the passes of the search were used up"
     INTERRUPTED = "interrupted: the best state so far was kept"
 
 

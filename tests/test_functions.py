@@ -21,7 +21,7 @@ def blobs():
 @pytest.mark.parametrize(
     ("ours", "theirs", "more"),
     [
-        (k_means, sklearn.cluster.k_means, ["device", "empty_cluster"]),
+        (k_means, sklearn.cluster.k_means, ["device", "empty_cluster", "search"]),
         (kmeans_plusplus, sklearn.cluster.kmeans_plusplus, ["device"]),
     ],
 )

@@ -89,6 +89,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "passes": ("_memory", "_problem", "_assign", "_passes"),
     "starts": ("_draws", "_plusplus", "_init"),
     "solver": ("_empty", "_solver"),
+    "search": ("_split", "_search"),
     "validation": ("_frames", "_validation", "_batch_checks"),
     "questions": ("_query",),
     "metrics": (

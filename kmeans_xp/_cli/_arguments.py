@@ -85,6 +85,12 @@ def _add_fit(commands: Any) -> None:
         help="runs, of which the best is kept (default: auto)",
     )
     fit.add_argument(
+        "--search",
+        type=or_word("auto", 1),
+        metavar="N",
+        help='go on to a better optimum, for N passes over the rows or "auto" (default: no search)',
+    )
+    fit.add_argument(
         "--max-iter",
         type=or_word("none", 1),
         default=300,

@@ -71,7 +71,16 @@ def _rows(args: argparse.Namespace) -> Table:
 
 
 def _parameters(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("n_clusters", "init", "n_init", "max_iter", "tol", "empty_cluster", "device")
+    names = (
+        "n_clusters",
+        "init",
+        "n_init",
+        "search",
+        "max_iter",
+        "tol",
+        "empty_cluster",
+        "device",
+    )
     return {name: getattr(args, name) for name in names}
 
 
@@ -110,6 +119,7 @@ def _outcome(model: Any, scaled: Scaled, table: Table) -> dict[str, Any]:
         "status": model.status_,
         "iterations": model.n_iter_,
         "inertia": model.inertia_,
+        "trials": [vars(trial) for trial in model.trials_],
         **cluster_facts(scaled.values, table.weights, model.labels_, model.cluster_centers_),
         "centers": scaled.original(model.cluster_centers_).tolist(),
         "history": [

@@ -57,6 +57,9 @@ def fit_text(report: dict[str, Any], width: int) -> str:
     """The report of a fit for a person, in lines of about ``width`` characters."""
     source, parameters = report["input"], report["parameters"]
     runs = "" if parameters["n_init"] == "auto" else f", best of {parameters['n_init']} runs"
+    swapped = sum(trial["swaps"] > 0 for trial in report["trials"])
+    if parameters["search"] is not None:
+        runs += f", then {swapped} {'run' if swapped == 1 else 'runs'} of a search"
     drawn = "" if report["seed_given"] else f" (drawn; repeat with --seed {parameters['seed']})"
     facts = [
         ("input", source["name"]),

@@ -41,6 +41,7 @@ def k_means(
     return_n_iter: bool = False,
     device: str | None = None,
     empty_cluster: str = "farthest",
+    search: Any = None,
 ) -> Any:
     """Perform k-means clustering; the function form of `KMeans`.
 
@@ -75,6 +76,8 @@ of shape (n_clusters, n_features), default="k-means++"
         Where the work happens; None is where X is.
     empty_cluster : {"farthest", "random", "error"}, default="farthest"
         What happens to a cluster without rows; see `KMeans`.
+    search : None, "auto" or int, default=None
+        Whether and how long to search for a better optimum; see `KMeans`.
 
     Returns
     -------
@@ -133,6 +136,7 @@ of shape (n_clusters, n_features), default="k-means++"
         algorithm=algorithm,
         device=device,
         empty_cluster=empty_cluster,
+        search=search,
     ).fit(X, sample_weight=sample_weight)
     found = (model.cluster_centers_, model.labels_, model.inertia_)
     return (*found, model.n_iter_) if return_n_iter else found

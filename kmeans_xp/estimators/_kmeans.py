@@ -60,7 +60,7 @@ of shape (n_clusters, n_features), default="k-means++"
         A run also ends when the squared movement of the centers is at most ``tol`` times the
         weighted variance of the features (their average).  0 means: only when no row changes.
     verbose : int, default=0
-        Print the inertia of each iteration, which costs a pass each.
+        Print the inertia of each iteration (a search's runs too), which costs a pass each.
     random_state : int, RandomState instance or None, default=None
         One 64-bit seed is drawn from it.
     copy_x : bool, default=True
@@ -80,8 +80,18 @@ of shape (n_clusters, n_features), default="k-means++"
         center), or `EmptyClusterError` is raised.
     callback : callable or None, default=None
         Called after each iteration with an `Iteration` (number, changed rows, shift, inertia)
-        and the new centers, in X's library, dtype and device; a true result stops the run.
+        and the new centers, in X's library, dtype and device; a true result stops the run (and a
+        search, whose runs count from 1 again).
         A run that begins anew, because the device had too little memory, calls it from 1 on.
+    search : None, "auto" or int, default=None
+        Whether to go on from the local optimum of the best run: a pair of clusters is merged, the
+        free center splits a third one, and Lloyd's loop runs from there; what lowers the inertia
+        is kept [4]_.  "auto" ends when three such swaps in a row lowered nothing, and does
+        nothing where ``init`` is an array or a callable or ``n_init`` is given.  A number is how
+        many passes over the rows (iterations of all its runs, and one for each look at what
+        splits gain, so that 1 is too few) it may take, and an error in these cases; the last run
+        may be cut short.  Never worse than without, and the same on every library; needs three
+        clusters, and a run that converged.
 
     Attributes
     ----------
@@ -97,6 +107,12 @@ of shape (n_clusters, n_features), default="k-means++"
         Its iterations.
     status_ : str
         Why it ended.
+    trials_ : tuple of Trial
+        Every run: from the starts, then from the swaps of a search (swaps, iterations, inertia,
+        whether it was kept); none for a model from an older file.
+    n_best_ : int
+        How many of them ended within a millionth of ``inertia_``.  Where it is 1 of many, more
+        starts or passes may find better.
     device_ : str
         Where the work happened: "cpu", "cuda:0", ...
     backend_ : str
@@ -137,6 +153,8 @@ of shape (n_clusters, n_features), default="k-means++"
     .. [2] D. Arthur, S. Vassilvitskii, "k-means++: the advantages of careful seeding",
            SODA 2007.
     .. [3] B. Bahmani et al., "Scalable k-means++", PVLDB 5, 2012.
+    .. [4] T. Kaukoranta, P. Fränti, O. Nevalainen, "Iterative split-and-merge algorithm for VQ
+           codebook generation", Optical Engineering 37, 1998.
 
     Examples
     --------
@@ -168,6 +186,7 @@ of shape (n_clusters, n_features), default="k-means++"
         "device": [str, None],
         "empty_cluster": [StrOptions(set(RULES))],
         "callback": [callable, None],
+        "search": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
     }
 
     def __init__(
@@ -185,6 +204,7 @@ of shape (n_clusters, n_features), default="k-means++"
         device: str | None = None,
         empty_cluster: str = "farthest",
         callback: Callable[[Iteration, Array], bool | None] | None = None,
+        search: Any = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -198,6 +218,7 @@ of shape (n_clusters, n_features), default="k-means++"
         self.device = device
         self.empty_cluster = empty_cluster
         self.callback = callback
+        self.search = search
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> KMeans:
@@ -245,6 +266,8 @@ of shape (n_clusters, n_features), default="k-means++"
         self.n_iter_ = result.n_iter
         self.history_ = result.history
         self.status_ = result.status.value
+        self.trials_ = outcome.trials
+        self.n_best_ = outcome.n_best
         self.device_ = place.work.device_name
         self.backend_ = place.work.backend
         self.kernel_ = outcome.kernel

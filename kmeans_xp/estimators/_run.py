@@ -17,6 +17,7 @@ from .._backend import Context, dtype_name, resolve
 from .._init import seed_centers
 from .._problem import Training, bring, training_problem
 from .._random import Purpose, mix
+from .._search import LOWERS, Effort, Trial, search
 from .._solver import Iteration, Observer, Result, Rules, Status, lloyd
 from .._stats import NonFiniteError, outweighing
 from .._typing import Array
@@ -52,11 +53,18 @@ class Place:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The best run, the kernel that did it, and the middle of the rows' range."""
+    """The best run, all runs, the kernel that did them, and the middle of the rows' range."""
 
     result: Result
+    trials: tuple[Trial, ...]
     kernel: str
     middle: tuple[float, ...]
+
+    @property
+    def n_best(self) -> int:
+        """How many runs ended as low as the best, but for where the tolerance stopped them."""
+        most = self.result.inertia * (1.0 + LOWERS)
+        return sum(trial.inertia <= most for trial in self.trials)
 
 
 def place_of(x: Array, device: str | None) -> Place:
@@ -82,6 +90,7 @@ def run_fit(
     """
     random_state = check_random_state(model.random_state)
     runs = count_runs(model, start, type(model).__name__)
+    effort = _effort(model, start)
     if start is not None:
         start = place_centers(start, place.work, dtype_name(x), int(x.shape[1]))
     problem = prepare(
@@ -97,8 +106,14 @@ def run_fit(
     starts = _starts(problem, model, given, start, seed, random_state, place)
     rules = Rules(model.max_iter, float(model.tol), model.empty_cluster, _observer(model, place))
     announce = _announcer(problem, rules) if model.verbose else None
-    result = best_of(problem, starts, runs, rules, seed, announce=announce)
-    return Outcome(result, problem.plan.kernel, tuple(problem.extent.middle.tolist()))
+    trials: list[Trial] = []
+    result = best_of(problem, starts, runs, rules, seed, announce=announce, trials=trials)
+    if effort is not None:
+        with problem.source.working():
+            result, swapped = search(problem, result, rules, effort, seed, announce=announce)
+        trials += swapped
+    middle = tuple(problem.extent.middle.tolist())
+    return Outcome(result, tuple(trials), problem.plan.kernel, middle)
 
 
 def prepare(
@@ -139,8 +154,12 @@ def best_of(
     seed: int,
     *,
     announce: Callable[[Result | None], None] | None = None,
+    trials: list[Trial] | None = None,
 ) -> Result:
-    """Run from each start; keep the smallest inertia, the earliest among equals."""
+    """Run from each start; keep the smallest inertia, the earliest among equals.
+
+    ``trials`` gets a record of each run.
+    """
     best: Result | None = None
     with problem.source.working():
         for run in range(runs):
@@ -157,8 +176,10 @@ def best_of(
                 return best.interrupted()
             if announce is not None:
                 announce(result)
-            if best is None or result.inertia < best.inertia:
-                best = result
+            kept = best is None or result.inertia < best.inertia
+            best = result if best is None or kept else best
+            if trials is not None:
+                trials.append(Trial(0, result.n_iter, result.inertia, kept))
             if result.status is Status.INTERRUPTED:
                 return best.interrupted()
     assert best is not None
@@ -209,6 +230,22 @@ def _warn_of_one_column(model: Any, problem: Training) -> None:
         DataWarning,
         stacklevel=_TO_CALLER_OF_FIT,
     )
+
+
+def _effort(model: Any, start: Array | None) -> Effort | None:
+    """How long to search after the runs; None for not at all."""
+    if isinstance(model.search, bool):
+        raise ValueError(f'search={model.search} is no number of passes; "auto" asks for a search')
+    is_plain = start is not None or callable(model.init) or model.n_init != "auto"
+    if model.search is None or (model.search == "auto" and is_plain):
+        return None
+    if is_plain:
+        raise ValueError(
+            f"search={model.search} goes with a named init and n_init='auto': a given start, or a "
+            f"given number of starts (n_init={model.n_init!r}), means Lloyd's loop from these "
+            "alone. Leave them out, or leave out search"
+        )
+    return Effort() if model.search == "auto" else Effort(int(model.search))
 
 
 def _starts(
