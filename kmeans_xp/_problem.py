@@ -153,11 +153,12 @@ def training_problem(
     *,
     variance: bool = False,
     plan: Plan | None = None,
+    fits: float = 1.0,
 ) -> Training:
-    """Take the statistics pass over rows in memory and set up what a fit needs."""
+    """Take the statistics pass over rows in memory and set up what so many fits need."""
     weight, exponent = _unit_weights(weight, context)
     shape = _shape_of(x, n_clusters)
-    plan, source = _open(x, weight, context, shape, plan)
+    plan, source = _open(x, weight, context, shape, plan, fits)
     dtype, kernel = dtype_name(x), load(plan, context)
     take = functools.partial(
         summarise, source, kernel.surveyor, dtype, weighted=weight is not None, variance=variance
@@ -236,16 +237,21 @@ def _unit_weights(weight: Array | None, context: Context) -> tuple[Array | None,
 
 
 def _open(
-    x: Array, weight: Array | None, context: Context, shape: Shape, plan: Plan | None
+    x: Array,
+    weight: Array | None,
+    context: Context,
+    shape: Shape,
+    plan: Plan | None,
+    fits: float = 1.0,
 ) -> tuple[Plan, MemorySource]:
     if plan is None:
-        threads = thread_count()
+        threads, is_host = thread_count(), context.backend == "numpy"
         plan = select(
             shape,
             backend=context.backend,
             threads=threads,
             float32_products=context.float32_products_are_exact,
-            compiled=context.backend == "numpy" and METER.wants(shape, threads, Kind.of(x)),
+            compiled=is_host and METER.wants(shape, threads, Kind.of(x), fits),
         )
     source = MemorySource(
         x,

@@ -112,6 +112,10 @@ def test_fits_add_up() -> None:
     meter = Meter()
     assert not meter.wants(Shape(10_000, 32, 100, "float32"), 1, NARROW)
     assert meter.wants(Shape(1_000_000, 32, 1000, "float32"), 1, NARROW)
+    # what is known to be ahead counts at once
+    some = Shape(100_000, 16, 20, "float64")
+    assert not Meter().wants(some, 1, NARROW)
+    assert Meter().wants(some, 1, NARROW, fits=200)
     # few rows have loops of their own, which nothing has paid for yet
     few = Shape(1_000, 2, 10, "float32")
     fits = next(count for count in range(100_000) if meter.wants(few, 1, NARROW))

@@ -26,10 +26,10 @@ class Meter:
         self._many = Account("_loops.score_rows", _COMPILE_SECONDS)
         self._few = Account("_few_loops.label_rows", _FEW_COMPILE_SECONDS)
 
-    def wants(self, shape: Shape, threads: int, kind: Kind) -> bool:
-        """Whether a fit of this shape should use compiled loops."""
+    def wants(self, shape: Shape, threads: int, kind: Kind, fits: float = 1.0) -> bool:
+        """Whether so many fits of this shape, one after another, should use compiled loops."""
         account = self._few if is_few(shape) else self._many
-        return account.pays(kind, estimate(shape, threads))
+        return account.pays(kind, fits * estimate(shape, threads))
 
 
 def estimate(shape: Shape, threads: int) -> float:

@@ -117,7 +117,14 @@ def run_fit(
 
 
 def prepare(
-    x: Array, sample_weight: Any, place: Place, n_clusters: int, *, who: str, variance: bool
+    x: Array,
+    sample_weight: Any,
+    place: Place,
+    n_clusters: int,
+    *,
+    who: str,
+    variance: bool,
+    fits: float = 1.0,
 ) -> Training:
     """Move the data once and take the statistics pass; refuse what cannot be clustered."""
     n_rows = int(x.shape[0])
@@ -126,7 +133,9 @@ def prepare(
     check_enough_rows(n_rows, weight, n_clusters)
     x_there = bring(x, place.work, n_clusters)
     try:
-        return training_problem(x_there, weight, place.work, n_clusters, variance=variance)
+        return training_problem(
+            x_there, weight, place.work, n_clusters, variance=variance, fits=fits
+        )
     except NonFiniteError:
         first_bad_cell(x, who)
         raise

@@ -89,7 +89,7 @@ def choose_k(
         Whether to judge if there is any structure: some of the rows (1,000 to 4,000; the
         sentence says how many) against 19 tables of uniform rows, of which one in 20 would
         stand out by chance.  One very skewed cloud, such as lognormal rows, may stand out as well:
-        take logarithms first.
+        take logarithms first.  Fits of rows and tables alike end after 10 iterations here.
     random_state : int, RandomState instance or None, default=None
         One 64-bit seed is drawn from it.
     device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
@@ -172,7 +172,13 @@ def choose_k(
     place = place_of(rows, device)
     with place.work.scope():
         problem = prepare(
-            rows, sample_weight, place, asked.ks[-1], who="choose_k", variance=tol > 0
+            rows,
+            sample_weight,
+            place,
+            asked.ks[-1],
+            who="choose_k",
+            variance=tol > 0,
+            fits=asked.fits,
         )
         seed = draw_seed(check_random_state(random_state))
         with problem.source.working():
@@ -198,6 +204,11 @@ class _Asked:
     structure: bool
     callback: Callable[[Step], bool | None] | None
     verbose: int
+
+    @property
+    def fits(self) -> float:
+        """As many fits of the largest k as all of them amount to."""
+        return (1 + self.n_init) * sum(self.ks) / self.ks[-1]
 
 
 @dataclass

@@ -18,7 +18,7 @@ from .._solver import Result
 from .._stats import weigh
 from .._typing import Array, Block, slices
 
-_MOST_CELLS = 1 << 19
+_MOST_CELLS = 1 << 16
 Host = npt.NDArray[np.float64]
 
 
@@ -163,13 +163,14 @@ def _seconds(fitted: Fitted, block: Block) -> Array:
     centers, shift = widened(nearest.centers, xp=xp), nearest.shift
     centers = (centers if shift is None else centers - shift) * factor
     half = 0.5 * xp.sum(centers * centers, axis=1)
-    numbers = xp.arange(fitted.k, dtype=labels.dtype, device=fitted.problem.context.device)
+    # by the label of a row, what each center's score starts from: its own is out of the question
+    own = xp.eye(fitted.k, dtype=xp.bool, device=fitted.problem.context.device)
+    starts = xp.where(own, xp.full_like(own, float("inf"), dtype=xp.float64), half[None, :])
     found = []
     step = max(64, min(fitted.problem.source.piece_rows, _MOST_CELLS // fitted.k))
     for part in slices(block.n_rows, step):
         x = widened(block.x[part, :], xp=xp)
         x = (x if shift is None else x - shift) * factor
-        scores = half[None, :] - xp.matmul(x, centers.T)
-        own = labels[part][:, None] == numbers[None, :]
-        found.append(xp.argmin(xp.where(own, xp.full_like(scores, float("inf")), scores), axis=1))
+        scores = xp.take(starts, labels[part], axis=0) - xp.matmul(x, centers.T)
+        found.append(xp.argmin(scores, axis=1))
     return xp.astype(xp.concat(found), labels.dtype)

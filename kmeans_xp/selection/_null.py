@@ -25,6 +25,7 @@ from ._ladder import climb
 Host = npt.NDArray[np.float64]
 
 _RULES = Rules(50, 1e-3)
+_SHORT_RULES = Rules(10, 1e-3)  # a test holds for any rules that are the same for all tables
 _SETS = 19  # one of 20 uniform tables would stand out against 19 others
 _DEVIATIONS = 3.0
 _LEAST_SAMPLE, _ROWS_A_CLUSTER, _MOST_SAMPLE = 1000, 20, 4000
@@ -47,22 +48,22 @@ class Sample:
         rows = to_host(problem.source.take(chosen)).astype(np.float64)
         return cls(problem, rows, problem.source.take_weights(chosen))
 
-    def logs(self, rows: Host, ks: Sequence[int], seed: int) -> list[float]:
+    def logs(self, rows: Host, ks: Sequence[int], seed: int, rules: Rules = _RULES) -> list[float]:
         """Logarithms of the inertia of some rows for each k."""
         context, dtype = self.problem.context, self.problem.dtype
         x = context.from_host(np.ascontiguousarray(rows.astype(dtype)))
         small = training_problem(x, self.weight, context, ks[-1], variance=True)
         with small.source.working():
-            found = [rung.result.inertia for rung in climb(small, ks, seed, _RULES)]
+            found = [rung.result.inertia for rung in climb(small, ks, seed, rules)]
         return [math.log(value) if value > 0.0 else -math.inf for value in found]
 
     def against(
-        self, ks: Sequence[int], sets: int, seed: int
+        self, ks: Sequence[int], sets: int, seed: int, rules: Rules = _RULES
     ) -> tuple[list[float], list[list[float]]]:
         """Logarithms for the rows, and for each of some sets of reference rows."""
-        mine = self.logs(self.rows, ks, seed)
+        mine = self.logs(self.rows, ks, seed, rules)
         references = self._references(sets, seed)
-        return mine, [self.logs(rows, ks, seed) for rows in references]
+        return mine, [self.logs(rows, ks, seed, rules) for rows in references]
 
     def _references(self, sets: int, seed: int) -> Iterator[Host]:
         n, _ = self.rows.shape
@@ -128,7 +129,7 @@ def judge(problem: Training, most: int, seed: int) -> Verdict:
     grid = _grid(max(most, _LEAST_TOP), len(sample.rows))
     if len(grid) == 1:
         return Verdict(None, f"structure was not judged: {len(sample.rows)} rows are too few")
-    mine, references = sample.against(grid, _SETS, mix(seed, Purpose.REFERENCE, 0))
+    mine, references = sample.against(grid, _SETS, mix(seed, Purpose.REFERENCE, 0), _SHORT_RULES)
     rows = f"{len(sample.rows):,} of {problem.source.n_rows:,} rows"
     if mine[0] == -math.inf:
         return Verdict(False, f"no clear structure: {rows} are all equal")
