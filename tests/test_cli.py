@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -306,6 +307,20 @@ def test_no_progress_into_files_or_when_quiet(
     monkeypatch.setattr(_console, "_FIRST_SIGHT_SECONDS", 1e-4)
     assert main(["fit", "iris.npy", *words]) == 0
     assert err.getvalue() == ""
+
+
+def test_a_bar_where_the_end_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setattr(_console, "_FIRST_SIGHT_SECONDS", 1e-3)
+    with _console.Progress("fitting", quiet=False) as line:
+        while "fitting: 0 s" not in err.getvalue():
+            time.sleep(1e-3)
+        line.tell("k=3 of 12 done", 0.25)
+        while "\r[#####---------------] k=3 of 12 done: 0 s" not in err.getvalue():
+            time.sleep(1e-3)
+    # nothing of it stays
+    assert re.search(r"\r +\r$", err.getvalue())
 
 
 def test_a_reader_that_leaves_is_no_error(folder: pathlib.Path) -> None:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 
 _FIRST_SIGHT_SECONDS = 0.5
+_BAR_CELLS = 20
 
 
 def say(kind: str, text: str) -> None:
@@ -22,8 +23,8 @@ def say(kind: str, text: str) -> None:
 class Progress:
     """A line with the time spent, on a terminal only, while the block runs.
 
-    It looks at the clock and not at the fit: a callback would cost the fit a pass an
-    iteration.
+    It begins with a bar where the end is known.  Of a fit it is not: it looks at the clock, since a
+    callback would cost a pass an iteration.
     """
 
     def __init__(self, what: str, *, quiet: bool) -> None:
@@ -37,9 +38,10 @@ class Progress:
             self._thread.start()
         return self
 
-    def tell(self, what: str) -> None:
-        """Say this from now on."""
-        self._what = what
+    def tell(self, what: str, share: float) -> None:
+        """Say this from now on, after a bar of the share that is done."""
+        full = round(share * _BAR_CELLS)
+        self._what = f"[{'#' * full}{'-' * (_BAR_CELLS - full)}] {what}"
 
     def __exit__(self, *exception: object) -> None:
         if self._shown:

@@ -66,7 +66,9 @@ def _choose(
     from .. import ChooseKInterrupted, choose_k
 
     def tell(step: Any) -> None:
-        line.tell(f"k={step.k} of {args.k_max} done, {step.variance_explained:.1f} % explained")
+        share = (step.k - args.k_min + 1) / (args.k_max - args.k_min + 1)
+        explained = f"{step.variance_explained:.1f} % explained"
+        line.tell(f"k={step.k} of {args.k_max} done, {explained}", share)
 
     names = args.criteria[0] if len(args.criteria) == 1 else args.criteria
     try:
