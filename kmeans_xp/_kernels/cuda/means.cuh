@@ -33,8 +33,9 @@ struct Totals {
     }
     return sum;
   }
-  // the mean of feature f in units of its grid; `is_short`: float64 holds a word exactly
-  __device__ double mean(int f, double weight, bool is_short) const {
+  // the mean of feature f in units of its grid; `is_short`: float64 holds a word exactly.  A call, as
+  // divisions are in their rare cases: registers of the caller would be saved around each of them
+  __noinline__ __device__ double mean(int f, double weight, bool is_short) const {
     double top = 0.0, rest = 0.0, unit = is_short ? 1.0 : ONE_LIMB;
     for (int limb = 0; limb < limbs; limb++) {
       if (is_short) {

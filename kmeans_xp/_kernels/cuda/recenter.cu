@@ -70,7 +70,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) prepare(
 // One block a cluster: its sums, its new center and how far that is from the old one, and with
 // `weights` the center made ready for the next iteration.  The last block to end concludes.
 // `tally` holds what the passes counted: rows that changed, rows left open; and blocks that ended.
-extern "C" __global__ void __launch_bounds__(THREADS) recenter(
+extern "C" __global__ void __launch_bounds__(THREADS, 4) recenter(
     i64* stop, i64* __restrict__ high, i64* __restrict__ low, i64* __restrict__ change, i64 k, int d,
     int limbs, int weight_limbs, int is_short, const double* __restrict__ down,
     const Row* __restrict__ before, Row* __restrict__ after, double scale_before,
