@@ -139,8 +139,7 @@ of shape (n_clusters, n_features), default="k-means++"
     DataWarning
         Once a fit, when the (weighted) variance of one column is more than 100 times the sum of
         the others': they then have less than 1 % of the squared distances together.  Columns
-        that do not vary are not counted.  Taken from the variances that ``tol`` needs, so with
-        ``tol=0`` there is no such warning.  `check_features` tells more, `FeatureScaler` helps.
+        that do not vary are not counted.  `check_features` tells more, `FeatureScaler` helps.
     ConvergenceWarning
         When fewer different clusters than ``n_clusters`` were found.
 

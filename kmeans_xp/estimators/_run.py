@@ -99,7 +99,8 @@ def run_fit(
         place,
         model.n_clusters,
         who=type(model).__name__,
-        variance=model.tol > 0,
+        # for the tolerance, and for the warning of a column that decides
+        variance=model.tol > 0 or int(x.shape[1]) > 1,
     )
     _warn_of_one_column(model, problem)
     seed = draw_seed(random_state)
@@ -212,7 +213,7 @@ def count_runs(model: Any, start: Array | None, who: str) -> int:
 
 
 def _warn_of_one_column(model: Any, problem: Training) -> None:
-    """Warn when one column's variance decides; nothing is computed or read back for it."""
+    """Warn when one column's variance decides."""
     variances = problem.summary.variances
     found = None if variances is None else outweighing(variances)
     if found is None:
