@@ -95,7 +95,7 @@ def _where_scores_overflow() -> dict[str, tuple[Any, Any, int]]:
 
 @pytest.mark.parametrize("case", _where_scores_overflow().values(), ids=_where_scores_overflow())
 @pytest.mark.parametrize("n", [1, 20_000])
-@pytest.mark.filterwarnings("ignore::kmeans_xp.DataWarning")
+@pytest.mark.filterwarnings("ignore::kmeans_xp.exceptions.DataWarning")
 def test_a_score_that_overflows_does_not_lose(case: tuple[Any, Any, int], n: int) -> None:
     centers, row, wanted = case
     model = KMeans(2, init=centers, n_init=1, max_iter=1).fit(centers)

@@ -38,6 +38,7 @@ def rows(request: pytest.FixtureRequest) -> tuple[Any, int, int]:
 
 # a run that is cut short may leave a cluster without rows, and warns of it
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.filterwarnings("ignore::kmeans_xp.exceptions.DataWarning")  # wine
 @pytest.mark.parametrize("rows", SETS, indirect=True)
 def test_the_loop_is_that_of_the_source_text(rows: tuple[Any, int, int]) -> None:
     x, k, seed = rows
