@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.exceptions import ConvergenceWarning
 
-from kmeans_xp import KMeans
+from kmeans_xp import DataWarning, KMeans
 from kmeans_xp._assign import relabel
 
 STARTS = ("k-means++", "random", "random-partition", "k-means||")
@@ -38,6 +38,7 @@ def _fit(x: Any, weight: Any = None, **options: Any) -> Any:
     with warnings.catch_warnings():
         # hypothesis likes rows that are all alike
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", DataWarning)
         return KMeans(**options).fit(x, sample_weight=weight)
 
 
