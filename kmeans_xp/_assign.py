@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
@@ -38,26 +39,14 @@ class _Open:
 def relabel(problem: Problem, nearest: Nearest, drift: Drift | None = None, /) -> Look:
     """Assign every row; with a drift, rows whose label is proven are passed over.
 
-    Few open rows wait until all blocks are done, and are settled in one go.
+    Where rows stay, few open ones wait until all blocks are done, and are settled in one go.
     """
-    kernel, xp = problem.kernel, problem.context.xp
-    alone = len(problem.source.blocks) == 1
-
-    def task(block: Block) -> tuple[Look, _Open | None]:
-        scored, mask = kernel.look(block.x, nearest, drift, block.state)
-        count = 0 if mask is None else int(xp.count_nonzero(mask))
-        if count == 0:
-            return Look(scored, 0), None
-        rows, _ = kernel.compress(mask, count)
-        left = _Open(block, mask, rows, some(block.x, rows, xp=xp))
-        if count * FEW <= block.n_rows and not alone:
-            return Look(scored, count), left
-        _close(problem, left, kernel.settle(left.x, nearest))
-        return Look(scored, count), None
-
-    parts = problem.source.map(task)
-    if alone:
-        return parts[0][0]
+    source, kernel, xp = problem.source, problem.kernel, problem.context.xp
+    if not source.is_resident or len(source.blocks) == 1:
+        looks = source.map(lambda block: label(problem, block, nearest, drift))
+        source.remake("labels", functools.partial(relabelled, problem, nearest))
+        return together(looks)
+    parts = source.map(lambda block: _look(problem, block, nearest, drift, waits=True))
     waiting = [left for _, left in parts if left is not None]
     for batch in batches(waiting, problem.plan.block_rows):
         settled = kernel.settle(xp.concat([left.x for left in batch], axis=0), nearest)
@@ -65,7 +54,40 @@ def relabel(problem: Problem, nearest: Nearest, drift: Drift | None = None, /) -
         for left in batch:
             _close(problem, left, settled[start : start + left.n_rows])
             start += left.n_rows
-    return Look(*(sum(column) for column in zip(*(look for look, _ in parts), strict=True)))
+    return together([look for look, _ in parts])
+
+
+def label(problem: Problem, block: Block, nearest: Nearest, drift: Drift | None = None, /) -> Look:
+    """Assign the rows of one block, which remembers their labels."""
+    return _look(problem, block, nearest, drift, waits=False)[0]
+
+
+def together(looks: Sequence[Look], /) -> Look:
+    """What all blocks saw."""
+    return Look(*(sum(column) for column in zip(*looks, strict=True)))
+
+
+def relabelled(problem: Problem, nearest: Nearest, block: Block) -> None:
+    """Make the labels of one block anew."""
+    block.state.pop("bounds", None)
+    label(problem, block, nearest)
+
+
+def _look(
+    problem: Problem, block: Block, nearest: Nearest, drift: Drift | None, *, waits: bool
+) -> tuple[Look, _Open | None]:
+    """Labels of a block; few open rows may wait."""
+    kernel, xp = problem.kernel, problem.context.xp
+    scored, mask = kernel.look(block.x, nearest, drift, block.state)
+    count = 0 if mask is None else int(xp.count_nonzero(mask))
+    if count == 0:
+        return Look(scored, 0), None
+    rows, _ = kernel.compress(mask, count)
+    left = _Open(block, mask, rows, some(block.x, rows, xp=xp))
+    if waits and count * FEW <= block.n_rows:
+        return Look(scored, count), left
+    _close(problem, left, kernel.settle(left.x, nearest))
+    return Look(scored, count), None
 
 
 def _close(problem: Problem, left: _Open, labels: Array) -> None:

@@ -56,7 +56,7 @@ class Lottery:
 
         self._tickets: _Running | _Pieces
         if len(blocks) == 1 and blocks[0].n_rows <= _FEW_ROWS:
-            self._tickets = _Running(blocks[0], whole, self._xp)
+            self._tickets = _Running(problem, blocks[0], whole)
         else:
             self._tickets = _Pieces(problem, blocks, whole)
 
@@ -98,10 +98,13 @@ class Lottery:
 class _Running:
     """Few rows: one running sum, and one search for all tickets."""
 
-    def __init__(self, block: Block, whole: Mass, xp: Namespace) -> None:
-        integers = xp.astype(whole(block, slice(0, block.n_rows)), xp.int64)
-        self._running = xp.cumulative_sum(integers)
-        self._xp = xp
+    def __init__(self, problem: Training, block: Block, whole: Mass) -> None:
+        self._xp = xp = problem.context.xp
+
+        def task(block: Block) -> Array:
+            return xp.cumulative_sum(xp.astype(whole(block, slice(0, block.n_rows)), xp.int64))
+
+        [self._running] = problem.source.map(task, [block])
         self.total = int(self._running[-1])
 
     def locate(self, tickets: list[int]) -> list[int]:
@@ -178,7 +181,15 @@ class _Pieces:
             # the pieces now follow each other: what lay between them goes
             passed = running[some] - np.cumsum(totals[some])
             left = tickets[mine] - passed[which[mine] - part.start]
-            found[mine] = self._inside(self._blocks[number], some, left)
+
+            def task(
+                block: Block,
+                pieces: npt.NDArray[np.int64] = some,
+                left: npt.NDArray[np.int64] = left,
+            ) -> npt.NDArray[np.int64]:
+                return self._inside(block, pieces, left)
+
+            [found[mine]] = self._problem.source.map(task, [self._blocks[number]])
         rows: list[int] = found.tolist()
         return rows
 
@@ -190,7 +201,7 @@ class _Pieces:
         rows = np.reshape(pieces[:, None] * size + np.arange(size), (-1,))
         # past the block's end its last row stands again, behind the row of any ticket
         np.minimum(rows, block.n_rows - 1, out=rows)
-        whole = self._whole(block, exact.to_device(rows, block.x, xp=xp))
+        whole = self._whole(block, exact.to_device(rows, self._problem.source.sample, xp=xp))
         running = xp.cumulative_sum(xp.astype(whole, xp.int64))
         return block.start + rows[_positions(running, tickets, xp=xp)]
 
@@ -245,6 +256,7 @@ def gaining_rows(problem: Training, nearest: Nearest, keys: Sequence[tuple[int, 
         return float(xp.max(block.state["gaining"]))
 
     largest = max(problem.source.map(task))
+    problem.source.remake("gaining", task)
     found: list[int] = []
     if largest > 0.0:
 

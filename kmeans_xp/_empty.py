@@ -118,11 +118,12 @@ def _relocate(problem: Training, moves: list[tuple[Far, int]], n_clusters: int) 
         change = np.full(block.n_rows, -1, dtype=np.int32)
         for row in mine:
             change[row - block.start] = target[row]
-        new = exact.to_device(change, block.x, xp=xp)
+        new = exact.to_device(change, problem.source.sample, xp=xp)
         block.state["labels"] = xp.where(new >= 0, new, block.state["labels"])
         block.state.pop("bounds", None)
 
     problem.source.map(task)
+    problem.source.remake("labels", task, then=True)
     rows = list(target)
     labels = np.asarray([[far.label for far, _ in moves], list(target.values())], dtype=np.int32)
     placed = exact.to_device(labels, problem.source.sample, xp=xp)

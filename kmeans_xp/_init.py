@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from . import _exact as exact
-from ._assign import assign
 from ._backend import to_host
 from ._draws import distinct_rows, weighted_rows
 from ._passes import cluster_sums
@@ -34,15 +33,12 @@ def random_partition(problem: Training, n_clusters: int, seed: int, /) -> Array:
     """
     xp = problem.context.xp
 
-    sums = exact.Accumulator(xp, problem.ledger.words)
-
-    def task(block: Block) -> None:
+    def task(block: Block, sums: exact.Accumulator) -> None:
         bits = row_bits(block.start, block.n_rows, block.x, seed, Purpose.PARTITION, xp=xp)
         labels = xp.astype(bits % n_clusters, xp.int32)
         sums.add(cluster_sums(problem, block, labels, n_clusters), block.n_rows)
 
-    problem.source.map(task)
-    totals = sums.total()
+    _, totals = problem.source.add_up(task, problem.ledger.words)
     counts = problem.ledger.counts(totals)
     centers = as_centers(problem.ledger.means(totals, counts), problem)
     empty = counts == 0
@@ -59,7 +55,9 @@ def parallel(problem: Training, n_clusters: int, seed: int, /) -> Array:
     taken are weighted by the rows nearest to them, and k-means++ picks the centers.
     """
     wanted = OVERSAMPLING * n_clusters
-    rows = problem.kernel.oversample(problem, seed, wanted, PARALLEL_ROUNDS)
+    rows = None
+    if problem.source.is_resident:
+        rows = problem.kernel.oversample(problem, seed, wanted, PARALLEL_ROUNDS)
     if rows is None:
         rows = _rounds(problem, wanted, seed)
     if len(rows) < n_clusters:
@@ -83,7 +81,7 @@ def _rounds(problem: Training, wanted: float, seed: int) -> list[int]:
             break
         taken = _oversample(problem, closest, wanted, seed, step)
         if taken:
-            _update_many(problem, closest, problem.source.take(taken), len(rows))
+            closest.take_many(problem.source.take(taken))
             rows += taken
     return rows
 
@@ -107,30 +105,12 @@ def _oversample(
     return [row for rows in problem.source.map(task) for row in rows]
 
 
-def _update_many(problem: Training, closest: Closest, centers: Array, first: int) -> None:
-    """Let several new centers, numbered from ``first``, improve the closest distances at once."""
-    xp = problem.context.xp
-    nearest = problem.nearest_to(centers)
-
-    def task(block: Block) -> None:
-        labels, state = assign(problem, block, nearest), block.state
-        distances = problem.kernel.own_distances(block.x, nearest, labels)
-        # of equally near centers the first stays
-        better = distances < state["closest"]
-        state["closest"] = xp.where(better, distances, state["closest"])
-        state["seeds"] = xp.where(better, labels + first, state["seeds"])
-
-    problem.source.map(task)
-    closest.draw_anew()
-
-
 def _mass_of(problem: Training, count: int) -> Array:
     """Weight of the rows nearest to each candidate (float64)."""
-    sums = exact.Accumulator(problem.context.xp, problem.ledger.words)
 
-    def task(block: Block) -> None:
+    def task(block: Block, sums: exact.Accumulator) -> None:
         columns = problem.ledger.weight_columns(block.x, block.weight)
         sums.add(problem.kernel.group_sums(columns, block.state["seeds"], count), block.n_rows)
 
-    problem.source.map(task)
-    return problem.ledger.masses(sums.total())
+    _, totals = problem.source.add_up(task, problem.ledger.words)
+    return problem.ledger.masses(totals)

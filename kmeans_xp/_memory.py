@@ -10,7 +10,7 @@ import sys
 
 from ._backend import Context
 from ._kernels import Plan, Shape
-from ._sources import MemorySource
+from ._typing import Source
 from .exceptions import DeviceMemoryError
 
 _ROW_BYTES = 64
@@ -47,7 +47,7 @@ def needed_bytes(shape: Shape, block_rows: int, group_size: int = 0, /) -> int:
     return data + rows + _CENTER_BYTES * k * (d + 2) + _PIECES_BYTES
 
 
-def shrink(plan: Plan, source: MemorySource, shape: Shape, reason: str, /) -> Plan:
+def shrink(plan: Plan, source: Source, shape: Shape, reason: str, /) -> Plan:
     """Cut the rows into blocks of half the size, which forget their state; or give up."""
     smaller = plan.halved(shape.n_rows)
     if smaller is None:

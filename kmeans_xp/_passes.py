@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import _exact as exact
-from ._assign import batches, relabel
+from ._assign import Look, batches, label, relabel, relabelled, together
 from ._backend import to_host
+from ._bounds import Drift
 from ._distances import squared_distances
 from ._ledger import Stats
 from ._primitives import Nearest
@@ -50,29 +51,54 @@ class Moves:
 
 def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
     """Assign every row, remember its label, and leave what changed."""
-    xp, blocks = problem.context.xp, problem.source.blocks
-    befores = [block.state.get("labels") for block in blocks]
     drift, is_new = problem.pruner.drift_for(nearest)
     if is_new:
         problem.source.forget("bounds")
-    look = relabel(problem, nearest, drift)
+    away = _together if problem.source.is_resident else _by_block
+    look, changed, totals = away(problem, nearest, drift, n_clusters)
     problem.pruner.learn(look.scored, problem.source.n_rows)
+    if totals is None:
+        xp, shape = problem.context.xp, (problem.ledger.words, n_clusters, problem.ledger.n_columns)
+        totals = xp.zeros(shape, dtype=xp.int64, device=problem.context.device)
+    return Stats(totals, changed, look.open, look.scored)
 
+
+Swept = tuple[Look, int, Array | None]
+"""What was looked at, rows that changed, and the change of the sums if there is one."""
+
+
+def _together(problem: Training, nearest: Nearest, drift: Drift | None, n_clusters: int) -> Swept:
+    """Labels of all blocks, then sums: few open rows, and few that changed, wait for one go."""
+    xp, blocks = problem.context.xp, problem.source.blocks
+    befores = [block.state.get("labels") for block in blocks]
+    look = relabel(problem, nearest, drift)
     sums = exact.Accumulator(xp, problem.ledger.words)
 
     def task(block: Block) -> tuple[int, Moves | None]:
-        return _changes(problem, block, befores[block.number], n_clusters, sums)
+        return _changes(problem, block, befores[block.number], n_clusters, sums, waits=True)
 
     parts = problem.source.map(task)
     waiting = [moves for _, moves in parts if moves is not None]
     for batch in batches(waiting, problem.plan.block_rows):
         moves = _gather(batch, xp)
         sums.add(moved_sums(problem, moves, n_clusters), 2 * moves.n_rows)
-    totals = sums.total()
-    if totals is None:
-        shape = (problem.ledger.words, n_clusters, problem.ledger.n_columns)
-        totals = xp.zeros(shape, dtype=xp.int64, device=problem.context.device)
-    return Stats(totals, sum(changed for changed, _ in parts), look.open, look.scored)
+    return look, sum(changed for changed, _ in parts), sums.total()
+
+
+def _by_block(problem: Training, nearest: Nearest, drift: Drift | None, n_clusters: int) -> Swept:
+    """Labels and sums of a block while its rows are there."""
+
+    def task(block: Block, sums: exact.Accumulator) -> tuple[Look, int]:
+        before = block.state.get("labels")
+        look = label(problem, block, nearest, drift)
+        changed, _ = _changes(problem, block, before, n_clusters, sums, waits=False)
+        return look, changed
+
+    parts, totals = problem.source.add_up(task, problem.ledger.words)
+    # not before: the task above needs the labels that were there
+    problem.source.remake("labels", functools.partial(relabelled, problem, nearest))
+    looks, changed = zip(*parts, strict=True)
+    return together(looks), sum(changed), totals
 
 
 def _changes(
@@ -81,6 +107,8 @@ def _changes(
     before: Array | None,
     n_clusters: int,
     sums: exact.Accumulator,
+    *,
+    waits: bool,
 ) -> tuple[int, Moves | None]:
     """How many rows changed; their sums are added here, unless few wait for one go."""
     xp, labels = problem.context.xp, block.state["labels"]
@@ -103,7 +131,7 @@ def _changes(
         xp.take(labels, rows),
         None if valid is None else xp.astype(valid, xp.float64),
     )
-    if count * FEW <= block.n_rows:
+    if waits and count * FEW <= block.n_rows:
         return changed, moves
     sums.add(moved_sums(problem, moves, n_clusters), 2 * moves.n_rows)
     return changed, None

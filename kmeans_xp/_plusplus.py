@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _exact as exact
+from ._assign import assign
 from ._backend import to_host
 from ._draws import Lottery, distinct_rows, weighted_rows
 from ._gains import Appraisal, Trials
@@ -18,7 +19,7 @@ from ._primitives import Nearest
 from ._problem import Training
 from ._random import Purpose
 from ._stats import weigh
-from ._typing import Array, Block, Rows, slices, some
+from ._typing import Array, Block, Namespace, Rows, slices, some
 
 _SMALL_WORK = 200_000
 _FEW_PAIRS = 20_000
@@ -34,7 +35,9 @@ def plusplus(
     """
     if trials is None:
         trials = 2 + int(math.log(n_clusters))
-    picked = problem.kernel.plusplus(problem, n_clusters, seed, trials)
+    picked = None
+    if problem.source.is_resident:
+        picked = problem.kernel.plusplus(problem, n_clusters, seed, trials)
     if picked is not None:
         return picked + distinct_rows(problem, n_clusters - len(picked), seed, picked)
     rows = weighted_rows(problem, [(seed, Purpose.SEEDING, 0, 0)])
@@ -54,25 +57,21 @@ def plusplus(
 
 
 class _Beside:
-    """Seeds of which some are no rows: to kernels a source, whose first rows they are."""
+    """Seeds that are no rows, or rows not at hand: to kernels a source, whose rows they are."""
 
     def __init__(self, problem: Training, centers: Array) -> None:
-        self._source, self._points = problem.source, centers
+        self._xp, self.points = problem.context.xp, centers
         self.n_rows, self.n_features = problem.source.n_rows, problem.source.n_features
         self.piece_rows, self.sample = problem.source.piece_rows, problem.source.sample
 
-    def add(self, row: int) -> int:
-        """Let a row of the source be one more; its number among them."""
-        xp = self._source.xp
-        self._points = xp.concat([self._points, self._source.take([row])], axis=0)
-        return int(self._points.shape[0]) - 1
+    def add(self, points: Array) -> None:
+        """Let these be the next."""
+        self.points = self._xp.concat([self.points, points], axis=0)
 
     def take(self, numbers: Sequence[int]) -> Array:
         """Some of them as one array."""
-        places = exact.to_device(
-            np.asarray(numbers, dtype=np.int64), self._points, xp=self._source.xp
-        )
-        return self._source.xp.take(self._points, places, axis=0)
+        places = exact.to_device(np.asarray(numbers, dtype=np.int64), self.points, xp=self._xp)
+        return self._xp.take(self.points, places, axis=0)
 
 
 class Closest:
@@ -107,8 +106,11 @@ class Closest:
     def begin(self, row: int) -> None:
         """Start from one center."""
         xp = self._xp
+        source = self._problem.source
+        nearest = self._problem.nearest_to(source.take([row]), screens=False)
         self._seeds = [row]
-        nearest = self._problem.nearest_to(self._problem.source.take([row]), screens=False)
+        if not source.is_resident:
+            self._stand_by(nearest.centers)
 
         def task(block: Block) -> None:
             distances = self._kernel.distances(block.x, nearest.centers, nearest.scale)
@@ -116,14 +118,18 @@ class Closest:
             device = self._problem.context.device
             block.state["seeds"] = xp.zeros(block.n_rows, dtype=xp.int32, device=device)
 
-        self._problem.source.map(task, self._blocks)
+        source.map(task, self._blocks)
         self.draw_anew()
+
+    def _stand_by(self, points: Array) -> None:
+        """Hold the seeds themselves; they are as many as these points."""
+        self._standing = _Beside(self._problem, points)
+        self._seeds = list(range(int(points.shape[0])))
 
     def begin_beside(self, nearest: Nearest, labels: Array) -> None:
         """Start from centers that are no rows; each row has the label of the nearest one."""
         xp = self._xp
-        self._standing = _Beside(self._problem, nearest.centers)
-        self._seeds = list(range(int(nearest.centers.shape[0])))
+        self._stand_by(nearest.centers)
 
         def task(block: Block) -> None:
             mine = labels[block.start : block.start + block.n_rows]
@@ -136,6 +142,9 @@ class Closest:
 
     def draw_anew(self) -> None:
         """Set up the lottery for distances that were all written anew."""
+        if isinstance(self._standing, _Beside):
+            points, problem = self._standing.points, self._problem
+            problem.source.remake("closest", functools.partial(_remade, problem, points))
         self.lottery = Lottery(self._problem, self.mass, self._seek_top(), self._blocks)
 
     def _seek_top(self) -> float:
@@ -158,7 +167,8 @@ class Closest:
         """Index of the candidate that leaves the smallest sum; the first among equals."""
         source = self._problem.source
         work = source.n_rows * source.n_features * len(drawn)
-        screens = work > _SMALL_WORK and self._problem.plan.first != "exact"
+        # what products leave open is told to the lottery by those who find out
+        screens = work > _SMALL_WORK and self._problem.plan.first != "exact" and source.shares
         self._drawn = drawn
         nearest = self._problem.nearest_to(source.take(drawn), screens=False)
         self._candidates, self._trials = nearest, None
@@ -184,27 +194,29 @@ class Closest:
     def accept(self, best: int) -> None:
         """Make the candidate a seed."""
         row = self._drawn[best]
-        is_beside = isinstance(self._standing, _Beside)
-        self._seeds.append(self._standing.add(row) if is_beside else row)
-        trials = self._trials
+        source, trials, number = self._problem.source, self._trials, len(self._seeds)
+        if isinstance(self._standing, _Beside):
+            self._standing.add(self._candidates.centers[best : best + 1, :])
+            row = number
+        self._seeds.append(row)
         if trials is None:
-            self._problem.source.map(lambda block: self._take_over(block, best), self._blocks)
+            source.map(lambda block: self._take_over(block, best, number), self._blocks)
             self.draw_anew()
             return
-        number = len(self._seeds) - 1
 
         def task(block: Block) -> None:
             self._kernel.improve(block, trials, best, number, self.lottery)
 
-        if self._pairs < _FEW_PAIRS:
+        if self._pairs < _FEW_PAIRS and source.is_resident:
             # done before another thread is awake
             for block in self._blocks:
                 task(block)
         else:
-            self._problem.source.map(task, self._blocks)
+            source.map(task, self._blocks)
         # distances only fall: as long as the top one stays in place no other need be looked at
         block, row = self._top
-        if self.lottery.stands(float(self.mass(block, slice(row, row + 1))[0])):
+        [top] = source.map(lambda block: float(self.mass(block, slice(row, row + 1))[0]), [block])
+        if self.lottery.stands(top):
             return
         largest = self._seek_top()
         if not self.lottery.stands(largest):
@@ -212,31 +224,71 @@ class Closest:
 
     def _appraise_all(self, block: Block) -> Appraisal:
         """Bounds of the candidates' gains, and all their distances in the state."""
-        xp, nearest = self._xp, self._candidates
-        distances = self._kernel.distances(block.x, nearest.centers, nearest.scale)
-        block.state["trial"] = distances
+        xp = self._xp
+        distances = block.state["trial"] = self._tried(block)
         left = weigh(xp.minimum(distances, block.state["closest"][None, :]), block.weight, xp=xp)
         sums = to_host(xp.sum(left, axis=1)).tolist()
         slack = 1.01 * (block.n_rows + 4) * 2.0**-53 * max(sums)
         return Appraisal([slack - value for value in sums], 2.0 * slack, block.n_rows)
+
+    def _tried(self, block: Block) -> Array:
+        """Distances to all candidates."""
+        nearest = self._candidates
+        return self._kernel.distances(block.x, nearest.centers, nearest.scale)
 
     def _gains(self, block: Block, leaders: list[int]) -> list[int]:
         """By how much candidates lower the sum (but for a constant), in the lottery's integers."""
         xp, trials = self._xp, self._trials
         if trials is not None:
             return [self._kernel.gained(block, trials, i, self.lottery) for i in leaders]
-        gains = []
+        gains, tried = [], block.state.get("trial")
+        if tried is None:
+            tried = self._tried(block)
         for trial in leaders:
-            left = xp.minimum(block.state["trial"][trial, :], block.state["closest"])
+            left = xp.minimum(tried[trial, :], block.state["closest"])
             whole = self.lottery.whole(weigh(left, block.weight, xp=xp))
             gains.append(-int(exact.exact_sums(whole, xp=xp)))
         return gains
 
-    def _take_over(self, block: Block, best: int) -> None:
+    def _take_over(self, block: Block, best: int, number: int) -> None:
         """Write the accepted candidate's distances where they are smaller."""
-        xp, state = self._xp, block.state
-        trial = state.pop("trial")[best, :]
-        better = trial < state["closest"]
-        state["closest"] = xp.where(better, trial, state["closest"])
-        number = xp.full_like(state["seeds"], len(self._seeds) - 1)
-        state["seeds"] = xp.where(better, number, state["seeds"])
+        tried = block.state.pop("trial", None)
+        if tried is None:
+            tried = self._tried(block)
+        improve(block, tried[best, :], number, xp=self._xp)
+
+    def take_many(self, centers: Array) -> None:
+        """Let several new seeds improve the distances at once."""
+        problem, first = self._problem, len(self._seeds)
+        nearest = problem.nearest_to(centers)
+
+        def task(block: Block) -> None:
+            labels = assign(problem, block, nearest)
+            distances = self._kernel.own_distances(block.x, nearest, labels)
+            improve(block, distances, labels + first, xp=self._xp)
+
+        problem.source.map(task, self._blocks)
+        self._seeds += range(first, first + int(centers.shape[0]))
+        if isinstance(self._standing, _Beside):
+            self._standing.add(centers)
+        self.draw_anew()
+
+
+def improve(block: Block, distances: Array, numbers: Array | int, /, *, xp: Namespace) -> None:
+    """Write distances, and the numbers of their seeds, where they are smaller than the closest.
+
+    Of equally near seeds the first stays.
+    """
+    state = block.state
+    better = distances < state["closest"]
+    state["closest"] = xp.where(better, distances, state["closest"])
+    if isinstance(numbers, int):
+        numbers = xp.full_like(state["seeds"], numbers)
+    state["seeds"] = xp.where(better, numbers, state["seeds"])
+
+
+def _remade(problem: Training, points: Array, block: Block) -> None:
+    """Make a block's distances to all seeds anew."""
+    state, nearest = block.state, problem.nearest_to(points)
+    state["seeds"] = assign(problem, block, nearest)
+    state["closest"] = problem.kernel.own_distances(block.x, nearest, state["seeds"])

@@ -19,7 +19,7 @@ from ._primitives import FLOAT32_REACH, Nearest
 from ._pruning import Pruner
 from ._sources import MemorySource
 from ._stats import Extent, Summary, summarise, survey
-from ._typing import Array, Kernel, T
+from ._typing import Array, Kernel, Source, T
 
 _HIGH_OPEN_SHARE = 0.25
 
@@ -37,7 +37,7 @@ class Frame:
 class Problem:
     """Rows made ready for passes: where they come from, the kernel, and where they lie."""
 
-    source: MemorySource
+    source: Source
     kernel: Kernel
     context: Context
     plan: Plan
@@ -199,7 +199,7 @@ def query_problem(
 
 
 def _survey_within_memory(
-    take: Callable[[], T], plan: Plan, source: MemorySource, shape: Shape
+    take: Callable[[], T], plan: Plan, source: Source, shape: Shape
 ) -> tuple[T, Plan]:
     """What a pass finds before there is a problem, and the plan that it was possible with."""
     while True:

@@ -111,7 +111,7 @@ def lloyd(problem: Training, centers: Array, rules: Rules, seed: int, /) -> Resu
 
 def _advance(problem: Training, state: _State, rules: Rules, seed: int) -> _State | None:
     """Iterations that the kernel makes by itself; None if it makes none."""
-    if rules.observe is not None or problem.is_wide:
+    if rules.observe is not None or problem.is_wide or not problem.source.is_resident:
         return None
     most = None if rules.max_iter is None else rules.max_iter - len(state.history)
     tolerance = _tolerance(problem, rules) if rules.tol > 0.0 else -1.0

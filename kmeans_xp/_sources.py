@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ._backend import Context, one_blas_thread
-from ._exact import to_device
+from ._exact import Accumulator, to_device
 from ._typing import Array, Block, T, some
 
 
@@ -26,6 +26,8 @@ class MemorySource:
     piece_rows : rows that a pass with large temporaries takes at a time
     threads : blocks worked on at a time
     """
+
+    is_resident = shares = True
 
     def __init__(
         self,
@@ -44,12 +46,12 @@ class MemorySource:
         self._pool: ThreadPoolExecutor | None = None
         self.cut(block_rows, piece_rows)
 
-    def cut(self, block_rows: int, piece_rows: int) -> None:
+    def cut(self, block_rows: int, piece_rows: int, /) -> None:
         """Make blocks without state."""
         self.piece_rows = piece_rows
         self.blocks = self.spans(block_rows)
 
-    def spans(self, most_rows: int) -> list[Block]:
+    def spans(self, most_rows: int, /) -> list[Block]:
         """The rows cut anew, for work that wants blocks (and their state) of another size."""
         return [
             Block(
@@ -80,7 +82,7 @@ class MemorySource:
                 self._pool = None
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def map(self, task: Callable[[Block], T], blocks: Sequence[Block] | None = None) -> list[T]:
+    def map(self, task: Callable[[Block], T], blocks: Sequence[Block] | None = None, /) -> list[T]:
         """Run ``task`` once on every block (of the source, or of `spans`), in row order."""
         blocks = self.blocks if blocks is None else blocks
         if self._pool is None:
@@ -98,11 +100,26 @@ class MemorySource:
             wait(futures)
             raise
 
-    def take(self, rows: Sequence[int]) -> Array:
+    def add_up(
+        self,
+        task: Callable[[Block, Accumulator], T],
+        words: int,
+        blocks: Sequence[Block] | None = None,
+        /,
+    ) -> tuple[list[T], Array | None]:
+        """As `map`; what the tasks add to the accumulator is the second result."""
+        sums = Accumulator(self.xp, words)
+        parts = self.map(lambda block: task(block, sums), blocks)
+        return parts, sums.total()
+
+    def remake(self, name: str, task: Callable[[Block], object], /, *, then: bool = False) -> None:
+        """State is never lost here."""
+
+    def take(self, rows: Sequence[int], /) -> Array:
         """The named rows as one array."""
         return some(self._x, self._positions(rows), xp=self.xp)
 
-    def take_weights(self, rows: Sequence[int]) -> Array | None:
+    def take_weights(self, rows: Sequence[int], /) -> Array | None:
         """The weights of the named rows, if there are weights."""
         if self._weight is None:
             return None
@@ -111,7 +128,8 @@ class MemorySource:
     def _positions(self, rows: Sequence[int]) -> Array:
         return to_device(np.asarray(rows, dtype=np.int64), self._x, xp=self.xp)
 
-    def collect(self, name: str) -> Array:
+    def collect(self, name: str, /) -> Array:
+        """One state array of all blocks, in row order."""
         parts = [block.state[name] for block in self.blocks]
         return parts[0] if len(parts) == 1 else self.xp.concat(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -44,7 +45,8 @@ class Block:
 
     ``state`` stays with the rows (on their device, on their worker): ``labels`` is int32,
     ``closest`` the float64 squared distance to the nearest seed so far, ``seeds`` (int32)
-    which seed that is, the first among equals.
+    which seed that is, the first among equals.  Outside of `Source.map` the rows (and weights) of
+    a source that does not hold them are None.
     """
 
     x: Array
@@ -52,10 +54,11 @@ class Block:
     start: int
     number: int
     state: dict[str, Any] = field(default_factory=dict)
+    length: int | None = None  # where the rows may be away
 
     @property
     def n_rows(self) -> int:
-        return int(self.x.shape[0])
+        return int(self.x.shape[0]) if self.length is None else self.length
 
     def pieces(self, most_rows: int) -> Iterator[tuple[Array, Array | None]]:
         """Rows and weights in pieces whose temporaries stay in a cache."""
@@ -64,28 +67,75 @@ class Block:
 
 
 class Source(Protocol):
-    """Where rows come from: memory, a stream, files, partitions."""
+    """Where rows come from: memory, a stream, files, partitions.
+
+    A task that is mapped over the blocks reads what it likes, writes its block's state, and
+    returns what adds.  It may write to nothing else unless the source `shares`, and nobody looks
+    at the rows or the state of a block outside of a task unless the source `is_resident`.
+    """
 
     n_rows: int
     n_features: int
     piece_rows: int
     xp: Namespace
+    context: Any
+    blocks: list[Block]
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether blocks hold their rows and their state all the time."""
+        ...
+
+    @property
+    def shares(self) -> bool:
+        """Whether tasks run in this process, and see what others write."""
+        ...
 
     @property
     def sample(self) -> Array:
         """Some array of the source: new arrays go to its device."""
         ...
 
-    def map(self, task: Callable[[Block], T]) -> list[T]:
-        """Run ``task`` once on every block; results come in row order."""
+    def cut(self, block_rows: int, piece_rows: int, /) -> None:
+        """Make blocks without state."""
         ...
 
-    def take(self, rows: Sequence[int]) -> Array:
+    def spans(self, most_rows: int, /) -> list[Block]:
+        """The rows cut anew, for work that wants blocks (and their state) of another size."""
+        ...
+
+    def working(self) -> AbstractContextManager[None]:
+        """Hold what passes need for the length of a fit."""
+        ...
+
+    def map(self, task: Callable[[Block], T], blocks: Sequence[Block] | None = None, /) -> list[T]:
+        """Run ``task`` once on every block (of the source, or of `spans`), in row order."""
+        ...
+
+    def add_up(
+        self, task: Callable[[Block, Any], T], words: int, blocks: Sequence[Block] | None = None, /
+    ) -> tuple[list[T], Array | None]:
+        """As `map`, with an `_exact.Accumulator` to add to; its total is the second result."""
+        ...
+
+    def remake(self, name: str, task: Callable[[Block], object], /, *, then: bool = False) -> None:
+        """Say how state is made anew should a block lose it: by this task, or by it at last."""
+        ...
+
+    def take(self, rows: Sequence[int], /) -> Array:
         """The named rows as one (len(rows), n_features) array."""
         ...
 
-    def collect(self, name: str) -> Array:
+    def take_weights(self, rows: Sequence[int], /) -> Array | None:
+        """The weights of the named rows, if there are weights."""
+        ...
+
+    def collect(self, name: str, /) -> Array:
         """One state array of all blocks, in row order."""
+        ...
+
+    def forget(self, *names: str) -> None:
+        """Drop the named state, for a new start."""
         ...
 
 
