@@ -156,12 +156,23 @@ def training_problem(
     fits: float = 1.0,
 ) -> Training:
     """Take the statistics pass over rows in memory and set up what so many fits need."""
-    weight, exponent = _unit_weights(weight, context)
-    shape = _shape_of(x, n_clusters)
-    plan, source = _open(x, weight, context, shape, plan, fits)
-    dtype, kernel = dtype_name(x), load(plan, context)
+    plan, source = _open(x, weight, context, n_clusters, plan, fits)
+    return training_over(source, plan, n_clusters, variance=variance)
+
+
+def training_over(
+    source: Source, plan: Plan, n_clusters: int, /, *, variance: bool = False
+) -> Training:
+    """As `training_problem`, over a source that was cut by this plan."""
+    context, shape = source.context, _shape_of(source, n_clusters)
+    kernel = load(plan, context)
     take = functools.partial(
-        summarise, source, kernel.surveyor, dtype, weighted=weight is not None, variance=variance
+        summarise,
+        source,
+        kernel.surveyor,
+        shape.dtype,
+        weighted=source.weight_exponent is not None,
+        variance=variance,
     )
     summary, plan = _survey_within_memory(take, plan, source, shape)
     return Training(
@@ -171,11 +182,11 @@ def training_problem(
         plan,
         summary.extent,
         plan.first,
-        exponent,
+        source.weight_exponent or 0,
         shape,
         summary=summary,
-        ledger=Ledger(summary, x, source.n_rows, context.xp, kernel.means),
-        dtype=dtype,
+        ledger=Ledger(summary, source.sample, source.n_rows, context.xp, kernel.means),
+        dtype=shape.dtype,
     )
 
 
@@ -189,13 +200,18 @@ def query_problem(
     plan: Plan | None = None,
 ) -> Problem:
     """Set up questions about known centers: predict and score."""
-    weight, exponent = _unit_weights(weight, context)
-    shape = _shape_of(x, n_clusters)
-    plan, source = _open(x, weight, context, shape, plan)
-    kernel = load(plan, context)
+    plan, source = _open(x, weight, context, n_clusters, plan)
+    return query_over(source, plan, n_clusters, middle)
+
+
+def query_over(source: Source, plan: Plan, n_clusters: int, middle: Sequence[float], /) -> Problem:
+    """As `query_problem`, over a source that was cut by this plan."""
+    shape = _shape_of(source, n_clusters)
+    kernel = load(plan, source.context)
     take = functools.partial(survey, source, np.asarray(middle, dtype=np.float64), kernel.surveyor)
     extent, plan = _survey_within_memory(take, plan, source, shape)
-    return Problem(source, kernel, context, plan, extent, plan.first, exponent, shape)
+    exponent = source.weight_exponent or 0
+    return Problem(source, kernel, source.context, plan, extent, plan.first, exponent, shape)
 
 
 def _survey_within_memory(
@@ -219,40 +235,50 @@ def bring(x: Array, context: Context, n_clusters: int, /) -> Array:
         if context.gpu is None:
             raise
         reason = str(error)
-    raise too_little(context, _shape_of(x, n_clusters), LEAST_ROWS, reason)
+    shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x))
+    raise too_little(context, shape, LEAST_ROWS, reason)
 
 
-def _shape_of(x: Array, n_clusters: int) -> Shape:
-    return Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x))
+def _shape_of(source: Source, n_clusters: int) -> Shape:
+    return Shape(source.n_rows, source.n_features, n_clusters, dtype_name(source.sample))
 
 
-def _unit_weights(weight: Array | None, context: Context) -> tuple[Array | None, int]:
+def unit_weights(weight: Array | None, context: Context, /) -> tuple[Array | None, int | None]:
     """Weights of at most 1, and the exponent that was taken out: products cannot overflow."""
     if weight is None:
-        return None, 0
+        return None, None
     exponent = exponent_above(float(context.xp.max(weight)))
     half = exponent // 2
     # in two steps: 2**-1024 is no normal number
     return weight * math.ldexp(1.0, -half) * math.ldexp(1.0, half - exponent), exponent
 
 
+def plan_for(shape: Shape, context: Context, kind: Kind, /, *, fits: float = 1.0) -> Plan:
+    """The plan for so many fits of rows of this shape; ``kind`` is that of the rows of a block."""
+    threads, is_host = thread_count(), context.backend == "numpy"
+    return select(
+        shape,
+        backend=context.backend,
+        threads=threads,
+        float32_products=context.float32_products_are_exact,
+        compiled=is_host and METER.wants(shape, threads, kind, fits),
+    )
+
+
 def _open(
     x: Array,
     weight: Array | None,
     context: Context,
-    shape: Shape,
+    n_clusters: int,
     plan: Plan | None,
     fits: float = 1.0,
 ) -> tuple[Plan, MemorySource]:
+    weight, exponent = unit_weights(weight, context)
     if plan is None:
-        threads, is_host = thread_count(), context.backend == "numpy"
-        plan = select(
-            shape,
-            backend=context.backend,
-            threads=threads,
-            float32_products=context.float32_products_are_exact,
-            compiled=is_host and METER.wants(shape, threads, Kind.of(x), fits),
-        )
+        shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x))
+        # the kind of rows is a question that only NumPy's arrays answer
+        kind = Kind.of(x) if context.backend == "numpy" else Kind(shape.dtype, True)
+        plan = plan_for(shape, context, kind, fits=fits)
     source = MemorySource(
         x,
         weight,
@@ -260,6 +286,7 @@ def _open(
         block_rows=plan.block_rows,
         piece_rows=plan.piece_rows,
         threads=plan.threads,
+        weight_exponent=exponent,
     )
     return plan, source
 

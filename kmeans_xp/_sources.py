@@ -25,6 +25,7 @@ class MemorySource:
     block_rows : rows a block
     piece_rows : rows that a pass with large temporaries takes at a time
     threads : blocks worked on at a time
+    weight_exponent : the power of two that was taken out of the weights
     """
 
     is_resident = shares = True
@@ -38,10 +39,12 @@ class MemorySource:
         block_rows: int,
         piece_rows: int,
         threads: int = 1,
+        weight_exponent: int | None = None,
     ) -> None:
         self.xp, self.context = context.xp, context
         self.n_rows, self.n_features = (int(size) for size in x.shape)
         self._x, self._weight = x, weight
+        self.weight_exponent = weight_exponent
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self.cut(block_rows, piece_rows)
@@ -65,7 +68,7 @@ class MemorySource:
 
     @property
     def sample(self) -> Array:
-        """Some array of the source: new arrays go to its device."""
+        """Some array of the source's dtype: new arrays go to its device."""
         return self._x
 
     @contextmanager

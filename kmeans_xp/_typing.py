@@ -80,6 +80,8 @@ class Source(Protocol):
     xp: Namespace
     context: Any
     blocks: list[Block]
+    weight_exponent: int | None
+    """The power of two that was taken out of the weights, which are 1 at most; None without."""
 
     @property
     def is_resident(self) -> bool:
@@ -93,7 +95,7 @@ class Source(Protocol):
 
     @property
     def sample(self) -> Array:
-        """Some array of the source: new arrays go to its device."""
+        """Some array of the source's dtype: new arrays go to its device."""
         ...
 
     def cut(self, block_rows: int, piece_rows: int, /) -> None:

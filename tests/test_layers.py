@@ -104,6 +104,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "estimators": (
         "estimators._portable",
         "estimators._run",
+        "estimators._rows",
         "estimators._answers",
         "estimators._kmeans",
         "estimators._functions",

@@ -13,7 +13,7 @@ import pytest
 from kmeans_xp._backend import resolve
 from kmeans_xp._exact import Accumulator, carry
 from kmeans_xp._init import seed_centers
-from kmeans_xp._problem import Training, training_problem
+from kmeans_xp._problem import Training, training_over, training_problem
 from kmeans_xp._solver import Result, Rules, lloyd
 from kmeans_xp._sources import MemorySource
 from kmeans_xp._typing import Block
@@ -121,16 +121,16 @@ def moved_away(problem: Training, losses: random.Random | None) -> Training:
     """The problem with its rows somewhere else, in blocks of an odd size."""
     source = problem.source
     assert isinstance(source, MemorySource)
-    away = replace(problem)
-    away.source = Away(
+    away = Away(
         source._x,
         source._weight,
         source.context,
         block_rows=source.n_rows // 4 - 3,
         piece_rows=40,
         losses=losses,
+        weight_exponent=source.weight_exponent,
     )
-    return away
+    return training_over(away, problem.plan, problem.shape.n_clusters)
 
 
 def check_same(here: Result, there: Result) -> None:

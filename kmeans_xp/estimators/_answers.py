@@ -9,9 +9,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import _query
 from .._backend import context_of
+from .._problem import Problem
 from .._typing import Array
 from .._validation import check_device_word, check_rows, check_same_place
-from ._run import Place, place_of
+from ._rows import ArrayRows
+from ._run import Rows, place_of
 
 
 class Answers(TransformerMixin):
@@ -35,9 +37,9 @@ class Answers(TransformerMixin):
         labels : array of shape (n_samples,), int32
             Exact: judged by the float64 distance of the stored values.
         """
-        X, place = self._rows_of(X, "predict")
-        with place.work.scope():
-            return place.send_home(_query.predict(*self._question(X, None, place)))
+        rows = self._rows_of(X, None, "predict")
+        with rows.place.work.scope():
+            return rows.place.send_home(_query.predict(*self._question(rows)))
 
     def transform(self, X: Any) -> Array:
         """Return the Euclidean distance of each row to each center.
@@ -71,30 +73,23 @@ class Answers(TransformerMixin):
         score : float
             Minus the inertia of X under the fitted centers.
         """
-        X, place = self._rows_of(X, "score")
-        with place.work.scope():
-            return -_query.inertia_of(*self._question(X, sample_weight, place))
+        rows = self._rows_of(X, sample_weight, "score")
+        with rows.place.work.scope():
+            return -_query.inertia_of(*self._question(rows))
 
     def _distances(self, X: Any, method: str) -> Array:
-        X, place = self._rows_of(X, method)
-        with place.work.scope():
-            return place.send_home(_query.distances(*self._question(X, None, place)))
+        rows = self._rows_of(X, None, method)
+        with rows.place.work.scope():
+            return rows.place.send_home(_query.distances(*self._question(rows)))
 
-    def _rows_of(self, X: Any, method: str) -> tuple[Array, Place]:
+    def _rows_of(self, X: Any, sample_weight: Any, method: str) -> Rows:
         """Check rows that are asked about; "auto" goes on where fit found a place."""
         check_is_fitted(self)
         check_device_word(self.device)
         check_same_place(self, self.cluster_centers_, X, method)
         X = check_rows(self, X, reset=False)
         stays = self.device == "auto" and context_of(X).device_name == self.device_
-        return X, place_of(X, None if stays else self.device)
+        return ArrayRows(X, sample_weight, place_of(X, None if stays else self.device))
 
-    def _question(self, X: Array, sample_weight: Any, place: Place) -> tuple[Any, Array]:
-        return _query.prepare(
-            X,
-            sample_weight,
-            self.cluster_centers_,
-            self._middle,
-            place.work,
-            who=type(self).__name__,
-        )
+    def _question(self, rows: Rows) -> tuple[Problem, Array]:
+        return rows.question(self.cluster_centers_, self._middle, who=type(self).__name__)

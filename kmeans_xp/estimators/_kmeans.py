@@ -22,6 +22,7 @@ from .._typing import Array
 from .._validation import check_device_word, check_rows
 from ._answers import Answers
 from ._portable import pack, unpack
+from ._rows import ArrayRows
 from ._run import NAMED_STARTS, Outcome, Place, given_centers, place_of, run_fit
 
 
@@ -240,7 +241,7 @@ of shape (n_clusters, n_features), default="k-means++"
         rows = check_rows(self, X, reset=True)
         place = place_of(rows, self.device)
         with place.work.scope():
-            outcome = run_fit(self, rows, X, start, sample_weight, place)
+            outcome = run_fit(self, ArrayRows(rows, sample_weight, place), X, start)
             self._keep(outcome, place)
         result = outcome.result
         if result.status is Status.INTERRUPTED:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _is_arraylike_not_scalar
 
-from .._backend import Context, dtype_name, resolve
+from .._backend import Context, resolve
 from .._init import seed_centers
-from .._problem import Training, bring, training_problem
+from .._problem import Problem, Training, bring, training_problem
 from .._random import Purpose, mix
 from .._search import LOWERS, Effort, Trial, search
 from .._solver import Iteration, Observer, Result, Rules, Status, lloyd
@@ -51,6 +51,29 @@ class Place:
             return self.home.move(array)
 
 
+class Rows(Protocol):
+    """Checked rows and their weights, wherever they are, and the problems that they pose."""
+
+    @property
+    def place(self) -> Place: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def n_features(self) -> int: ...
+
+    def training(self, n_clusters: int, /, *, who: str, variance: bool) -> Training:
+        """Take the statistics pass; refuse what cannot be clustered."""
+        ...
+
+    def question(
+        self, centers: Array, middle: Sequence[float], /, *, who: str
+    ) -> tuple[Problem, Array]:
+        """The rows and the centers made ready for questions; refuse what has no answer."""
+        ...
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The best run, all runs, the kernel that did them, and the middle of the rows' range."""
@@ -81,26 +104,21 @@ def given_centers(model: Any) -> Array | None:
     return check_centers(model.init, model.n_clusters)
 
 
-def run_fit(
-    model: Any, x: Array, given: Any, start: Array | None, sample_weight: Any, place: Place
-) -> Outcome:
+def run_fit(model: Any, rows: Rows, given: Any, start: Array | None) -> Outcome:
     """Prepare the problem that an estimator's parameters pose, and run it from its starts.
 
-    ``x`` was checked; ``given`` is what the user passed; ``start`` comes from `given_centers`.
+    ``given`` is what the user passed for X; ``start`` comes from `given_centers`.
     """
-    random_state = check_random_state(model.random_state)
+    random_state, place = check_random_state(model.random_state), rows.place
     runs = count_runs(model, start, type(model).__name__)
     effort = _effort(model, start)
     if start is not None:
-        start = place_centers(start, place.work, dtype_name(x), int(x.shape[1]))
-    problem = prepare(
-        x,
-        sample_weight,
-        place,
+        start = place_centers(start, place.work, rows.dtype, rows.n_features)
+    problem = rows.training(
         model.n_clusters,
         who=type(model).__name__,
         # for the tolerance, and for the warning of a column that decides
-        variance=model.tol > 0 or int(x.shape[1]) > 1,
+        variance=model.tol > 0 or rows.n_features > 1,
     )
     _warn_of_one_column(model, problem)
     seed = draw_seed(random_state)
