@@ -101,6 +101,25 @@ def xp(request: pytest.FixtureRequest) -> Iterator[Backend]:
         backend.xp.reset_array_api_strict_flags()
 
 
+@pytest.fixture
+def pyplot(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Pyplot without a screen; a call of show fails, and no figure may be left by a helper."""
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    def show(*_: Any, **__: Any) -> None:
+        raise AssertionError("show was called")
+
+    monkeypatch.setattr(plt, "show", show)
+    monkeypatch.setattr(matplotlib.figure.Figure, "show", show)
+    before = dict(matplotlib.rcParams)
+    plt.close("all")
+    yield plt
+    plt.close("all")
+    assert dict(matplotlib.rcParams) == before
+
+
 @pytest.fixture(scope="session")
 def battery() -> Any:
     """Load a set of the clustering battery: ``battery("s1")`` is (rows, labels from 0)."""
