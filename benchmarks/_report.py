@@ -15,12 +15,13 @@ from typing import Any
 import kmeans_xp
 
 _PROC = pathlib.Path("/proc")
+_PROJECT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def header(script: str) -> dict[str, Any]:
     """Command, date, commit and environment of a run of ``benchmarks/<script>``."""
     return {
-        "command": " ".join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
+        "command": " ".join(["python", f"benchmarks/{script}", *map(_anywhere, sys.argv[1:])]),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _commit(),
         "environment": kmeans_xp.info(),
@@ -68,6 +69,16 @@ def write(report: dict[str, Any], path: pathlib.Path | None) -> None:
     fresh = path.with_name(path.name + ".part")
     fresh.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     fresh.replace(path)
+
+
+def _anywhere(word: str) -> str:
+    """A word of the command as it is the same on any machine: without the way to a folder there."""
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    path = pathlib.Path(value)
+    if not path.is_absolute():
+        return word
+    inside = path.is_relative_to(_PROJECT)
+    return option + equals + (path.relative_to(_PROJECT).as_posix() if inside else path.name)
 
 
 def _text(path: pathlib.Path) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pathlib
+import re
 import subprocess
 import sys
 from typing import Any
@@ -61,3 +63,20 @@ def test_the_yardstick_counts_labels_that_are_not_nearest() -> None:
     labels = np.array([0, 1, 1, 1])  # the second is wrong, the last is as near to both
     assert quality.differing(X, labels, centers) == (0.25, 4)
     assert quality.inertia(X, labels, centers) == 1 + 9 + 0 + 2.25
+
+
+@pytest.mark.usefixtures("data")
+def test_a_command_in_a_report_names_no_folder_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    report = importlib.import_module("_report")
+    stored = FOLDER / "results" / "some.json"
+    words = ["--part", "time", "--out", str(tmp_path / "a=b.json"), f"--plot={stored}", str(stored)]
+    monkeypatch.setattr(sys, "argv", ["/anywhere/choosing.py", *words])
+    assert report.header("choosing.py")["command"] == (
+        "python benchmarks/choosing.py --part time --out a=b.json "
+        "--plot=benchmarks/results/some.json benchmarks/results/some.json"
+    )
+    for path in FOLDER.glob("results/*.json"):
+        command = json.loads(path.read_text(encoding="utf-8")).get("command", "")
+        assert not re.search(r"(^|[\s=])[/~]", command), path.name
