@@ -56,6 +56,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels._center_loops",
         "_kernels._few_loops",
         "_kernels._group_loops",
+        "_kernels._group_centers",
         "_kernels._survey",
         "_kernels._price",
         "_kernels._gain_tile",

@@ -12,7 +12,6 @@ import numpy as np
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal
 from .._gains import Appraisal, Trials
-from .._groups import Groups
 from .._typing import Array, Block, Source, slices
 from . import (
     _add_loops,
@@ -24,6 +23,7 @@ from . import (
     _numba_gains,
     _own_loops,
 )
+from ._group_centers import in_groups
 from ._head import HeadCenters, Heads
 from ._numba_gains import CompiledTrials
 from ._numpy import NumpyKernel
@@ -166,7 +166,7 @@ class NumbaKernel(NumpyKernel):
         key, rung = ("numba groups", x.dtype), self._rung(nearest)
         with self._lock:
             if key not in nearest.notes:
-                nearest.notes[key] = _grouped(rung, groups)
+                nearest.notes[key] = in_groups(rung, groups)
             centers, spent = nearest.notes[key]
         about = groups.home, groups.members, spent
         count, left, pairs = _group_loops.score_groups(
@@ -334,25 +334,6 @@ def _prepare(nearest: p.Nearest, work: np.dtype[Any], dtype: np.dtype[Any]) -> _
 def _three(n_rows: int, dtype: Any) -> tuple[Array, Array, Array]:
     """Room for the bounds of rows."""
     return np.empty(n_rows, dtype), np.empty(n_rows, dtype), np.empty(n_rows, dtype)
-
-
-def _grouped(rung: p.Rung, groups: Groups) -> tuple[tuple[Array, ...], Array]:
-    """Panels and bias of the centers by group, weights and bias as they were, and the tables."""
-    members = groups.members.ravel()
-    k, d = rung.weights.shape
-    weights = np.zeros((k, -(-d // (2 * LANES)) * 2 * LANES), dtype=rung.weights.dtype)
-    weights[:, :d] = rung.weights
-    bias = np.where(groups.present.ravel(), rung.bias[members], np.inf).astype(rung.bias.dtype)
-    spent = np.zeros((2, -(-groups.count // LANES) * LANES), dtype=groups.tables.dtype)
-    spent[:, : groups.count] = groups.tables
-    panels = _panels(weights[members, : -(-d // LANES) * LANES])
-    return (panels, bias, weights.ravel(), rung.bias), spent
-
-
-def _panels(weights: Array) -> Array:
-    """Centers (a multiple of GROUP) by panel, features first."""
-    parts = weights.reshape(-1, GROUP, weights.shape[1])
-    return np.ascontiguousarray(parts.transpose(0, 2, 1))
 
 
 def _distances_apart(centers: Array, ready: _Ready) -> Array:
