@@ -12,7 +12,15 @@ from sklearn.datasets import load_wine
 from sklearn.pipeline import make_pipeline
 
 import kmeans_xp
-from kmeans_xp import DataWarning, FeatureScaler, KMeans, k_means, k_means_batched, kmeans_plusplus
+from kmeans_xp import (
+    DataWarning,
+    FeatureScaler,
+    KMeans,
+    choose_k,
+    k_means,
+    k_means_batched,
+    kmeans_plusplus,
+)
 from kmeans_xp._frames import refuse_text
 
 WINE = load_wine().data
@@ -92,6 +100,26 @@ def test_what_the_functions_do() -> None:
     # no warnings for many problems, nor for starts
     k_means_batched(WINE[None], 2, random_state=0)
     kmeans_plusplus(WINE, 2, random_state=0)
+
+
+def test_choose_k_says_it_once_a_call_and_names_the_column(xp: Backend) -> None:
+    pandas = pytest.importorskip("pandas")
+    few = {"k": 3, "structure": True, "criteria": "elbow", "random_state": 0}
+    for x, name in ((xp.array(WINE), ""), (load_wine(as_frame=True).data, " ('proline')")):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            choose_k(x, tol=0, **few)
+        (item,) = caught
+        assert item.category is DataWarning
+        assert item.filename == __file__
+        assert str(item.message).startswith(f"column 12{name} of X outweighs the others: its")
+        assert "choose_k(kmeans_xp.FeatureScaler('standard').fit_transform(X))" in str(item.message)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=kmeans_xp.DataWarning)
+        choose_k(WINE, **few)
+        # names of several kinds are no names
+        choose_k(pandas.DataFrame(WINE, columns=["a", *range(12)]), **few)
+    choose_k(FeatureScaler("standard").fit_transform(WINE), **few)
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Backend
 from pictures import blobs, fitted, result
 from sklearn.cluster import KMeans as TheirKMeans
 from sklearn.datasets import load_iris
@@ -13,7 +14,7 @@ from sklearn.metrics import silhouette_samples
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
-from kmeans_xp import KMeans, choose_k, plot
+from kmeans_xp import FeatureScaler, KMeans, choose_k, plot
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 pytestmark = pytest.mark.usefixtures("pyplot")
@@ -70,6 +71,18 @@ def test_centers_are_in_original_units() -> None:
         display.plot(scale="rows")
     with pytest.raises(ValueError, match="2 names for 4 features"):
         plot.CentersDisplay.from_estimator(model, feature_names=["a", "b"])
+
+
+def test_centers_go_back_where_the_scaler_was_fitted(xp: Backend) -> None:
+    iris = load_iris().data
+    there, here = (
+        make_pipeline(FeatureScaler(), KMeans(3, random_state=0)).fit(x)
+        for x in (xp.array(iris), iris)
+    )
+    found = plot.CentersDisplay.from_estimator(there).centers
+    np.testing.assert_array_equal(found, plot.CentersDisplay.from_estimator(here).centers)
+    means = [iris[here[-1].labels_ == number].mean(axis=0) for number in range(3)]
+    np.testing.assert_allclose(found, means)
 
 
 def test_where_cells_are_many_the_names_tell_the_units() -> None:

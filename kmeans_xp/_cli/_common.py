@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import re
 import shutil
 import sys
 from typing import Any
@@ -41,6 +42,13 @@ def input_facts(args: argparse.Namespace, table: Table) -> dict[str, Any]:
         "dtype": str(table.values.dtype),
         **table.facts,
     }
+
+
+def by_name(warning: str, table: Table) -> str:
+    """A warning with a column called as in the table: the library saw rows without names."""
+    return re.sub(
+        r"^column (\d+)(?= of X )", lambda found: f"column {table.names[int(found[1])]!r}", warning
+    )
 
 
 def check_folder(folder: pathlib.Path | None) -> None:

@@ -13,6 +13,7 @@ from .._files import DataError, Selection, Table, UsageError, replacing, write_j
 from ._common import (
     INTERRUPTED,
     OK,
+    by_name,
     check_folder,
     input_facts,
     input_name,
@@ -42,9 +43,10 @@ def elbow(args: argparse.Namespace) -> int:
     seed = secrets.randbelow(LARGEST_SEED + 1) if args.seed is None else args.seed
     scaled = scale(args.scale, table)
     what = f"fitting {len(table.values):,} x {len(table.names)}, k={args.k_min} to {args.k_max}"
-    with listening() as warned, Progress(what, quiet=args.quiet) as line:
+    with listening() as heard, Progress(what, quiet=args.quiet) as line:
         result = _choose(args, table, scaled, seed, line)
     chosen = time.perf_counter()
+    warned = [by_name(text, table) for text in heard]
     report = _report(args, table, result, seed)
     report["total_seconds"] = {"read": ready - began, "choose": chosen - ready}
     report["warnings"] = warned

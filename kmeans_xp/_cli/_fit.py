@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import secrets
 import sys
 import time
@@ -13,6 +12,7 @@ from .._files import DataError, Selection, Table, replacing, write_centers, writ
 from ._common import (
     INTERRUPTED,
     OK,
+    by_name,
     check_folder,
     input_facts,
     input_name,
@@ -37,7 +37,7 @@ def fit(args: argparse.Namespace) -> int:
     with listening() as heard, Progress(what, quiet=args.quiet):
         interrupted = _run_fit(model, scaled, table)
     fitted = time.perf_counter()
-    warned = [_by_name(text, table) for text in heard]
+    warned = [by_name(text, table) for text in heard]
     report = {
         "command": "fit",
         "input": input_facts(args, table),
@@ -89,13 +89,6 @@ def _model(args: argparse.Namespace) -> Any:
 
     seed = secrets.randbelow(LARGEST_SEED + 1) if args.seed is None else args.seed
     return KMeans(**_parameters(args), random_state=seed)
-
-
-def _by_name(warning: str, table: Table) -> str:
-    """A warning with a column called as in the table: the library saw rows without names."""
-    return re.sub(
-        r"^column (\d+)(?= of X )", lambda found: f"column {table.names[int(found[1])]!r}", warning
-    )
 
 
 def _run_fit(model: Any, scaled: Scaled, table: Table) -> bool:

@@ -120,7 +120,12 @@ def run_fit(model: Any, rows: Rows, given: Any, start: Array | None) -> Outcome:
         # for the tolerance, and for the warning of a column that decides
         variance=model.tol > 0 or rows.n_features > 1,
     )
-    _warn_of_one_column(model, problem)
+    warn_of_one_column(
+        problem,
+        getattr(model, "feature_names_in_", None),
+        "make_pipeline(kmeans_xp.FeatureScaler('standard'), model)",
+        stacklevel=_TO_CALLER_OF_FIT,
+    )
     seed = draw_seed(random_state)
     starts = _starts(problem, model, given, start, seed, random_state, place)
     rules = Rules(model.max_iter, float(model.tol), model.empty_cluster, _observer(model, place))
@@ -230,24 +235,22 @@ def count_runs(model: Any, start: Array | None, who: str) -> int:
     return runs
 
 
-def _warn_of_one_column(model: Any, problem: Training) -> None:
-    """Warn when one column's variance decides."""
+def warn_of_one_column(problem: Training, names: Any, scaled: str, *, stacklevel: int) -> None:
+    """Warn when one column's variance decides; ``scaled`` is how to bring columns to one scale."""
     variances = problem.summary.variances
     found = None if variances is None else outweighing(variances)
     if found is None:
         return
     column, times = found
-    names = getattr(model, "feature_names_in_", None)
     name = "" if names is None else f" ({str(names[column])!r})"
     warnings.warn(
         f"column {column}{name} of X outweighs the others: its variance is {times:.3g} times the "
         "sum of theirs, so that it alone decides the clusters. Bring the columns to one scale, as "
-        "make_pipeline(kmeans_xp.FeatureScaler('standard'), model) and the command line's --scale "
-        "standard do, or leave it out; "
+        f"{scaled} and the command line's --scale standard do, or leave it out; "
         "kmeans_xp.check_features(X) tells more. Silence this with "
         "warnings.filterwarnings('ignore', category=kmeans_xp.DataWarning).",
         DataWarning,
-        stacklevel=_TO_CALLER_OF_FIT,
+        stacklevel=stacklevel,
     )
 
 

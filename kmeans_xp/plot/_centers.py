@@ -82,7 +82,7 @@ class CentersDisplay:
     @classmethod
     def _read(cls, estimator: Any, *, feature_names: Sequence[str] | None = None) -> CentersDisplay:
         steps, model = host.split(estimator)
-        centers = host.in_original_units(steps, host.centers_of(model))
+        centers = host.in_original_units(steps, model)
         names = host.names_of(estimator, feature_names, centers.shape[1])
         return cls(centers, feature_names=names)
 

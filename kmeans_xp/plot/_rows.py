@@ -55,10 +55,12 @@ def centers_of(model: Any, /) -> Floats:
     return to_host(model.cluster_centers_).astype(np.float64)
 
 
-def in_original_units(steps: Any | None, centers: Floats, /) -> Floats:
+def in_original_units(steps: Any | None, model: Any, /) -> Floats:
     """Centers taken back through the steps before the clustering, the last one first."""
     if steps is None:
-        return centers
+        return centers_of(model)
+    # where the steps' own numbers are: scalers that were fitted on a device take nothing else
+    centers = model.cluster_centers_
     for name, step in reversed(steps.steps):
         if step is None or step == "passthrough":
             continue
@@ -68,8 +70,8 @@ def in_original_units(steps: Any | None, centers: Floats, /) -> Floats:
                 "so its centers have no original units. Pass the last step alone for those that "
                 "it works in."
             )
-        centers = np.asarray(to_host(step.inverse_transform(centers)), dtype=np.float64)
-    return centers
+        centers = step.inverse_transform(centers)
+    return np.asarray(to_host(centers), dtype=np.float64)
 
 
 def name_of_space(steps: Any | None, /) -> str:

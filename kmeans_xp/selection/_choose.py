@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _get_feature_names
 
 from .._exact import to_device
 from .._problem import Training
@@ -16,7 +17,7 @@ from .._random import Purpose, mix
 from .._solver import Rules
 from .._typing import Array
 from .._validation import check_device_word, check_table
-from ..estimators._run import Place, draw_seed, place_of, prepare
+from ..estimators._run import Place, draw_seed, place_of, prepare, warn_of_one_column
 from ..exceptions import ChooseKInterrupted
 from ._arguments import check_distinct, check_inertia, numbers_of_clusters, tolerance, whole_number
 from ._criteria import UNWEIGHTED, Scorer, named
@@ -117,6 +118,13 @@ def choose_k(
     DeviceError
         When a device asked for by name cannot be used.
 
+    Warns
+    -----
+    DataWarning
+        Once a call, when the variance of one column is more than 100 times the sum of the others',
+        as in `KMeans`.  Choose k on the rows that the clustering gets then: of a pipeline
+        ``choose_k(pipeline[:-1].fit_transform(X))``.
+
     Notes
     -----
     One seed gives the same centers, inertia and iterations on every library and device, and so
@@ -177,8 +185,15 @@ def choose_k(
             place,
             asked.ks[-1],
             who="choose_k",
-            variance=tol > 0,
+            # for the tolerance, and for the warning of a column that decides
+            variance=tol > 0 or int(rows.shape[1]) > 1,
             fits=asked.fits,
+        )
+        warn_of_one_column(
+            problem,
+            _names_of(X),
+            "choose_k(kmeans_xp.FeatureScaler('standard').fit_transform(X))",
+            stacklevel=3,
         )
         seed = draw_seed(check_random_state(random_state))
         with problem.source.working():
@@ -189,6 +204,15 @@ def choose_k(
     if result.interrupted:
         raise ChooseKInterrupted(result)
     return result
+
+
+def _names_of(x: Any) -> Any:
+    """Names of a data frame's columns; None without any."""
+    try:
+        return _get_feature_names(x)
+    except TypeError:
+        # some of them are no text
+        return None
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class Scorer:
                 return None
             if name == "davies_bouldin":
                 return davies_bouldin(fitted, weights)
-            return simplified_silhouette(fitted)
+            return simplified_silhouette(fitted, weights)
         xp, labels = self.problem.context.xp, fitted.result.labels
         if name == "silhouette":
             return _silhouette(self.problem.source.sample, labels, xp)

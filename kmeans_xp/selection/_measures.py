@@ -50,24 +50,30 @@ class Fitted:
             lambda block: kernel.own_distances(block.x, nearest, self.labels(block))
         )
 
+    @functools.cached_property
+    def weighed(self) -> Array:
+        """What the ledger reads the clusters' rows and weights from."""
+        problem = self.problem
+        sums = exact.Accumulator(problem.context.xp, problem.ledger.words)
+
+        def task(block: Block) -> None:
+            labels = self.labels(block)
+            for part in slices(block.n_rows, problem.source.piece_rows):
+                weight = None if block.weight is None else block.weight[part]
+                columns = problem.ledger.weight_columns(block.x[part, :], weight)
+                found = problem.kernel.group_sums(columns, labels[part], self.k)
+                sums.add(found, int(columns.shape[0]))
+
+        problem.source.map(task)
+        return sums.total()
+
 
 def masses(fitted: Fitted, /) -> list[float]:
     """Summed weights of the clusters (k)."""
     problem = fitted.problem
-    sums = exact.Accumulator(problem.context.xp, problem.ledger.words)
-
-    def task(block: Block) -> None:
-        labels = fitted.labels(block)
-        for part in slices(block.n_rows, problem.source.piece_rows):
-            weight = None if block.weight is None else block.weight[part]
-            columns = problem.ledger.weight_columns(block.x[part, :], weight)
-            found = problem.kernel.group_sums(columns, labels[part], fitted.k)
-            sums.add(found, int(columns.shape[0]))
-
-    problem.source.map(task)
     # as the user gave them: a power of two was taken out
     half = problem.weight_exponent // 2
-    found = to_host(problem.ledger.masses(sums.total())).astype(np.float64)
+    found = to_host(problem.ledger.masses(fitted.weighed)).astype(np.float64)
     found = found * math.ldexp(1.0, half) * math.ldexp(1.0, problem.weight_exponent - half)
     return [float(mass) for mass in found]
 
@@ -132,16 +138,23 @@ def _integers(total: Array) -> list[list[int]]:
     return numbers
 
 
-def simplified_silhouette(fitted: Fitted, /) -> float:
-    """The weighted mean silhouette with distances to centers in place of those to rows."""
+def simplified_silhouette(fitted: Fitted, weights: list[float], /) -> float:
+    """The weighted mean silhouette with distances to centers in place of those to rows.
+
+    A row that is a cluster by itself has 0, as in Rousseeuw's: its distance of 0 to the center
+    is no sign of a good cluster.
+    """
     problem, xp = fitted.problem, fitted.problem.context.xp
     own = fitted.own
+    counts = to_host(problem.ledger.counts(fitted.weighed))
+    # a row of weight 2 stands for two
+    lone = problem.context.from_host((counts == 1) & (np.asarray(weights) <= 1.0))
 
     def task(block: Block) -> tuple[int, int]:
         second = problem.kernel.own_distances(block.x, fitted.nearest, _seconds(fitted, block))
         # a row is as near to its own center as to any
         a, b = xp.sqrt(own[block.number]), xp.sqrt(xp.maximum(second, own[block.number]))
-        apart = b > 0.0
+        apart = (b > 0.0) & ~xp.take(lone, fitted.labels(block))
         gaps = xp.where(apart, (b - a) / xp.where(apart, b, xp.ones_like(b)), xp.zeros_like(b))
         weight = xp.ones_like(gaps) if block.weight is None else block.weight
         return _whole(problem, gaps * weight), _whole(problem, weight)
