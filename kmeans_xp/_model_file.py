@@ -14,15 +14,15 @@ import numpy.typing as npt
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from . import _model_scalers as scalers
 from ._backend import to_host
 from ._files import replacing
 from ._search import Trial
 from ._solver import Iteration
 from .estimators import KMeans
-from .prepare import FeatureScaler
 
 _FORMAT = "kmeans-xp model"
-_VERSION = 2
+_VERSION = 3
 _BEFORE_SCALERS = 1  # written where there is none, for versions that know no other
 _SCALARS = (
     "inertia_",
@@ -43,9 +43,11 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : KMeans, or Pipeline of FeatureScaler and KMeans
-        Fitted, on any device.  Parameters that are Python objects (a callable ``init``, a
-        ``callback``, a ``RandomState``) are left out; `load_model` gives their defaults.
+    model : KMeans, or Pipeline of a scaler and KMeans
+        Fitted, on any device.  The scaler is a `FeatureScaler`, or scikit-learn's StandardScaler,
+        MinMaxScaler, MaxAbsScaler or RobustScaler.  Parameters of `KMeans` that are Python objects
+        (a callable ``init``, a ``callback``, a ``RandomState``) are left out; `load_model` gives
+        their defaults.
     path : path-like
         Where to write; nothing is added to the name.
 
@@ -91,10 +93,9 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     }
     if scaler is not None:
         # older versions would label unscaled rows: they refuse the number
-        header["version"] = _VERSION
-        header["scaler"] = _plain_scaler(scaler)
-        for name in _measures_of(scaler):
-            arrays[f"scaler_{name}"] = to_host(getattr(scaler, name))
+        header["version"] = scalers.since(scaler)
+        header["scaler"], measures = scalers.written(scaler)
+        arrays |= measures
     if _is_array(model.init):
         arrays["init"] = np.asarray(_host(model.init), dtype=np.float64)
     arrays["header"] = np.asarray(json.dumps(header))
@@ -116,9 +117,10 @@ def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> An
     Returns
     -------
     model : KMeans or Pipeline
-        With NumPy arrays; it labels as the saved model did, bit for bit.  A fit with a scale
-        (``kmeans-xp fit --scale``) is a `sklearn.pipeline.Pipeline` of `FeatureScaler` and
-        `KMeans`, which takes rows in the units of the data.
+        With NumPy arrays; it labels as the saved model did, bit for bit.  What was saved behind a
+        scaler (by ``kmeans-xp fit --scale`` too) is a `sklearn.pipeline.Pipeline` of that scaler
+        and `KMeans`, which takes rows in the units of the data; bits of rows that scikit-learn's
+        scalers scaled on another library are not NumPy's.
 
     Raises
     ------
@@ -157,7 +159,11 @@ def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> An
             f"kmeans-xp reads formats up to {_VERSION}. Update kmeans-xp"
         )
     model = _fitted(header, arrays, device)
-    return make_pipeline(_scaler(header["scaler"], arrays), model) if "scaler" in header else model
+    return (
+        make_pipeline(scalers.read(header["scaler"], arrays), model)
+        if "scaler" in header
+        else model
+    )
 
 
 def _fitted(
@@ -181,43 +187,19 @@ def _fitted(
     return model
 
 
-def _parts(model: Any) -> tuple[FeatureScaler | None, KMeans]:
+def _parts(model: Any) -> tuple[Any | None, KMeans]:
     """The scaler, if there is one, and the model."""
     steps = [step for _, step in model.steps] if type(model) is Pipeline else [model]
-    kinds = [type(step) for step in steps]
-    if kinds == [FeatureScaler, KMeans]:
-        return steps[0], steps[1]
-    if kinds == [KMeans]:
-        return None, steps[0]
+    if type(steps[-1]) is KMeans:
+        if len(steps) == 1:
+            return None, steps[0]
+        if len(steps) == 2 and type(steps[0]) in scalers.KINDS:
+            return steps[0], steps[1]
+    known = ", ".join(kind.__name__ for kind in scalers.KINDS)
     raise TypeError(
-        f"model={model!r} cannot be saved; pass a fitted KMeans, or a Pipeline of FeatureScaler "
-        "and KMeans"
+        f"model={model!r} cannot be saved; pass a fitted KMeans, or a Pipeline of a scaler "
+        f"({known}) and KMeans. Other pipelines can be pickled"
     )
-
-
-def _measures_of(scaler: FeatureScaler) -> tuple[str, ...]:
-    return ("quantiles_",) if scaler.method == "quantile" else ("center_", "scale_")
-
-
-def _plain_scaler(scaler: FeatureScaler) -> dict[str, Any]:
-    check_is_fitted(scaler)
-    names = getattr(scaler, "feature_names_in_", None)
-    return {
-        "method": scaler.method,
-        "n_quantiles": int(scaler.n_quantiles),
-        "n_features_in": int(scaler.n_features_in_),
-        "feature_names": None if names is None else [str(name) for name in names],
-    }
-
-
-def _scaler(facts: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> FeatureScaler:
-    scaler = FeatureScaler(facts["method"], n_quantiles=facts["n_quantiles"])
-    scaler.n_features_in_ = facts["n_features_in"]
-    if facts["feature_names"] is not None:
-        scaler.feature_names_in_ = np.asarray(facts["feature_names"], dtype=object)
-    for name in _measures_of(scaler):
-        setattr(scaler, name, arrays[f"scaler_{name}"])
-    return scaler
 
 
 def _plain_parameters(model: KMeans) -> dict[str, Any]:

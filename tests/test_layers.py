@@ -139,6 +139,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_files._delimited",
         "_files._tables",
         "_files",
+        "_model_scalers",
         "_model_file",
     ),
     "pictures": (

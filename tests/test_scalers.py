@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -160,30 +157,3 @@ def test_fitting_again_leaves_nothing_of_before() -> None:
     assert not hasattr(scaler, "quantiles_")
     again = pickle.loads(pickle.dumps(scaler))
     assert again.transform(X).tobytes() == scaler.transform(X).tobytes()
-
-
-def test_scikit_learns_own_scalers_do_in_front_of_kmeans() -> None:
-    """Those that take array-API input as they are; SciPy must be told before its import."""
-    pytest.importorskip("array_api_strict")
-    code = """
-import array_api_strict as xp, numpy as np, sklearn
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, MaxAbsScaler
-from kmeans_xp import KMeans
-x = xp.asarray(np.random.default_rng(0).normal(size=(60, 3)))
-with sklearn.config_context(array_api_dispatch=True):
-    for scaler in (MinMaxScaler(), MaxAbsScaler()):
-        labels = make_pipeline(scaler, KMeans(2, random_state=0)).fit_predict(x)
-        assert type(labels) is type(x), type(labels)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "SCIPY_ARRAY_API": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    if "SciPy must be" in done.stderr:
-        pytest.skip("this SciPy is too old for array-API dispatch in scikit-learn")
-    assert done.returncode == 0, done.stderr

@@ -69,7 +69,8 @@ def choose_k(
           centers.
         - "silhouette" [4]_: of all rows, in time that grows with ``n_samples**2``; not in the
           default.  "silhouette_sampled": of ``sample_size`` rows, the same for each k; not in
-          the default.  "silhouette_simplified" [5]_: with distances to centers in place of rows.
+          the default.  "silhouette_simplified" [5]_: with distances to centers in place of rows;
+          0 for a row alone in its cluster, as in the others.
         - "gap" [6]_: not in the default; on ``sample_size`` rows, with ``n_references`` sets
           of uniform rows along their principal axes.
         - "bic": of equal spherical Gaussians, as in X-means [7]_; too many clusters for others.

@@ -51,6 +51,9 @@ class Step:
 class ChooseKResult:
     """What `choose_k` found, for each k and by each criterion.
 
+    Its attributes cannot be set.  Its dictionaries are plain ones, which pickle, copy and become
+    JSON: leave them as they are, for printing, `to_dict` and pictures read them.
+
     Attributes
     ----------
     k : tuple of int
