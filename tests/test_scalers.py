@@ -94,6 +94,19 @@ def test_the_way_back(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert scaler.transform(X).tobytes() == scaled.tobytes()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_what_comes_back_is_the_users(xp: Backend, method: str) -> None:
+    if xp.id == "jax":
+        pytest.skip("JAX arrays cannot be changed")
+    for dtype in (np.float32, np.float64):
+        host = X[:20].astype(dtype)
+        x = xp.array(host.copy())
+        scaler = FeatureScaler(method).fit(x)
+        for found in (scaler.fit_transform(x), scaler.inverse_transform(x)):
+            found[...] = -7.0
+            assert xp.host(x).tobytes() == host.tobytes()
+
+
 def test_quantiles_beyond_the_rows_and_of_one_row() -> None:
     scaler = FeatureScaler("quantile").fit([[1.0], [2.0], [4.0]])
     assert scaler.transform([[0.0], [1.0], [3.0], [9.0]]).ravel().tolist() == [0.0, 0.0, 0.75, 1.0]

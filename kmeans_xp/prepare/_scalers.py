@@ -27,10 +27,15 @@ _QUARTILES = np.asarray([0.25, 0.5, 0.75])
 class FeatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Bring columns to one scale, on arrays of any array API library and where they are.
 
-    A step for `sklearn.pipeline.Pipeline` in front of `KMeans`.  The same rows are scaled to the
-    same bits on every device.  (scikit-learn's own scalers work there as well: with array-API
-    dispatch, which needs ``SCIPY_ARRAY_API=1`` before SciPy is imported, the standard, minmax and
-    maxabs ones take torch tensors too.)
+    A step for `sklearn.pipeline.Pipeline` in front of `KMeans`.  Input is never changed, and the
+    same rows are scaled to the same bits on every device.
+
+    scikit-learn's own scalers work in front of `KMeans` as they are, with pictures and with
+    `save_model`.  Take those for NumPy arrays and data frames, or for their options.  On tensors
+    they give NumPy arrays, unless array-API dispatch is on, which needs ``SCIPY_ARRAY_API=1``
+    before SciPy is imported, and which not all of them know (StandardScaler, MinMaxScaler and
+    MaxAbsScaler do in scikit-learn 1.9; JAX arrays are not among its inputs).  Take this one for
+    rows on a GPU or in JAX, without settings, and where results are to be the same everywhere.
 
     Parameters
     ----------
@@ -236,7 +241,8 @@ def _places(rows: Array) -> tuple[Context, Context]:
 
 
 def _unchanged(x: Array, center: Array, scale: Array, /, *, xp: Namespace) -> Array:
-    return x
+    # as of every method, the result is the user's to change
+    return xp.asarray(x, copy=True)
 
 
 def _scaled(x: Array, center: Array, scale: Array, /, *, xp: Namespace) -> Array:
