@@ -7,11 +7,20 @@ taken all the way: check the features, choose *k*, fit, draw.  The species and t
 known, but k-means does not see them; at the end they tell how well it did.
 """
 
+import warnings
+
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_iris, load_wine
 from sklearn.pipeline import make_pipeline
 
-from kmeans_xp import FeatureScaler, KMeans, check_features, choose_k, metrics
+from kmeans_xp import (
+    DataWarning,
+    FeatureScaler,
+    KMeans,
+    check_features,
+    choose_k,
+    metrics,
+)
 from kmeans_xp.plot import CentersDisplay, ClustersDisplay, ElbowDisplay, SilhouetteDisplay
 
 iris, wine = load_iris(), load_wine()
@@ -48,10 +57,14 @@ _ = ElbowDisplay.from_result(choice)
 # Choose k: the wines
 # -------------------
 # As they are, proline makes the distances: one long stretch of rows, which clusters divide no
-# better than they divide uniform rows.
+# better than they divide uniform rows.  ``choose_k`` warns of it.
 
-unscaled = choose_k(wine.data, 8, random_state=0)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    unscaled = choose_k(wine.data, 8, random_state=0)
+assert [item.category for item in caught] == [DataWarning]
 assert not unscaled.has_structure
+print(f"{caught[0].message}\n")
 print(unscaled.structure)
 
 # %%

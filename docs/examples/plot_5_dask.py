@@ -15,21 +15,32 @@ import dask
 import dask.array as da
 import matplotlib.pyplot as plt
 import numpy as np
+from dask.distributed import Client, LocalCluster
 from sklearn.datasets import make_blobs
 
 from kmeans_xp import KMeans
 
 # %%
+# A cluster
+# ---------
+# Two workers on this machine, which are reached as those on others are: what they are sent goes
+# through a socket, the model as a pickle.  Here they are threads of one process.  The page was
+# also run with ``processes=True``, for which a script needs ``if __name__ == "__main__":`` around
+# all of its lines; what it prints is the same.  It was not run on several machines: there one
+# connects by ``Client(address)`` instead, and kmeans_xp must be installed on each of them.
+
+cluster = LocalCluster(
+    n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+)
+client = Client(cluster)
+
+# %%
 # A dask array
 # ------------
-# Here the blocks are worked on in threads of this machine.  On a cluster one connects first, with
-# ``client = dask.distributed.Client(address)``, and the lines stay as they are; kmeans_xp must be
-# installed on each of its machines, to which the model goes as a pickle.  (This page was not run on
-# one.)
 
 rows, _ = make_blobs(200_000, n_features=2, centers=6, cluster_std=0.8, random_state=11)
 X = da.from_array(rows, chunks=(25_000, 2))
-print(f"{X.numblocks[0]} blocks of {X.chunks[0][0]} rows")
+print(f"{X.numblocks[0]} blocks of {X.chunks[0][0]} rows, {len(client.nthreads())} workers")
 
 # %%
 # As it is, the array is refused:
@@ -78,6 +89,8 @@ MARKERS = "os^DvP"
 
 fig, ax = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
 shown = labels[::100].compute()
+client.close()
+cluster.close()
 for cluster in range(6):
     mine = sample[shown == cluster]
     ax.scatter(*mine.T, s=14, c=COLORS[cluster], marker=MARKERS[cluster], alpha=0.6, lw=0)
