@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .estimators import (
         BatchedKMeansResult,
         KMeans,
+        MiniBatchKMeans,
         k_means,
         k_means_batched,
         kmeans_plusplus,
@@ -45,6 +46,7 @@ _HOMES = {
     "FeatureScaler": "prepare",
     "Iteration": "_solver",
     "KMeans": "estimators",
+    "MiniBatchKMeans": "estimators",
     "Status": "_solver",
     "Trial": "_search",
     "check_features": "prepare",
@@ -72,6 +74,7 @@ __all__ = [
     "FeatureScaler",
     "Iteration",
     "KMeans",
+    "MiniBatchKMeans",
     "Status",
     "Trial",
     "__version__",

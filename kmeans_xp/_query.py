@@ -54,10 +54,16 @@ def predict(problem: Problem, centers: Array, /) -> Array:
 
 def inertia_of(problem: Problem, centers: Array, /) -> float:
     """Weighted inertia of the rows under the centers."""
+    return labels_and_inertia(problem, centers)[1]
 
-    def task() -> float:
+
+def labels_and_inertia(problem: Problem, centers: Array, /) -> tuple[Array, float]:
+    """Exact labels, and the weighted inertia that belongs to them."""
+
+    def task() -> tuple[Array, float]:
         _label(problem, centers)
-        return inertia(problem, problem.nearest_to(centers, screens=False))
+        value = inertia(problem, problem.nearest_to(centers, screens=False))
+        return problem.source.collect("labels"), value
 
     with problem.source.working():
         return problem.within_memory(task)

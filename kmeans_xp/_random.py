@@ -31,6 +31,10 @@ class Purpose(enum.IntEnum):
     REFERENCE = 8
     PICTURE = 9
     SEARCH = 10
+    BATCH = 11
+    VALIDATION = 12
+    SUBSET = 13
+    REASSIGN = 14
 
 
 def mix(*words: int) -> int:

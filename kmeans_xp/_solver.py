@@ -23,10 +23,12 @@ class Status(enum.Enum):
 
     CONVERGED = "converged: no row changed its cluster"
     TOLERANCE = "converged: the centers moved less than the tolerance"
+    NO_IMPROVEMENT = "converged: the inertia of the batches falls no more"
     MAX_ITER = "stopped at max_iter before convergence"
     CALLBACK = "stopped by the callback"
     PASSES = "stopped when the passes of the search were used up"
     INTERRUPTED = "interrupted: the best state so far was kept"
+    OPEN = "open: partial_fit goes on from here"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from kmeans_xp import FeatureScaler, KMeans
+from kmeans_xp import FeatureScaler, KMeans, MiniBatchKMeans
 
 try:
     from sklearn.utils import estimator_checks
@@ -25,6 +25,8 @@ ESTIMATORS = [
     KMeans(init="random", n_init=2, tol=0, max_iter=None),
     KMeans(init="random-partition", empty_cluster="random", n_init=1),
     KMeans(init="k-means||", algorithm="elkan", copy_x=False, device="cpu"),
+    MiniBatchKMeans(),
+    MiniBatchKMeans(init="random", batch_size=7, tol=0.01, max_no_improvement=None, max_iter=3),
     FeatureScaler("standard"),
     FeatureScaler("quantile"),
     FeatureScaler("none"),
@@ -59,14 +61,19 @@ ARRAY_API_CHECKS = """
 import unittest, warnings
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import _yield_array_api_checks
-from kmeans_xp import FeatureScaler, KMeans
+from kmeans_xp import FeatureScaler, KMeans, MiniBatchKMeans
 
 def lacks_gpu():
     import cupy
     return not cupy.is_available()
 
 warnings.simplefilter("error")
-for estimator in (KMeans(), KMeans(init="random", n_init=2), FeatureScaler("robust")):
+for estimator in (
+    KMeans(),
+    KMeans(init="random", n_init=2),
+    MiniBatchKMeans(),
+    FeatureScaler("robust"),
+):
     for check in _yield_array_api_checks(
         estimator, only_numpy=not get_tags(estimator).array_api_support
     ):

@@ -1,7 +1,17 @@
 """The seam: which kernel runs, how wide its blocks are, and with which precision it starts."""
 
-from ._meter import METER
+from ._meter import METER, ONE_SWEEP
 from ._price import Kind
 from ._select import LEAST_ROWS, Plan, Shape, load, load_launcher, select
 
-__all__ = ["LEAST_ROWS", "METER", "Kind", "Plan", "Shape", "load", "load_launcher", "select"]
+__all__ = [
+    "LEAST_ROWS",
+    "METER",
+    "ONE_SWEEP",
+    "Kind",
+    "Plan",
+    "Shape",
+    "load",
+    "load_launcher",
+    "select",
+]

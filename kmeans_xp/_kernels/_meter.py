@@ -15,6 +15,8 @@ from ._price import PER_SCORE, SECONDS_A_UNIT, Account, Kind
 from ._select import Shape, is_few
 
 _SWEEPS = 30
+ONE_SWEEP = 1.0 / _SWEEPS
+"""The part of a fit that one pass over the rows is."""
 _COMPILE_SECONDS, _FEW_COMPILE_SECONDS = 12.0, 6.0
 _CALLS_SECONDS = 4e-5  # a sweep's calls, beside its work
 

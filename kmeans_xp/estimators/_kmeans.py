@@ -7,12 +7,7 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    ClusterMixin,
-    _fit_context,
-)
+from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -20,13 +15,12 @@ from .._empty import RULES
 from .._solver import Iteration, Status
 from .._typing import Array
 from .._validation import check_device_word, check_rows
-from ._answers import Answers
-from ._portable import pack, unpack
+from ._clusterer import Clusterer
 from ._rows import ArrayRows
 from ._run import NAMED_STARTS, Outcome, Place, given_centers, place_of, run_fit
 
 
-class KMeans(ClassNamePrefixFeaturesOutMixin, Answers, ClusterMixin, BaseEstimator):
+class KMeans(Clusterer):
     """K-means clustering of arrays of any array API library, on their own device.
 
     A drop-in for :class:`sklearn.cluster.KMeans`: rows go to the nearest center, centers to
@@ -270,54 +264,3 @@ of shape (n_clusters, n_features), default="k-means++"
         self.kernel_ = outcome.kernel
         self._middle = outcome.middle
         self._n_features_out = int(result.centers.shape[0])
-
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
-        """Compute the clusters and return the label of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to cluster, of any array API library.
-        y : Ignored
-            For compatibility.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, as in `fit`.
-
-        Returns
-        -------
-        labels : array of shape (n_samples,), int32
-            The same as ``labels_``.
-        """
-        return self.fit(X, sample_weight=sample_weight).labels_
-
-    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
-        """Compute the clusters and return the distance of each row to each center.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to cluster, of any array API library.
-        y : Ignored
-            For compatibility.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, as in `fit`.
-
-        Returns
-        -------
-        X_new : array of shape (n_samples, n_clusters), X's dtype
-            Distances, as from `transform`.
-        """
-        return self.fit(X, sample_weight=sample_weight)._distances(X, "fit_transform")
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        return pack(state)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(unpack(state))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

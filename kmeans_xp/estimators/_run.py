@@ -32,7 +32,7 @@ from .._validation import (
 from ..exceptions import DataWarning
 
 NAMED_STARTS = ("k-means++", "random", "random-partition", "k-means||")
-_RESTARTS = {"k-means++": 1, "k-means||": 1, "random": 10, "random-partition": 10}
+_SPREAD_STARTS = ("k-means++", "k-means||")  # one run is enough
 _TO_CALLER_OF_FIT = 5
 
 
@@ -210,14 +210,14 @@ def best_of(
     return best
 
 
-def count_runs(model: Any, start: Array | None, who: str) -> int:
+def count_runs(model: Any, start: Array | None, who: str, many: int = 10) -> int:
     """Number of runs, with scikit-learn's meaning of "auto" and its warnings."""
     if model.n_init != "auto":
         runs = int(model.n_init)
-    elif start is not None:
+    elif start is not None or (isinstance(model.init, str) and model.init in _SPREAD_STARTS):
         runs = 1
     else:
-        runs = _RESTARTS[model.init] if isinstance(model.init, str) else 10
+        runs = many
     if start is not None and runs != 1:
         warnings.warn(
             "Explicit initial center position passed: performing only one init in "
@@ -226,7 +226,7 @@ def count_runs(model: Any, start: Array | None, who: str) -> int:
             stacklevel=_TO_CALLER_OF_FIT,
         )
         runs = 1
-    if model.algorithm == "elkan" and model.n_clusters == 1:
+    if getattr(model, "algorithm", None) == "elkan" and model.n_clusters == 1:
         warnings.warn(
             "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
             RuntimeWarning,

@@ -1,0 +1,264 @@
+"""From checked arguments to centers by mini-batches, of rows in memory or of a stream."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from .._backend import dtype_name, to_host
+from .._init import seed_centers
+from .._kernels import ONE_SWEEP
+from .._minibatch import Batch, Monitor, State, Step, open_batch, run, step
+from .._problem import Training, bring, training_problem
+from .._query import inertia_of, labels_and_inertia
+from .._random import Purpose, mix
+from .._sampling import Sampler
+from .._solver import Status
+from .._stats import NonFiniteError
+from .._typing import Array
+from .._validation import check_centers, check_weight, first_bad_cell, place_centers
+from ._run import Place, count_runs, draw_seed, prepare, warn_of_one_column
+
+_MANY_STARTS = 3
+_SHARE = 3  # rows of the start, in batches or in clusters
+_TO_CALLER_OF_FIT = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What mini-batches leave; labels where asked for."""
+
+    state: State
+    status: Status
+    kernel: str
+    middle: tuple[float, ...]
+    centers: Array
+    labels: Array | None = None
+    inertia: float | None = None
+
+
+@dataclass(frozen=True)
+class _Start:
+    """How the first centers are found."""
+
+    model: Any
+    x: Array  # checked rows, where the user has them
+    given: Array | None
+    runs: int
+    n_rows: int  # that they are sought among
+    random_state: np.random.RandomState
+    place: Place
+
+
+def run_fit(model: Any, x: Array, start: Array | None, sample_weight: Any, place: Place) -> Outcome:
+    """Start among some of the rows, go through random batches, and label all rows."""
+    random_state = check_random_state(model.random_state)
+    runs = count_runs(model, start, type(model).__name__, _MANY_STARTS)
+    n_rows = int(x.shape[0])
+    start_rows = _start_rows(model, n_rows)
+    problem = _open(model, x, sample_weight, place)
+    warn_of_one_column(model, problem)
+    seed, batch_rows = draw_seed(random_state), min(model.batch_size, n_rows)
+    begin = _Start(model, x, start, runs, start_rows, random_state, place)
+    centers = _first_centers(problem, begin, seed)
+    limit = None
+    if model.tol > 0:
+
+        def limit(scale: Any) -> float:
+            return float(model.tol * problem.summary.variance_in(scale))
+
+    monitor = Monitor(n_rows, batch_rows, limit, model.max_no_improvement)
+    n_steps = model.max_iter * n_rows // batch_rows
+    ended = run(
+        Sampler(problem).batches(batch_rows, n_steps, seed),
+        State.begin(centers, seed),
+        float(model.reassignment_ratio),
+        monitor,
+        problem.context,
+        _observer(n_steps, monitor) if model.verbose else None,
+    )
+    outcome = Outcome(
+        ended.state,
+        ended.status,
+        ended.kernel or problem.plan.kernel,
+        tuple(problem.extent.middle.tolist()),
+        ended.state.centers(problem.context),
+    )
+    if not model.compute_labels:
+        average = monitor.last if monitor.average is None else monitor.average
+        value = math.nan if average is None else average * _total_weight(problem)
+        return replace(outcome, inertia=value)
+    try:
+        return _labelled(problem, outcome)
+    except KeyboardInterrupt:
+        return _labelled(problem, replace(outcome, status=Status.INTERRUPTED))
+
+
+def begin_stream(
+    model: Any, x: Array, start: Array | None, sample_weight: Any, place: Place
+) -> tuple[Training, State]:
+    """The first rows of a stream, and centers that start among them."""
+    n_rows = int(x.shape[0])
+    if n_rows < model.n_clusters:
+        raise ValueError(
+            f"n_samples={n_rows} should be >= n_clusters={model.n_clusters} in the first call of "
+            "partial_fit, whose rows the centers start from. Pass more rows at first, or use "
+            "fewer clusters."
+        )
+    random_state = check_random_state(model.random_state)
+    start_rows = _start_rows(model, n_rows)
+    problem = _open(model, x, sample_weight, place)
+    warn_of_one_column(model, problem)
+    seed = draw_seed(random_state)
+    begin = _Start(model, x, start, 1, start_rows, random_state, place)
+    return problem, State.begin(_first_centers(problem, begin, seed), seed)
+
+
+def go_on(model: Any, x: Array, sample_weight: Any, place: Place) -> tuple[Training | None, State]:
+    """More rows of a stream, None where no weight is in them, and the state before."""
+    state: State = model._state
+    if model.n_clusters != state.n_clusters:
+        raise ValueError(
+            f"n_clusters={model.n_clusters}, but the model has {state.n_clusters} centers, which "
+            "partial_fit goes on from. Set it back, or begin anew with a clone of the model."
+        )
+    if dtype_name(x) != state.dtype:
+        raise ValueError(
+            f"X has dtype {dtype_name(x)}, but the centers that partial_fit goes on from have "
+            f"{state.dtype}. Convert X first, for example with X.astype({state.dtype!r})."
+        )
+    weight = check_weight(sample_weight, int(x.shape[0]), place.work)
+    x_there = bring(x, place.work, state.n_clusters)
+    if weight is not None and not bool(place.work.xp.any(weight > 0.0)):
+        return None, replace(state, steps=state.steps + 1)
+    try:
+        return open_batch(Batch(x_there, weight), state.n_clusters, place.work), state
+    except NonFiniteError:
+        first_bad_cell(x, type(model).__name__)
+        raise
+
+
+def update(model: Any, problem: Training, state: State) -> Outcome:
+    """One step of a stream, and labels of its rows where asked for."""
+    made = step(problem, state, float(model.reassignment_ratio))
+    if model.verbose and made.reassigned:
+        print(_reassigned(made))
+    middle = tuple(problem.extent.middle.tolist())
+    centers = made.state.centers(problem.context)
+    outcome = Outcome(made.state, Status.OPEN, made.kernel, middle, centers)
+    return _labelled(problem, outcome) if model.compute_labels else outcome
+
+
+def _labelled(problem: Training, outcome: Outcome) -> Outcome:
+    problem.cover(outcome.centers)
+    labels, value = labels_and_inertia(problem, outcome.centers)
+    return replace(outcome, labels=labels, inertia=value)
+
+
+def _open(model: Any, x: Array, sample_weight: Any, place: Place) -> Training:
+    return prepare(
+        x,
+        sample_weight,
+        place,
+        model.n_clusters,
+        who=type(model).__name__,
+        # for the tolerance, and for the warning of a column that decides
+        variance=model.tol > 0 or int(x.shape[1]) > 1,
+        fits=ONE_SWEEP,
+    )
+
+
+def _start_rows(model: Any, n_rows: int) -> int:
+    """How many rows the centers start among, with scikit-learn's rules and its warning."""
+    size = model.init_size
+    if size is None:
+        size = _SHARE * min(model.batch_size, n_rows)
+        size = size if size >= model.n_clusters else _SHARE * model.n_clusters
+    elif size < model.n_clusters:
+        warnings.warn(
+            f"init_size={size} should be larger than n_clusters={model.n_clusters}. Setting it to "
+            "min(3*n_clusters, n_samples)",
+            RuntimeWarning,
+            stacklevel=_TO_CALLER_OF_FIT,
+        )
+        size = _SHARE * model.n_clusters
+    return min(int(size), n_rows)
+
+
+def _first_centers(problem: Training, begin: _Start, seed: int) -> Array:
+    """The best of some starts by what they leave on rows drawn for that; the first among equals."""
+    if begin.given is not None:
+        shape = problem.dtype, problem.source.n_features
+        return place_centers(begin.given, problem.context, *shape)
+    sampler, k = Sampler(problem), begin.model.n_clusters
+    judge: Callable[[Array], float] | None = None
+    if begin.runs > 1 or begin.model.verbose:
+        drawn = sampler.batch(sampler.rows(0, begin.n_rows, seed, Purpose.VALIDATION))
+        valid = open_batch(drawn, k, problem.context)
+
+        def judge(centers: Array) -> float:
+            valid.cover(centers)
+            return inertia_of(valid, centers)
+
+    found: list[tuple[float, int, Array]] = []
+    for number in range(begin.runs):
+        centers = _start_once(problem, sampler, begin, mix(seed, Purpose.RUN, number))
+        value = 0.0 if judge is None else judge(centers)
+        if begin.model.verbose:
+            print(f"Inertia for init {number + 1}/{begin.runs}: {value}")
+        found.append((value, number, centers))
+    return min(found, key=lambda one: one[:2])[2]
+
+
+def _start_once(problem: Training, sampler: Sampler, begin: _Start, seed: int) -> Array:
+    init, k, place = begin.model.init, begin.model.n_clusters, begin.place
+    rows, x = problem, begin.x
+    if begin.n_rows < problem.summary.n_positive:
+        chosen = sampler.distinct(begin.n_rows, seed).x
+        rows = training_problem(chosen, None, problem.context, k, fits=ONE_SWEEP)
+        x = place.send_home(chosen)
+    if isinstance(init, str):
+        with rows.source.working():
+            return rows.within_memory(lambda: seed_centers(rows, init, k, seed))
+    with place.home.scope():
+        centers = check_centers(init(x, k, random_state=begin.random_state), k)
+    return place_centers(centers, problem.context, problem.dtype, problem.source.n_features)
+
+
+def _total_weight(problem: Training) -> float:
+    """The sum of all weights, rounded once."""
+    if problem.summary.weight_grid is None:
+        return float(problem.source.n_rows)
+    parts = [to_host(block.weight) for block in problem.source.blocks]
+    half = problem.weight_exponent // 2
+    total = math.fsum(np.concatenate(parts)) * math.ldexp(1.0, half)
+    return total * math.ldexp(1.0, problem.weight_exponent - half)
+
+
+def _observer(n_steps: int, monitor: Monitor) -> Callable[[Step, Status | None], None]:
+    """Say what scikit-learn says of each batch."""
+    endings = {
+        Status.TOLERANCE: "small centers change",
+        Status.NO_IMPROVEMENT: "lack of improvement in inertia",
+    }
+
+    def observe(made: Step, verdict: Status | None) -> None:
+        if made.reassigned:
+            print(_reassigned(made))
+        where = f"step {made.state.steps}/{n_steps}"
+        smoothed = "" if monitor.average is None else f", ewa inertia: {monitor.average}"
+        print(f"Minibatch {where}: mean batch inertia: {monitor.last}{smoothed}")
+        if verdict is not None:
+            print(f"Converged ({endings[verdict]}) at {where}")
+
+    return observe
+
+
+def _reassigned(made: Step) -> str:
+    return f"[MiniBatchKMeans] Reassigning {made.reassigned} cluster centers."
