@@ -17,12 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from . import _model_scalers as scalers
 from ._backend import to_host
 from ._files import replacing
+from ._minibatch import State
 from ._search import Trial
 from ._solver import Iteration
-from .estimators import KMeans
+from .estimators import KMeans, MiniBatchKMeans
 
 _FORMAT = "kmeans-xp model"
-_VERSION = 3
+_VERSION = _STREAMS_SINCE = 4
 _BEFORE_SCALERS = 1  # written where there is none, for versions that know no other
 _SCALARS = (
     "inertia_",
@@ -33,7 +34,10 @@ _SCALARS = (
     "kernel_",
     "n_features_in_",
     "n_best_",
+    "n_steps_",
 )
+_STREAM = ("exponent", "dtype", "seed", "steps", "rows_since")
+Model = KMeans | MiniBatchKMeans
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
@@ -43,11 +47,11 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : KMeans, or Pipeline of a scaler and KMeans
-        Fitted, on any device.  The scaler is a `FeatureScaler`, or scikit-learn's StandardScaler,
-        MinMaxScaler, MaxAbsScaler or RobustScaler.  Parameters of `KMeans` that are Python objects
-        (a callable ``init``, a ``callback``, a ``RandomState``) are left out; `load_model` gives
-        their defaults.
+    model : KMeans or MiniBatchKMeans, or Pipeline of a scaler and one of them
+        Fitted, on any device; ``partial_fit`` can go on from what is loaded.  The scaler is a
+        `FeatureScaler`, or scikit-learn's StandardScaler, MinMaxScaler, MaxAbsScaler or
+        RobustScaler.  Parameters of the model that are Python objects (a callable ``init``, a
+        ``callback``, a ``RandomState``) are left out; `load_model` gives their defaults.
     path : path-like
         Where to write; nothing is added to the name.
 
@@ -77,23 +81,23 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     check_is_fitted(model)
     header: dict[str, Any] = {"format": _FORMAT, "version": _BEFORE_SCALERS}
     header["parameters"] = _plain_parameters(model)
-    header["state"] = {name: getattr(model, name) for name in _SCALARS}
+    header["state"] = {name: getattr(model, name) for name in _SCALARS if hasattr(model, name)}
     header["middle"] = list(model._middle)
-    header["history"] = [
-        [item.iteration, item.changed, item.shift, item.inertia] for item in model.history_
-    ]
-    header["trials"] = [
-        [trial.swaps, trial.n_iter, trial.inertia, trial.kept] for trial in model.trials_
-    ]
     names = getattr(model, "feature_names_in_", None)
     header["feature_names"] = None if names is None else [str(name) for name in names]
-    arrays: dict[str, Any] = {
-        "cluster_centers": to_host(model.cluster_centers_),
-        "labels": to_host(model.labels_),
-    }
+    arrays: dict[str, Any] = {"cluster_centers": to_host(model.cluster_centers_)}
+    if hasattr(model, "labels_"):
+        arrays["labels"] = to_host(model.labels_)
+    if isinstance(model, KMeans):
+        header |= _runs_of(model)
+    else:
+        # older versions would take it for the other kind: they refuse the number
+        header["version"] = _STREAMS_SINCE
+        header["stream"] = {name: getattr(model._state, name) for name in _STREAM}
+        arrays |= {"means": model._state.means, "mass": model._state.mass}
     if scaler is not None:
         # older versions would label unscaled rows: they refuse the number
-        header["version"] = scalers.since(scaler)
+        header["version"] = max(header["version"], scalers.since(scaler))
         header["scaler"], measures = scalers.written(scaler)
         arrays |= measures
     if _is_array(model.init):
@@ -116,10 +120,10 @@ def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> An
 
     Returns
     -------
-    model : KMeans or Pipeline
+    model : KMeans, MiniBatchKMeans or Pipeline
         With NumPy arrays; it labels as the saved model did, bit for bit.  What was saved behind a
         scaler (by ``kmeans-xp fit --scale`` too) is a `sklearn.pipeline.Pipeline` of that scaler
-        and `KMeans`, which takes rows in the units of the data; bits of rows that scikit-learn's
+        and the model, which takes rows in the units of the data; bits of rows that scikit-learn's
         scalers scaled on another library are not NumPy's.
 
     Raises
@@ -166,20 +170,28 @@ def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> An
     )
 
 
+def _runs_of(model: KMeans) -> dict[str, Any]:
+    return {
+        "history": [
+            [item.iteration, item.changed, item.shift, item.inertia] for item in model.history_
+        ],
+        "trials": [
+            [trial.swaps, trial.n_iter, trial.inertia, trial.kept] for trial in model.trials_
+        ],
+    }
+
+
 def _fitted(
     header: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], device: str | None
-) -> KMeans:
-    model = KMeans(**{**header["parameters"], "device": device})
+) -> Model:
+    model = _stream(header, arrays, device) if "stream" in header else _with_runs(header, device)
     if "init" in arrays:
         model.init = arrays["init"]
-    # a file from before runs were kept knows of none
-    model.n_best_ = 0
     for name, value in header["state"].items():
         setattr(model, name, value)
     model.cluster_centers_ = arrays["cluster_centers"]
-    model.labels_ = arrays["labels"]
-    model.history_ = tuple(Iteration(*item) for item in header["history"])
-    model.trials_ = tuple(Trial(*item) for item in header.get("trials", ()))
+    if "labels" in arrays:
+        model.labels_ = arrays["labels"]
     model._middle = tuple(header["middle"])
     model._n_features_out = int(model.cluster_centers_.shape[0])
     if header["feature_names"] is not None:
@@ -187,22 +199,39 @@ def _fitted(
     return model
 
 
-def _parts(model: Any) -> tuple[Any | None, KMeans]:
+def _with_runs(header: dict[str, Any], device: str | None) -> KMeans:
+    model = KMeans(**{**header["parameters"], "device": device})
+    # a file from before runs were kept knows of none
+    model.n_best_ = 0
+    model.history_ = tuple(Iteration(*item) for item in header["history"])
+    model.trials_ = tuple(Trial(*item) for item in header.get("trials", ()))
+    return model
+
+
+def _stream(
+    header: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], device: str | None
+) -> MiniBatchKMeans:
+    model = MiniBatchKMeans(**{**header["parameters"], "device": device})
+    model._state = State(means=arrays["means"], mass=arrays["mass"], **header["stream"])
+    return model
+
+
+def _parts(model: Any) -> tuple[Any | None, Model]:
     """The scaler, if there is one, and the model."""
     steps = [step for _, step in model.steps] if type(model) is Pipeline else [model]
-    if type(steps[-1]) is KMeans:
+    if type(steps[-1]) in (KMeans, MiniBatchKMeans):
         if len(steps) == 1:
             return None, steps[0]
         if len(steps) == 2 and type(steps[0]) in scalers.KINDS:
             return steps[0], steps[1]
     known = ", ".join(kind.__name__ for kind in scalers.KINDS)
     raise TypeError(
-        f"model={model!r} cannot be saved; pass a fitted KMeans, or a Pipeline of a scaler "
-        f"({known}) and KMeans. Other pipelines can be pickled"
+        f"model={model!r} cannot be saved; pass a fitted KMeans or MiniBatchKMeans, or a "
+        f"Pipeline of a scaler ({known}) and one of them. Other pipelines can be pickled"
     )
 
 
-def _plain_parameters(model: KMeans) -> dict[str, Any]:
+def _plain_parameters(model: Model) -> dict[str, Any]:
     """The parameters that JSON can hold."""
     plain: dict[str, Any] = {}
     for name, value in model.get_params(deep=False).items():

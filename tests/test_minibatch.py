@@ -17,9 +17,11 @@ import oracle
 import pytest
 import sklearn.cluster
 from cases import CASES, K, N
-from conftest import Backend
+from conftest import Backend, make_backend
+from engine import problem_of
 
 from kmeans_xp import DataWarning, MiniBatchKMeans
+from kmeans_xp._minibatch import State, step
 
 STAYS = {"reassignment_ratio": 0.0}
 ROWS = np.random.default_rng(0).normal(size=(60, 3))
@@ -166,6 +168,16 @@ def test_weights_of_all_sizes_in_one_stream() -> None:
     for weight in (1.0, 1e-300):
         model.partial_fit(x[2:], sample_weight=[weight])
         assert float(model.cluster_centers_[0, 0]) == pytest.approx(3.0, rel=1e-15)
+    assert np.isfinite(model._state.mass).all()
+
+
+def test_centers_far_outside_the_rows_are_told_apart() -> None:
+    """Squares of such distances overflow in the scale of the rows."""
+    start = np.asarray([[3e170] * 3, [2e170] * 3, [1e170] * 3])
+    model = MiniBatchKMeans(3, init=start, **STAYS).partial_fit(ROWS)
+    assert mass_of(model).tolist() == [0.0, 0.0, 60.0]
+    assert model.labels_.tolist() == [2] * 60
+    np.testing.assert_allclose(model.cluster_centers_[2], ROWS.mean(axis=0), rtol=1e-12)
 
 
 STARVED = np.asarray([[0.0, 0.0], [1.0, 0.0], [1e3, 1e3]])
@@ -328,3 +340,22 @@ def test_a_column_that_decides_is_told_at_the_first_rows_alone() -> None:
         model.partial_fit(x)
     assert [item.filename for item in caught] == [__file__]
     model.partial_fit(x)  # warnings are errors here
+
+
+@pytest.mark.parametrize("kernel", ["numpy", "reference", "numba"])
+def test_every_kernel_takes_the_same_steps(kernel: str) -> None:
+    if kernel == "numba":
+        pytest.importorskip("numba", reason="numba is not installed")
+    x, start = CASES["lattice"]()
+    options = {"n_clusters": K, "init": start, "random_state": 0, "reassignment_ratio": 0.9}
+    model = streamed(parts(x, 300, 700), **options)
+    state = State.begin(start, model._state.seed)
+    for rows in parts(x, 300, 700):
+        problem = problem_of(
+            make_backend("numpy"), rows, k=K, first="float32", block_rows=256, kernel=kernel
+        )
+        made = step(problem, state, 0.9)
+        state = made.state
+    assert made.reassigned > 0
+    assert state.means.tobytes() == model._state.means.tobytes()
+    assert state.mass.tobytes() == model._state.mass.tobytes()

@@ -287,6 +287,22 @@ def test_more_starts_are_judged_by_what_they_leave() -> None:
     assert min(values[1]) < values[1][0] == values[0][0]
 
 
+def test_the_best_start_is_taken() -> None:
+    starts = iter([np.full((3, 4), 1e3), BLOBS[:3], BLOBS[:3] + 1e3])
+    model = MiniBatchKMeans(
+        3, init=lambda *_, **__: next(starts), reassignment_ratio=0.0, random_state=0
+    ).fit(BLOBS)
+    assert np.abs(model.cluster_centers_).max() < 100
+
+
+def test_centers_that_stay_far_outside_the_rows() -> None:
+    start = np.asarray([[3e170] * 4, [2e170] * 4, [0.0] * 4])
+    model = MiniBatchKMeans(3, init=start, reassignment_ratio=0.0, random_state=0).fit(BLOBS)
+    assert model.labels_.tolist() == [2] * len(BLOBS)
+    assert model.inertia_ == -model.score(BLOBS)
+    assert math.isfinite(model.inertia_)
+
+
 @pytest.mark.parametrize(
     ("message", "options"),
     [

@@ -21,7 +21,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from kmeans_xp import FeatureScaler, KMeans, load_model, save_model
+from kmeans_xp import FeatureScaler, KMeans, MiniBatchKMeans, load_model, save_model
 from kmeans_xp.cli import main
 
 
@@ -158,3 +158,25 @@ def test_loading_refuses_other_files(tmp_path: pathlib.Path) -> None:
     for name in ("other.npz", "array.npy", "text", "nothing", "cut"):
         with pytest.raises(ValueError, match="is not a kmeans-xp model"):
             load_model(tmp_path / name)
+
+
+@pytest.mark.parametrize("how", ["fit", "partial_fit", "no labels"])
+def test_a_stream_goes_on_from_its_file(tmp_path: pathlib.Path, how: str) -> None:
+    model = MiniBatchKMeans(3, random_state=0, batch_size=40, compute_labels=how != "no labels")
+    (model.fit if how == "fit" else model.partial_fit)(IRIS.data)
+    save_model(model, tmp_path / "model.npz")
+    again = load_model(tmp_path / "model.npz")
+    assert type(again) is MiniBatchKMeans
+    assert vars(again).keys() == vars(model).keys()
+    assert again.get_params() == model.get_params()
+    np.testing.assert_array_equal(again.predict(IRIS.data), model.predict(IRIS.data))
+    for one in (model, again):
+        one.partial_fit(IRIS.data[::2])
+    assert again.cluster_centers_.tobytes() == model.cluster_centers_.tobytes()
+    assert again._state.mass.tolist() == model._state.mass.tolist()
+    assert again.status_ == model.status_
+    for scaler in (FeatureScaler("standard"), MinMaxScaler()):
+        scaled = make_pipeline(scaler, clone(model)).fit(IRIS.data)
+        save_model(scaled, tmp_path / "scaled.npz")
+        loaded = load_model(tmp_path / "scaled.npz")
+        np.testing.assert_array_equal(loaded.predict(IRIS.data), scaled.predict(IRIS.data))
