@@ -32,7 +32,7 @@ def check_rows(estimator: Any, x: Any, /, *, reset: bool) -> Array:
 
     Other dtypes become float64.  Finiteness is left to the statistics pass.
     """
-    if reset and _is_plain(x):
+    if _is_plain(x) and (reset or _is_as_before(estimator, x)):
         # what scikit-learn's checks come to here; on few rows they cost more than a pass
         vars(estimator).pop("feature_names_in_", None)
         estimator.n_features_in_ = x.shape[1]
@@ -63,6 +63,12 @@ def check_rows(estimator: Any, x: Any, /, *, reset: bool) -> Array:
     _check_feature_names(estimator, x, reset=reset)
     _check_n_features(estimator, x, reset=reset)
     return as_float(x, "X")
+
+
+def _is_as_before(estimator: Any, x: Any) -> bool:
+    """Whether rows without names are what a fitted estimator knows."""
+    named = hasattr(estimator, "feature_names_in_")
+    return not named and getattr(estimator, "n_features_in_", None) == x.shape[1]
 
 
 def _is_plain(x: Any) -> bool:
