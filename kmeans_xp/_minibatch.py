@@ -111,13 +111,11 @@ def step(problem: Training, state: State, ratio: float, /) -> Step:
 
 def _totals(problem: Training, n_clusters: int) -> Array:
     """Exact sums of the batch's rows by label."""
-    sums = exact.Accumulator(problem.context.xp, problem.ledger.words)
 
-    def task(block: Block) -> None:
+    def task(block: Block, sums: exact.Accumulator) -> None:
         add_rows(problem, block, block.state["labels"], n_clusters, sums)
 
-    problem.source.map(task)
-    return sums.total()
+    return problem.source.add_up(task, problem.ledger.words)[1]
 
 
 def _feed(problem: Training, state: State, totals: Array) -> State:

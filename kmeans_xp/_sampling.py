@@ -30,7 +30,7 @@ class Sampler:
         self._running: npt.NDArray[np.int64] | None = None
         self._total = problem.source.n_rows
         if problem.summary.weight_grid is not None:
-            self._running = _running([to_host(block.weight) for block in problem.source.blocks])
+            self._running = _running(problem.source.map(lambda block: to_host(block.weight)))
             self._total = int(self._running[-1])
 
     def rows(self, start: int, count: int, /, *key: int) -> npt.NDArray[np.int64]:

@@ -13,7 +13,7 @@ from .._problem import Problem
 from .._typing import Array
 from .._validation import check_device_word, check_rows, check_same_place
 from ._rows import ArrayRows
-from ._run import Rows, place_of
+from ._run import Place, Rows, place_of
 
 
 class Answers(TransformerMixin):
@@ -83,13 +83,17 @@ class Answers(TransformerMixin):
             return rows.place.send_home(_query.distances(*self._question(rows)))
 
     def _rows_of(self, X: Any, sample_weight: Any, method: str) -> Rows:
+        x, place = self._placed(X, method)
+        return ArrayRows(x, sample_weight, place)
+
+    def _placed(self, X: Any, method: str) -> tuple[Array, Place]:
         """Check rows that are asked about; "auto" goes on where fit found a place."""
         check_is_fitted(self)
         check_device_word(self.device)
         check_same_place(self, self.cluster_centers_, X, method)
         X = check_rows(self, X, reset=False)
         stays = self.device == "auto" and context_of(X).device_name == self.device_
-        return ArrayRows(X, sample_weight, place_of(X, None if stays else self.device))
+        return X, place_of(X, None if stays else self.device)
 
     def _question(self, rows: Rows) -> tuple[Problem, Array]:
         return rows.question(self.cluster_centers_, self._middle, who=type(self).__name__)

@@ -15,6 +15,7 @@ from .._validation import check_device_word, check_rows
 from ._clusterer import Clusterer
 from ._kmeans import KMeans
 from ._minibatch_run import Outcome, begin_stream, go_on, run_fit, update
+from ._rows import ArrayRows
 from ._run import Place, given_centers, place_of
 
 _SAME = ("n_clusters", "init", "n_init", "tol", "verbose", "random_state", "device")
@@ -196,13 +197,12 @@ of shape (n_clusters, n_features), default="k-means++"
         """
         check_device_word(self.device)
         start = given_centers(self)
-        rows = check_rows(self, X, reset=True)
-        place = place_of(rows, self.device)
+        x = check_rows(self, X, reset=True)
+        place, n_rows = place_of(x, self.device), int(x.shape[0])
         with place.work.scope():
-            outcome = run_fit(self, rows, start, sample_weight, place)
+            outcome = run_fit(self, ArrayRows(x, sample_weight, place), start)
             self._keep(outcome, place)
-        seen = self.n_steps_ * min(self.batch_size, int(rows.shape[0]))
-        self.n_iter_ = math.ceil(seen / int(rows.shape[0]))
+        self.n_iter_ = math.ceil(self.n_steps_ * min(self.batch_size, n_rows) / n_rows)
         if outcome.status is Status.INTERRUPTED:
             raise KeyboardInterrupt(outcome.status.value)
         return self
@@ -232,15 +232,16 @@ of shape (n_clusters, n_features), default="k-means++"
         if not hasattr(self, "_state"):
             check_device_word(self.device)
             start = given_centers(self)
-            rows = check_rows(self, X, reset=True)
-            place = place_of(rows, self.device)
+            x = check_rows(self, X, reset=True)
+            place = place_of(x, self.device)
             with place.work.scope():
-                problem, state = begin_stream(self, rows, start, sample_weight, place)
+                rows = ArrayRows(x, sample_weight, place)
+                problem, state = begin_stream(self, rows, int(x.shape[0]), start)
                 self._keep(update(self, problem, state), place)
             return self
-        rows, place = self._rows_of(X, "partial_fit")
+        x, place = self._placed(X, "partial_fit")
         with place.work.scope():
-            more, state = go_on(self, rows, sample_weight, place)
+            more, state = go_on(self, x, sample_weight, place)
             if more is not None:
                 self._keep(update(self, more, state), place)
                 return self

@@ -13,9 +13,8 @@ from sklearn.utils import check_random_state
 
 from .._backend import dtype_name, to_host
 from .._init import seed_centers
-from .._kernels import ONE_SWEEP
 from .._minibatch import Batch, Monitor, State, Step, open_batch, run, step
-from .._problem import Training, bring, training_problem
+from .._problem import Training, bring
 from .._query import inertia_of, labels_and_inertia
 from .._random import Purpose, mix
 from .._sampling import Sampler
@@ -23,11 +22,12 @@ from .._solver import Status
 from .._stats import NonFiniteError
 from .._typing import Array
 from .._validation import check_centers, check_weight, first_bad_cell, place_centers
-from ._run import Place, count_runs, draw_seed, prepare, warn_of_one_column
+from ._run import Place, Rows, count_runs, draw_seed, warn_of_one_column
 
 _MANY_STARTS = 3
 _SHARE = 3  # rows of the start, in batches or in clusters
 _TO_CALLER_OF_FIT = 5
+_SCALED = "make_pipeline(kmeans_xp.FeatureScaler('standard'), model)"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,6 @@ class _Start:
     """How the first centers are found."""
 
     model: Any
-    x: Array  # checked rows, where the user has them
     given: Array | None
     runs: int
     n_rows: int  # that they are sought among
@@ -56,16 +55,17 @@ class _Start:
     place: Place
 
 
-def run_fit(model: Any, x: Array, start: Array | None, sample_weight: Any, place: Place) -> Outcome:
+def run_fit(model: Any, rows: Rows, start: Array | None) -> Outcome:
     """Start among some of the rows, go through random batches, and label all rows."""
     random_state = check_random_state(model.random_state)
     runs = count_runs(model, start, type(model).__name__, _MANY_STARTS)
-    n_rows = int(x.shape[0])
+    problem = _open(model, rows)
+    names = getattr(model, "feature_names_in_", None)
+    warn_of_one_column(problem, names, _SCALED, stacklevel=_TO_CALLER_OF_FIT)
+    n_rows = problem.source.n_rows
     start_rows = _start_rows(model, n_rows)
-    problem = _open(model, x, sample_weight, place)
-    warn_of_one_column(model, problem)
     seed, batch_rows = draw_seed(random_state), min(model.batch_size, n_rows)
-    begin = _Start(model, x, start, runs, start_rows, random_state, place)
+    begin = _Start(model, start, runs, start_rows, random_state, rows.place)
     centers = _first_centers(problem, begin, seed)
     limit = None
     if model.tol > 0:
@@ -101,10 +101,9 @@ def run_fit(model: Any, x: Array, start: Array | None, sample_weight: Any, place
 
 
 def begin_stream(
-    model: Any, x: Array, start: Array | None, sample_weight: Any, place: Place
+    model: Any, rows: Rows, n_rows: int, start: Array | None
 ) -> tuple[Training, State]:
     """The first rows of a stream, and centers that start among them."""
-    n_rows = int(x.shape[0])
     if n_rows < model.n_clusters:
         raise ValueError(
             f"n_samples={n_rows} should be >= n_clusters={model.n_clusters} in the first call of "
@@ -113,10 +112,11 @@ def begin_stream(
         )
     random_state = check_random_state(model.random_state)
     start_rows = _start_rows(model, n_rows)
-    problem = _open(model, x, sample_weight, place)
-    warn_of_one_column(model, problem)
+    problem = _open(model, rows)
+    names = getattr(model, "feature_names_in_", None)
+    warn_of_one_column(problem, names, _SCALED, stacklevel=_TO_CALLER_OF_FIT)
     seed = draw_seed(random_state)
-    begin = _Start(model, x, start, 1, start_rows, random_state, place)
+    begin = _Start(model, start, 1, start_rows, random_state, rows.place)
     return problem, State.begin(_first_centers(problem, begin, seed), seed)
 
 
@@ -161,16 +161,12 @@ def _labelled(problem: Training, outcome: Outcome) -> Outcome:
     return replace(outcome, labels=labels, inertia=value)
 
 
-def _open(model: Any, x: Array, sample_weight: Any, place: Place) -> Training:
-    return prepare(
-        x,
-        sample_weight,
-        place,
+def _open(model: Any, rows: Rows) -> Training:
+    return rows.training(
         model.n_clusters,
         who=type(model).__name__,
         # for the tolerance, and for the warning of a column that decides
-        variance=model.tol > 0 or int(x.shape[1]) > 1,
-        fits=ONE_SWEEP,
+        variance=model.tol > 0 or rows.n_features > 1,
     )
 
 
@@ -218,14 +214,13 @@ def _first_centers(problem: Training, begin: _Start, seed: int) -> Array:
 
 def _start_once(problem: Training, sampler: Sampler, begin: _Start, seed: int) -> Array:
     init, k, place = begin.model.init, begin.model.n_clusters, begin.place
-    rows, x = problem, begin.x
+    rows = problem
     if begin.n_rows < problem.summary.n_positive:
-        chosen = sampler.distinct(begin.n_rows, seed).x
-        rows = training_problem(chosen, None, problem.context, k, fits=ONE_SWEEP)
-        x = place.send_home(chosen)
+        rows = open_batch(sampler.distinct(begin.n_rows, seed), k, problem.context)
     if isinstance(init, str):
         with rows.source.working():
             return rows.within_memory(lambda: seed_centers(rows, init, k, seed))
+    x = place.send_home(rows.source.take(range(rows.source.n_rows)))
     with place.home.scope():
         centers = check_centers(init(x, k, random_state=begin.random_state), k)
     return place_centers(centers, problem.context, problem.dtype, problem.source.n_features)
@@ -235,7 +230,7 @@ def _total_weight(problem: Training) -> float:
     """The sum of all weights, rounded once."""
     if problem.summary.weight_grid is None:
         return float(problem.source.n_rows)
-    parts = [to_host(block.weight) for block in problem.source.blocks]
+    parts = problem.source.map(lambda block: to_host(block.weight))
     half = problem.weight_exponent // 2
     total = math.fsum(np.concatenate(parts)) * math.ldexp(1.0, half)
     return total * math.ldexp(1.0, problem.weight_exponent - half)
