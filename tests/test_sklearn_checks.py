@@ -26,7 +26,6 @@ ESTIMATORS = [
     KMeans(init="random-partition", empty_cluster="random", n_init=1),
     KMeans(init="k-means||", algorithm="elkan", copy_x=False, device="cpu"),
     MiniBatchKMeans(),
-    MiniBatchKMeans(init="random", batch_size=7, tol=0.01, max_no_improvement=None, max_iter=3),
     FeatureScaler("standard"),
     FeatureScaler("quantile"),
     FeatureScaler("none"),
