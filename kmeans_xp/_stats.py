@@ -21,6 +21,7 @@ Host = npt.NDArray[np.float64]
 T = TypeVar("T")
 OUTWEIGHS = 100.0  # then all other columns together have less than 1 % of the squared distances
 _WEIGHT_LIMBS = 2  # of the mean's denominator, which needs no more
+_MOST_EXPONENT = 1023  # of a power of two that is a number
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def summarise(
     """Take the statistics pass: ranges, then means, then (if asked) the variance."""
     ranges = _finite_ranges(source, surveyor)
     grid = _grid(ranges.largest)
-    weight_grid = _grid(np.asarray([ranges.largest_weight])) if weighted else None
+    weight_grid = _weight_grid(ranges.largest_weight, grid) if weighted else None
     means = _means(source, surveyor, grid, weight_grid)
     extent = Extent(
         ranges.weighted_low,
@@ -185,6 +186,13 @@ def _sum(parts: Iterable[T]) -> T:
 
 def _grid(largest: Host) -> exact.Grid:
     return exact.Grid(tuple(exact.exponent_above(value) for value in largest.tolist()), 1)
+
+
+def _weight_grid(largest: float, grid: exact.Grid) -> exact.Grid:
+    """The grid of the weights; sums on the values' grid over sums on this one stay finite."""
+    most = exact.exponent_above(largest)
+    # means come back to their units by 2**(values' exponent - weights'), which must be a number
+    return exact.Grid((max(most, max(grid.exponents) - _MOST_EXPONENT),), 1)
 
 
 @dataclass(frozen=True)

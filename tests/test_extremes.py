@@ -37,6 +37,14 @@ def test_one_row_at_an_end_of_the_range(value: float) -> None:
         assert model.cluster_centers_[:3].tobytes() == inner.cluster_centers_.tobytes()
 
 
+@pytest.mark.parametrize("weight", [(1.0, 2.0), (0.75, 0.25), (1e-300, 3e-300), (1e300, 1e308)])
+def test_weighted_means_at_the_end_of_the_range_are_numbers(weight: tuple[float, float]) -> None:
+    x = np.asarray([[1.7e308, 1.0], [-1.6e308, 3.0], [1.75e308, 1.0]])
+    model = KMeans(2, n_init=1, random_state=0).fit(x, sample_weight=[*weight, weight[0]])
+    expected = sorted([(-1.6e308, 3.0), (1.725e308, 1.0)])
+    np.testing.assert_allclose(sorted(model.cluster_centers_.tolist()), expected, rtol=1e-15)
+
+
 def test_small_steps_beside_a_huge_row_are_seen() -> None:
     x = np.asarray([[1.0], [2.0], [1e300], [3.0]])
     model = KMeans(3, init=x[[0, 2, 3]], n_init=1, tol=0).fit(x)
