@@ -236,17 +236,17 @@ def ratio(totals: Sequence[Array], weight: Array, /, *, whole: bool = False) -> 
     high, *rest = terms(totals)
     low = None
     for term in rest:
-        high, error = _quick_two_sum(high, term)
+        high, error = quick_two_sum(high, term)
         low = error if low is None else low + error
     if low is not None and len(rest) > 1:
-        high, low = _quick_two_sum(high, low)
+        high, low = quick_two_sum(high, low)
     quotient = high / weight
-    product, error = _two_product(quotient, weight, whole=whole)
+    product, error = two_product(quotient, weight, whole=whole)
     left = (high - product) - error
     return quotient + (left if low is None else left + low) / weight
 
 
-def _quick_two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+def quick_two_sum(a: Array, b: Array, /) -> tuple[Array, Array]:
     """Dekker's exact sum a + b and its rounding error, for terms in falling order.
 
     The words of a total qualify: a later word is smaller than the unit of all earlier ones,
@@ -256,20 +256,20 @@ def _quick_two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, b - (total - a)
 
 
-def _halves(a: Array) -> tuple[Array, Array]:
+def halves(a: Array, /) -> tuple[Array, Array]:
     """Veltkamp's split into two halves of 26 bits."""
     big = SPLIT * a
     high = big - (big - a)
     return high, a - high
 
 
-def _two_product(a: Array, b: Array, *, whole: bool) -> tuple[Array, Array]:
+def two_product(a: Array, b: Array, /, *, whole: bool = False) -> tuple[Array, Array]:
     """Dekker's exact product: a * b and its rounding error; b may be its own upper half."""
     product = a * b
-    a_high, a_low = _halves(a)
+    a_high, a_low = halves(a)
     if whole:
         return product, (a_high * b - product) + a_low * b
-    b_high, b_low = _halves(b)
+    b_high, b_low = halves(b)
     error = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
     return product, error
 

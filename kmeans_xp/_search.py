@@ -14,6 +14,8 @@ Swaps of merged and split clusters are those of T. Kaukoranta, P. Fränti and O.
 "Iterative split-and-merge algorithm for VQ codebook generation", Optical Engineering 37, 1998, and
 of H. Ismkhan, "I-k-means-+: an iterative clustering algorithm based on an enhanced version of the
 k-means", Pattern Recognition 79, 2018; the choice among them and the draws are our own.
+
+Rows of one feature need no swaps: `_line` knows their optimum, from which Lloyd's loop runs once.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _exact as exact
+from ._line import best_on_a_line
 from ._problem import Training
 from ._random import Purpose, mix
 from ._solver import Result, Rules, Status, lloyd
@@ -52,13 +55,15 @@ class Trial:
     Attributes
     ----------
     swaps : int
-        Centers that were moved to another cluster before the run; 0 for a start.
+        Centers that were moved to another cluster before the run; 0 for a start, and all of them
+        where the best places on a line are known.
     n_iter : int
         Iterations of the run.
     inertia : float
         Inertia that it ended with.
     kept : bool
-        Whether it was the best so far; for swaps: lower by more than a millionth.
+        Whether it was the best so far; for swaps: lower by more than a millionth, on a line: not
+        higher.
 
     Examples
     --------
@@ -113,13 +118,54 @@ def search(
 ) -> tuple[Result, list[Trial]]:
     """Swap centers of a converged run as long as that lowers the inertia.
 
-    ``announce`` is told of each run.
+    On a line the optimum takes the place of swaps, where it can be proven.  ``announce`` is told of
+    each run.
     """
+    trials: list[Trial] = []
+    if problem.source.n_features == 1 and found.status not in _BROKEN_OFF:
+        found, trials, is_over = _from_the_line(problem, found, rules, seed, announce)
+        if is_over:
+            return found, trials
     hunt = _Hunt(problem, found, rules, effort, seed, announce)
     # a swap takes three clusters
     if found.status in _ENDED and int(found.centers.shape[0]) > 2:
         hunt.run()
-    return hunt.best, hunt.trials
+    return hunt.best, trials + hunt.trials
+
+
+def _from_the_line(
+    problem: Training,
+    found: Result,
+    rules: Rules,
+    seed: int,
+    announce: Callable[[Result | None], None] | None,
+) -> tuple[Result, list[Trial], bool]:
+    """Run from the best centers on a line, and keep that if it is not worse.
+
+    The last of the answers: whether the search is over, for there is nothing better, or by a break.
+    """
+    count = int(found.centers.shape[0])
+    try:
+        line = problem.within_memory(lambda: best_on_a_line(problem, count))
+        if line is None:
+            return found, [], False
+        key = mix(seed, Purpose.SEARCH, 0)
+        result = problem.within_memory(lambda: lloyd(problem, line.centers, rules, key))
+    except EmptyClusterError:
+        # the error is for runs from the user's start
+        return found, [], False
+    except KeyboardInterrupt:
+        return found.interrupted(), [], True
+    if announce is not None:
+        announce(result)
+    kept = result.inertia <= found.inertia
+    best = result if kept else found
+    trials = [Trial(count, result.n_iter, result.inertia, kept)]
+    if result.status is Status.INTERRUPTED:
+        return best.interrupted(), trials, True
+    if line.proven and best.status in _ENDED and best.inertia <= line.bound * (1.0 + LOWERS):
+        best = replace(best, status=Status.OPTIMUM)
+    return best, trials, line.proven or result.status in _BROKEN_OFF
 
 
 class _Hunt:

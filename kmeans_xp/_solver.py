@@ -23,6 +23,7 @@ class Status(enum.Enum):
 
     CONVERGED = "converged: no row changed its cluster"
     TOLERANCE = "converged: the centers moved less than the tolerance"
+    OPTIMUM = "converged: the optimum, which is known in one dimension"
     NO_IMPROVEMENT = "converged: the inertia of the batches falls no more"
     MAX_ITER = "stopped at max_iter before convergence"
     CALLBACK = "stopped by the callback"

@@ -21,6 +21,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "words": ("_typing", "exceptions"),
     "mathematics": (
         "_exact",
+        "_doubled",
+        "_cuts",
         "_random",
         "_distances",
         "_picks",
@@ -91,7 +93,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "starts": ("_draws", "_plusplus", "_init"),
     "solver": ("_empty", "_solver"),
     "mini-batches": ("_minibatch", "_sampling"),
-    "search": ("_split", "_search"),
+    "search": ("_split", "_line_sums", "_line", "_search"),
     "validation": ("_frames", "_validation", "_batch_checks"),
     "questions": ("_query",),
     "metrics": (
