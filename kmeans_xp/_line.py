@@ -57,7 +57,12 @@ class Line:
 
 
 def best_on_a_line(problem: Training, n_clusters: int, /) -> Line | None:
-    """The optimum for rows of one feature; None where there are too many cuts to look for."""
+    """The optimum for rows of one feature; None where there are too many cuts to look for.
+
+    None too for rows that are away: they cannot be sorted.
+    """
+    if not problem.source.is_resident:
+        return None
     sums = Sums.of(problem)
     n_pieces = min(n_clusters, sums.n_values)
     if n_pieces == sums.n_values:

@@ -163,7 +163,7 @@ def _from_the_line(
     trials = [Trial(count, result.n_iter, result.inertia, kept)]
     if result.status is Status.INTERRUPTED:
         return best.interrupted(), trials, True
-    if line.proven and best.status in _ENDED and best.inertia <= line.bound * (1.0 + LOWERS):
+    if best.status in _ENDED and best.inertia <= line.bound * (1.0 + LOWERS):
         best = replace(best, status=Status.OPTIMUM)
     return best, trials, line.proven or result.status in _BROKEN_OFF
 

@@ -83,7 +83,9 @@ of shape (n_clusters, n_features), default="k-means++"
         many passes over the rows (iterations of all its runs, and one for each look at what
         splits gain, so that 1 is too few) it may take, and an error in these cases; the last run
         may be cut short.  Never worse than without, and the same on every library; needs three
-        clusters, and a run that converged.
+        clusters, and a run that converged.  For one feature the optimum itself is found, by dynamic
+        programming [5]_, and ``status_`` says so.  Where that would take too much (more than 512
+        clusters of many values, or borders that bounds do not narrow down) it is a search too.
 
     Attributes
     ----------
@@ -100,8 +102,8 @@ of shape (n_clusters, n_features), default="k-means++"
     status_ : str
         Why it ended.
     trials_ : tuple of Trial
-        Every run: from the starts, then from the swaps of a search (swaps, iterations, inertia,
-        whether it was kept); none for a model from an older file.
+        Every run: from the starts, then from the swaps of a search or the best centers on a line
+        (swaps, iterations, inertia, whether it was kept); none for a model from an older file.
     n_best_ : int
         How many of them ended within a millionth of ``inertia_``.  Where it is 1 of many, more
         starts or passes may find better.
@@ -146,6 +148,8 @@ of shape (n_clusters, n_features), default="k-means++"
     .. [3] B. Bahmani et al., "Scalable k-means++", PVLDB 5, 2012.
     .. [4] T. Kaukoranta, P. Fränti, O. Nevalainen, "Iterative split-and-merge algorithm for VQ
            codebook generation", Optical Engineering 37, 1998.
+    .. [5] H. Wang, M. Song, "Ckmeans.1d.dp: optimal k-means clustering in one dimension by
+           dynamic programming", The R Journal 3, 2011.
 
     Examples
     --------
