@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import cluster, datasets
 from test_search import Keys
+from test_sources import moved_away
 
 from kmeans_xp import KMeans, _line, _line_sums, load_model, save_model
 from kmeans_xp._line import Line, best_on_a_line
@@ -328,6 +329,13 @@ def test_where_too_much_is_left_a_bound_is_and_the_search_goes_on(
     monkeypatch.setattr(_line, "_MOST_CUTS", 8)
     model = KMeans(9, random_state=0, search="auto").fit(x[:, None])
     assert [trial.swaps == 9 for trial in model.trials_] == [False] * len(model.trials_)
+
+
+def test_rows_that_are_away_are_not_sorted() -> None:
+    x = np.random.default_rng(15).normal(size=(60, 1))
+    problem = problem_of(make_backend("numpy"), x, k=3)
+    assert best_on_a_line(problem, 3) is not None
+    assert best_on_a_line(moved_away(problem, None), 3) is None
 
 
 def test_it_is_the_rule_of_the_search() -> None:
