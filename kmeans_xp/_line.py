@@ -35,8 +35,8 @@ MOST = 1 << 23
 _FEW = 1 << 17  # that a pass may have without more ado
 _FINER = 4  # from pass to pass
 _FIRST = 64
-_ALL = 1 << 20  # places of all cuts, up to which each is a group at once
-_MOST_CUTS = 512  # where there are more places
+_MOST_CUTS = 512  # to begin with groups, which tell something when they are many more
+_ALL = 1 << 20  # places of more cuts than that, each a group
 _MARGIN = 2.0**-40  # of a cost, by which two surely differ
 _LARGE = 0.125  # of the largest scatter
 _LEAST = 2.0**-300  # that is one: differences of sums may be rounded to 0
@@ -70,7 +70,6 @@ def best_on_a_line(problem: Training, n_clusters: int, /) -> Line | None:
     elif n_clusters == 1:
         found = _Found(np.arange(0), cost_of(sums.pieces(np.arange(0))), proven=True)
     elif n_clusters > _MOST_CUTS and n_clusters * (sums.n_values - n_clusters) > _ALL:
-        # groups tell something when they are many more than clusters
         return None
     else:
         found = _best_cuts(sums, n_clusters)
@@ -132,7 +131,7 @@ class _Left:
         """Make more groups, or one of each place; false where they are too many."""
         pairs, places = self._pairs(), int((self._high - self._low + 1).sum())
         most = min(max(_FEW, _FINER * pairs), MOST)
-        if places <= 2 * most or places <= _ALL:
+        if places <= 2 * most or (len(self._low) >= _MOST_CUTS and places <= _ALL):
             self.first = self._last = self._all_places()
             return True
         if 2 * pairs > most:

@@ -329,6 +329,11 @@ def test_where_too_much_is_left_a_bound_is_and_the_search_goes_on(
     monkeypatch.setattr(_line, "_MOST_CUTS", 8)
     model = KMeans(9, random_state=0, search="auto").fit(x[:, None])
     assert [trial.swaps == 9 for trial in model.trials_] == [False] * len(model.trials_)
+    # one pass over all places needs no groups
+    monkeypatch.setattr(_line, "_ALL", 9 * 400)
+    line = line_of(make_backend("numpy"), x, 9)
+    assert line.proven
+    assert line.bound == pytest.approx(best, rel=1e-9)
 
 
 def test_rows_that_are_away_are_not_sorted() -> None:
