@@ -59,7 +59,7 @@ class Sums:
         spread = exact.exponent_above(far)
         values, weight = _sorted(problem)
         n_rows = int(values.shape[0])
-        # the first of the next run, or the end
+        # where the next value is another
         ends_here = xp.concat([values[:-1] != values[1:], xp.ones_like(values[:1], dtype=xp.bool)])
         count = int(xp.sum(xp.astype(ends_here, xp.int64)))
         ends = problem.kernel.compress(ends_here, count)[0][:count]
@@ -69,7 +69,7 @@ class Sums:
         n_limbs = -(-_GRID_BITS // bits)
         kinds = [list(_running(each, bits, n_limbs, ends, xp=xp)) for each in _terms(y, weight)]
         if weight is None:
-            kinds.insert(0, [ends + 1])
+            kinds.insert(0, [xp.astype(ends + 1, xp.int64)])
         limbs = xp.stack([limb for kind in kinds for limb in kind])
         exponents = scale, spread, problem.weight_exponent
         return cls(limbs, tuple(map(len, kinds)), bits, n_rows, shift, exponents, xp)
