@@ -49,8 +49,15 @@ class Moves:
         )
 
 
-def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
-    """Assign every row, remember its label, and leave what changed."""
+def sweep(
+    problem: Training, nearest: Nearest, n_clusters: int, known: Array | None = None, /
+) -> Stats:
+    """Assign every row, remember its label, and leave what changed.
+
+    ``known`` are the labels of all rows, where they are known before; no row is scored then.
+    """
+    if known is not None:
+        return _sweep_known(problem, known, n_clusters)
     drift, is_new = problem.pruner.drift_for(nearest)
     if is_new:
         problem.source.forget("bounds")
@@ -58,9 +65,25 @@ def sweep(problem: Training, nearest: Nearest, n_clusters: int, /) -> Stats:
     look, changed, totals = away(problem, nearest, drift, n_clusters)
     problem.pruner.learn(look.scored, problem.source.n_rows)
     if totals is None:
-        xp, shape = problem.context.xp, (problem.ledger.words, n_clusters, problem.ledger.n_columns)
-        totals = xp.zeros(shape, dtype=xp.int64, device=problem.context.device)
+        totals = _nothing(problem, n_clusters)
     return Stats(totals, changed, look.open, look.scored)
+
+
+def _sweep_known(problem: Training, known: Array, n_clusters: int) -> Stats:
+    """Take labels over; rows stay with their blocks."""
+    blocks = problem.source.blocks
+    befores = [block.state.get("labels") for block in blocks]
+    problem.pruner.passed_over()
+    for block in blocks:
+        block.state["labels"] = known[block.start : block.start + block.n_rows]
+    changed, totals = changes(problem, befores, n_clusters)
+    return Stats(totals, changed, 0, 0)
+
+
+def _nothing(problem: Training, n_clusters: int) -> Array:
+    shape = (problem.ledger.words, n_clusters, problem.ledger.n_columns)
+    xp = problem.context.xp
+    return xp.zeros(shape, dtype=xp.int64, device=problem.context.device)
 
 
 Swept = tuple[Look, int, Array | None]
@@ -69,9 +92,16 @@ Swept = tuple[Look, int, Array | None]
 
 def _together(problem: Training, nearest: Nearest, drift: Drift | None, n_clusters: int) -> Swept:
     """Labels of all blocks, then sums: few open rows, and few that changed, wait for one go."""
-    xp, blocks = problem.context.xp, problem.source.blocks
-    befores = [block.state.get("labels") for block in blocks]
+    befores = [block.state.get("labels") for block in problem.source.blocks]
     look = relabel(problem, nearest, drift)
+    return look, *changes(problem, befores, n_clusters)
+
+
+def changes(
+    problem: Training, befores: Sequence[Array | None], n_clusters: int, /
+) -> tuple[int, Array]:
+    """How many labels differ from those before (None: there were none), and the sums' change."""
+    xp = problem.context.xp
     sums = exact.Accumulator(xp, problem.ledger.words)
 
     def task(block: Block) -> tuple[int, Moves | None]:
@@ -82,7 +112,10 @@ def _together(problem: Training, nearest: Nearest, drift: Drift | None, n_cluste
     for batch in batches(waiting, problem.plan.block_rows):
         moves = _gather(batch, xp)
         sums.add(moved_sums(problem, moves, n_clusters), 2 * moves.n_rows)
-    return look, sum(changed for changed, _ in parts), sums.total()
+    totals = sums.total()
+    if totals is None:
+        totals = _nothing(problem, n_clusters)
+    return sum(changed for changed, _ in parts), totals
 
 
 def _by_block(problem: Training, nearest: Nearest, drift: Drift | None, n_clusters: int) -> Swept:
@@ -217,8 +250,11 @@ def _carrying(block: Block, chosen: Array | None, xp: Namespace) -> int:
     return int(xp.count_nonzero(positive))
 
 
-def inertia(problem: Problem, nearest: Nearest, /) -> float:
-    """Weighted sum of squared distances to the own center: exact, rounded once."""
+def inertia(problem: Problem, nearest: Nearest, /, *, keeps: bool = False) -> float:
+    """Weighted sum of squared distances to the own center: exact, rounded once.
+
+    If it ``keeps`` them, the distances stay in the blocks' state as ``own``.
+    """
     xp, blocks = problem.context.xp, problem.source.blocks
     # the largest so far, which other threads raise: it gives the grid, and what was added on
     # another one comes again, so that no distance need be kept until all are known
@@ -226,6 +262,8 @@ def inertia(problem: Problem, nearest: Nearest, /) -> float:
 
     def add(block: Block) -> tuple[float, int, int]:
         distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
+        if keeps:
+            block.state["own"] = distances
         own = weigh(distances, block.weight, xp=xp)
         mine = float(xp.max(own))
         largest[0] = most = max(largest[0], mine)

@@ -126,15 +126,23 @@ class Closest:
         self._standing = _Beside(self._problem, points)
         self._seeds = list(range(int(points.shape[0])))
 
-    def begin_beside(self, nearest: Nearest, labels: Array) -> None:
-        """Start from centers that are no rows; each row has the label of the nearest one."""
+    def begin_beside(self, nearest: Nearest, labels: Array, own: Array | None = None) -> None:
+        """Start from centers that are no rows; each row has the label of the nearest one.
+
+        ``own`` are the distances of all rows to these, where they are known.
+        """
         xp = self._xp
         self._stand_by(nearest.centers)
 
         def task(block: Block) -> None:
-            mine = labels[block.start : block.start + block.n_rows]
-            block.state["closest"] = self._kernel.own_distances(block.x, nearest, mine)
-            # kernels write to it
+            here = slice(block.start, block.start + block.n_rows)
+            mine = labels[here]
+            # kernels write to both
+            block.state["closest"] = (
+                self._kernel.own_distances(block.x, nearest, mine)
+                if own is None
+                else xp.asarray(own[here], copy=True)
+            )
             block.state["seeds"] = xp.asarray(mine, copy=True)
 
         self._problem.source.map(task, self._blocks)

@@ -59,6 +59,10 @@ class Pruner:
             self._are_begun = False
         return self._drift, self._is_new
 
+    def passed_over(self) -> None:
+        """Note a sweep that scored no row, as labels were known."""
+        self._left = max(0, self._left - 1)
+
     def _new_drift(self, nearest: Nearest) -> Drift:
         low, high = FLOAT32_REACH
         narrow = nearest.scale.factor == 1.0 and low <= nearest.reach <= high

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 from ._assign import relabel
 from ._backend import to_host
+from ._bounds import Drift
 from ._distances import Scale, halving_total
 from ._empty import repair
 from ._exact import carry
-from ._passes import host_counts, inertia, sweep, used_clusters
+from ._passes import changes, host_counts, inertia, sweep, used_clusters
 from ._primitives import Nearest
 from ._problem import Training
 from ._typing import Array
@@ -55,6 +56,31 @@ class Iteration:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What a run leaves for the next one, if asked.
+
+    ``own`` are the canonical squared distances (n,) of all rows to their centers in units of
+    ``scale``; ``totals`` the sums of the final labels.
+    """
+
+    own: Array
+    scale: Scale
+    totals: Array
+
+
+@dataclass(frozen=True)
+class Known:
+    """Labels (n,) of all rows for the centers of a start, and sums by the labels before.
+
+    The centers before were the first of these.
+    """
+
+    labels: Array
+    before: Array
+    totals: Array
+
+
+@dataclass(frozen=True)
 class Result:
     """What one run leaves; labels stay in the source's blocks until collected."""
 
@@ -65,6 +91,7 @@ class Result:
     status: Status
     history: tuple[Iteration, ...]
     n_distinct: int
+    kept: Kept | None = None
 
     def interrupted(self) -> Result:
         """The same result, marked as the best when Ctrl-C came."""
@@ -93,23 +120,50 @@ class _State:
     status: Status | None = None
 
 
-def lloyd(problem: Training, centers: Array, rules: Rules, seed: int, /) -> Result:
+def lloyd(
+    problem: Training,
+    centers: Array,
+    rules: Rules,
+    seed: int,
+    /,
+    *,
+    known: Known | None = None,
+    keeps: bool = False,
+) -> Result:
     """Run from the given centers until no row changes cluster, or a rule says stop.
+
+    With ``known`` the first iteration scores no row, and adds up those alone whose label changed;
+    their number is that of its record.  That, and what a run ``keeps``, is for rows that stay.
 
     Source: S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory, 1982.
     """
     problem.source.forget("labels", "closest", "trial", "bounds")
     problem.pruner.begin()
     problem.cover(centers)
-    state = _State(centers, None)
+    state = _State(centers, None if known is None else _begin_with(problem, known, centers))
     try:
         while state.status is None:
-            state = _advance(problem, state, rules, seed) or _step(problem, state, rules, seed)
+            if known is not None:
+                state, known = _step(problem, state, rules, seed, known.labels), None
+            else:
+                made = _advance(problem, state, rules, seed)
+                state = made or _step(problem, state, rules, seed)
             if rules.observe is not None and rules.observe(state.history[-1], state.centers):
                 state = replace(state, status=state.status or Status.CALLBACK)
-        return _finish(problem, state)
+        return _finish(problem, state, keeps)
     except KeyboardInterrupt:
-        return _finish(problem, replace(state, status=Status.INTERRUPTED))
+        return _finish(problem, replace(state, status=Status.INTERRUPTED), False)
+
+
+def _begin_with(problem: Training, known: Known, centers: Array) -> Array:
+    """Let rows have the labels before; their sums, with room for the new centers."""
+    xp = problem.context.xp
+    for block in problem.source.blocks:
+        block.state["labels"] = known.before[block.start : block.start + block.n_rows]
+    words, k, columns = known.totals.shape
+    more = (words, int(centers.shape[0]) - k, columns)
+    none = xp.zeros(more, dtype=xp.int64, device=problem.context.device)
+    return xp.concat([known.totals, none], axis=1)
 
 
 def _advance(problem: Training, state: _State, rules: Rules, seed: int) -> _State | None:
@@ -133,20 +187,27 @@ def _advance(problem: Training, state: _State, rules: Rules, seed: int) -> _Stat
     return _conclude(problem, after, rules, seed, nearest, made.pending, None)
 
 
-def _step(problem: Training, state: _State, rules: Rules, seed: int) -> _State:
+def _step(
+    problem: Training, state: _State, rules: Rules, seed: int, labels: Array | None = None
+) -> _State:
     """One iteration: assign and sum, then `_conclude`."""
     if problem.is_wide:
         problem.cover(state.centers)
     nearest = problem.nearest_to(state.centers)
-    stats = sweep(problem, nearest, int(state.centers.shape[0]))
+    stats = sweep(problem, nearest, int(state.centers.shape[0]), labels)
     problem.learn(stats.open_rows, stats.scored)
-    totals = stats.totals
-    if state.totals is not None:
-        totals += state.totals  # in place: the sweep's own are not needed again
-        totals = carry(totals, xp=problem.context.xp)
+    totals = _added(problem, stats.totals, state.totals)
     value = inertia(problem, nearest) if rules.observe is not None else None
     state = replace(state, totals=totals)
     return _conclude(problem, state, rules, seed, nearest, stats.changed, value)
+
+
+def _added(problem: Training, totals: Array, before: Array | None) -> Array:
+    """The totals of a sweep with those before it."""
+    if before is None:
+        return totals
+    totals += before  # in place: the sweep's own are not needed again
+    return carry(totals, xp=problem.context.xp)
 
 
 def _conclude(
@@ -186,26 +247,59 @@ def _verdict(rules: Rules, record: Iteration, is_small: bool) -> Status | None:
     return None
 
 
-def _finish(problem: Training, state: _State) -> Result:
+def _finish(problem: Training, state: _State, keeps: bool) -> Result:
     """Labels and inertia that belong to the final centers."""
     if problem.is_wide:
         # the start lay outside the rows; measure as predict will
         problem.cover(state.centers)
     nearest = problem.nearest_to(state.centers)
-    assert state.status is not None
+    status = state.status
+    assert status is not None
     scale = problem.label_scale(state.centers)
-    if state.status is not Status.CONVERGED or scale != nearest.scale:
-        relabel(problem, problem.nearest_to(state.centers, scale=scale))
-    value = inertia(problem, nearest)
+    if status is not Status.CONVERGED or scale != nearest.scale:
+        state = _relabelled(problem, state, problem.nearest_to(state.centers, scale=scale), keeps)
+    value = inertia(problem, nearest, keeps=keeps)
+    kept = None
+    if keeps and state.totals is not None:
+        kept = Kept(problem.source.collect("own"), nearest.scale, state.totals)
+        problem.source.forget("own")
     return Result(
         state.centers,
         problem.source.collect("labels"),
         value,
         len(state.history),
-        state.status,
+        status,
         state.history,
         _distinct(problem, state),
+        kept,
     )
+
+
+def _relabelled(problem: Training, state: _State, nearest: Nearest, keeps: bool) -> _State:
+    """Give rows the labels of the final centers; the totals go along if a run keeps them."""
+    drift = _last_drift(problem, state, nearest)
+    if not keeps or state.totals is None:
+        relabel(problem, nearest, drift)
+        return state
+    befores = [block.state.get("labels") for block in problem.source.blocks]
+    relabel(problem, nearest, drift)
+    _, changed = changes(problem, befores, int(state.centers.shape[0]))
+    return replace(state, totals=_added(problem, changed, state.totals))
+
+
+def _last_drift(problem: Training, state: _State, nearest: Nearest) -> Drift | None:
+    """The drift by which rows prove their labels once more, if they keep bounds for it.
+
+    Not where a pass was broken off, whose bounds may be of other centers; nor where the centers
+    left the rows, or rows come and go.  On a GPU one look at all rows takes less than to wait for the doubtful ones.
+    """
+    is_whole = state.status is not Status.INTERRUPTED and not problem.is_wide
+    if not (is_whole and problem.source.is_resident) or problem.context.gpu is not None:
+        return None
+    if any("bounds" not in block.state for block in problem.source.blocks):
+        return None
+    drift, is_new = problem.pruner.drift_for(nearest)
+    return None if is_new else drift
 
 
 def _distinct(problem: Training, state: _State) -> int:

@@ -45,7 +45,12 @@ class Fitted:
     @functools.cached_property
     def own(self) -> list[Array]:
         """Canonical squared distances of the rows to their centers, by block."""
-        kernel, nearest = self.problem.kernel, self.nearest
+        kernel, nearest, kept = self.problem.kernel, self.nearest, self.result.kept
+        if kept is not None and kept.scale == nearest.scale:
+            return [
+                kept.own[block.start : block.start + block.n_rows]
+                for block in self.problem.source.blocks
+            ]
         return self.problem.source.map(
             lambda block: kernel.own_distances(block.x, nearest, self.labels(block))
         )
