@@ -291,7 +291,8 @@ def _last_drift(problem: Training, state: _State, nearest: Nearest) -> Drift | N
     """The drift by which rows prove their labels once more, if they keep bounds for it.
 
     Not where a pass was broken off, whose bounds may be of other centers; nor where the centers
-    left the rows, or rows come and go.  On a GPU one look at all rows takes less than to wait for the doubtful ones.
+    left the rows, or rows come and go.  On a GPU one look at all rows takes less than to wait for
+    the doubtful ones.
     """
     is_whole = state.status is not Status.INTERRUPTED and not problem.is_wide
     if not (is_whole and problem.source.is_resident) or problem.context.gpu is not None:
