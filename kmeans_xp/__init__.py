@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         to_sklearn,
     )
     from .exceptions import (
+        CheckpointError,
         ChooseKInterrupted,
         DataWarning,
         DeviceError,
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BatchedKMeansResult": "estimators",
+    "CheckpointError": "exceptions",
     "ChooseKInterrupted": "exceptions",
     "ChooseKResult": "selection",
     "DataWarning": "exceptions",
@@ -64,6 +66,7 @@ _MODULES = ("metrics", "plot", "prepare")
 
 __all__ = [
     "BatchedKMeansResult",
+    "CheckpointError",
     "ChooseKInterrupted",
     "ChooseKResult",
     "DataWarning",

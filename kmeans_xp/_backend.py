@@ -210,6 +210,16 @@ def to_host(array: Array) -> npt.NDArray[Any]:
     return np.asarray(array)
 
 
+def bits_of(array: Array) -> Array:
+    """The bits of float32 or float64 values as int32 or int64, where they are."""
+    word = "int32" if dtype_name(array) == "float32" else "int64"
+    context = context_of(array)
+    if context.backend == "array_api_strict":
+        # it shows no bits, and all its devices are the host
+        return context.from_host(to_host(array).view(word))
+    return array.view(getattr(context.xp, word))
+
+
 def by_feature(x: Array) -> Array:
     """Transpose (m, d) to (d, m), contiguous on NumPy: sums along long rows are far faster."""
     return np.ascontiguousarray(x.T) if isinstance(x, np.ndarray) else x.T

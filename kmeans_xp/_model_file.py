@@ -51,7 +51,8 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
         Fitted, on any device; ``partial_fit`` can go on from what is loaded.  The scaler is a
         `FeatureScaler`, or scikit-learn's StandardScaler, MinMaxScaler, MaxAbsScaler or
         RobustScaler.  Parameters of the model that are Python objects (a callable ``init``, a
-        ``callback``, a ``RandomState``) are left out; `load_model` gives their defaults.
+        ``callback``, a ``RandomState``) and ``checkpoint`` are left out; `load_model` gives their
+        defaults.
     path : path-like
         Where to write; nothing is added to the name.
 
@@ -232,9 +233,11 @@ def _parts(model: Any) -> tuple[Any | None, Model]:
 
 
 def _plain_parameters(model: Model) -> dict[str, Any]:
-    """The parameters that JSON can hold."""
+    """The parameters that JSON can hold, but for those of the fit's own checkpoint."""
     plain: dict[str, Any] = {}
     for name, value in model.get_params(deep=False).items():
+        if name.startswith("checkpoint"):
+            continue
         if value is None or isinstance(value, (bool, str)):
             plain[name] = value
         elif isinstance(value, Integral):

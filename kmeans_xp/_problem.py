@@ -76,6 +76,12 @@ class Problem:
             self._measure(self.extent.including(points))
         self.is_wide = outside
 
+    def uncover(self) -> None:
+        """Measure for the rows again, as before any centers were covered."""
+        if self.is_wide:
+            self._measure(self.extent)
+            self.is_wide = False
+
     def _measure(self, extent: Extent) -> None:
         shift, source = extent.shift(), self.source
         on_device = None if shift is None else to_device(shift, source.sample, xp=source.xp)

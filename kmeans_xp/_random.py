@@ -35,6 +35,7 @@ class Purpose(enum.IntEnum):
     VALIDATION = 12
     SUBSET = 13
     REASSIGN = 14
+    DIGEST = 15
 
 
 def mix(*words: int) -> int:
@@ -64,10 +65,19 @@ def row_bits(start: int, count: int, like: Array, /, *key: int, xp: Namespace) -
     device = array_api_compat.device(like)
     bits = xp.arange(start, start + count, dtype=xp.int64, device=device)
     bits = (bits ^ _signed(mix(*key))) + _signed(_GAMMA)
+    return _finalise_array(bits) & ((1 << 63) - 1)
+
+
+def mixed(words: Array, start: int, /, *key: int, xp: Namespace) -> Array:
+    """64 bits (int64) of each row's word, which depend on the row's number and the key too."""
+    return _finalise_array(words + row_bits(start, int(words.shape[0]), words, *key, xp=xp))
+
+
+def _finalise_array(bits: Array) -> Array:
     for shift, factor in _MIX:
         logical = (bits >> shift) & ((1 << (64 - shift)) - 1)
         bits = (bits ^ logical) * _signed(factor)
-    return bits & ((1 << 63) - 1)
+    return bits
 
 
 def row_uniform(start: int, count: int, like: Array, /, *key: int, xp: Namespace) -> Array:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,9 @@ _IDLE = 2  # looks in a row without a swap, after which others would hardly brin
 _AT_ONCE = 4  # clusters to one swap
 _WORTHY = 32
 _ENDED = (Status.CONVERGED, Status.TOLERANCE)
+_NUMBERS = ("_spent", "_looks", "_failed", "_idle", "_most")
+"""What a hunt counts, which a stage keeps."""
+
 _BROKEN_OFF = (Status.CALLBACK, Status.INTERRUPTED)
 
 
@@ -106,29 +109,48 @@ Swap = tuple[int, int]
 """A cluster to split, and one to merge with its partner."""
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A search between two swaps, from which it goes on to the same end."""
+
+    best: Result
+    trials: tuple[Trial, ...] = ()
+    tried: frozenset[Swap] = frozenset()
+    numbers: dict[str, int] = field(default_factory=dict)  # those that are named in `_NUMBERS`
+    earlier: tuple[Trial, ...] = ()  # before all swaps, on a line
+
+
 def search(
     problem: Training,
-    found: Result,
+    found: Result | Stage,
     rules: Rules,
     effort: Effort,
     seed: int,
     /,
     *,
     announce: Callable[[Result | None], None] | None = None,
+    keep: Callable[[Stage], None] | None = None,
 ) -> tuple[Result, list[Trial]]:
-    """Swap centers of a converged run as long as that lowers the inertia.
+    """Swap centers of a converged run as long as that lowers the inertia; or go on from a stage.
 
     On a line the optimum takes the place of swaps, where it can be proven.  ``announce`` is told of
-    each run.
+    each run, ``keep`` of each stage.
     """
     trials: list[Trial] = []
-    if problem.source.n_features == 1 and found.status not in _BROKEN_OFF:
+    if isinstance(found, Stage):
+        trials += found.earlier
+    elif problem.source.n_features == 1 and found.status not in _BROKEN_OFF:
         found, trials, is_over = _from_the_line(problem, found, rules, seed, announce)
         if is_over:
             return found, trials
-    hunt = _Hunt(problem, found, rules, effort, seed, announce)
+
+    def reach(stage: Stage) -> None:
+        if keep is not None:
+            keep(replace(stage, earlier=tuple(trials)))
+
+    hunt = _Hunt(problem, found, rules, effort, seed, announce, reach)
     # a swap takes three clusters
-    if found.status in _ENDED and int(found.centers.shape[0]) > 2:
+    if isinstance(found, Stage) or (found.status in _ENDED and int(found.centers.shape[0]) > 2):
         hunt.run()
     return hunt.best, trials + hunt.trials
 
@@ -174,24 +196,29 @@ class _Hunt:
     def __init__(
         self,
         problem: Training,
-        found: Result,
+        found: Result | Stage,
         rules: Rules,
         effort: Effort,
         seed: int,
         announce: Callable[[Result | None], None] | None = None,
+        keep: Callable[[Stage], None] | None = None,
     ) -> None:
         self._problem, self._rules, self._effort, self._seed = problem, rules, effort, seed
-        self._announce = announce
-        self.best = found
-        self.trials: list[Trial] = []
+        self._announce, self._keep = announce, keep
+        stage = found if isinstance(found, Stage) else Stage(found)
+        self.best = stage.best
+        self.trials = list(stage.trials)
         self._spent = self._looks = self._failed = self._idle = 0
-        self._tried: set[Swap] = set()
-        self._most = max(1, int(found.centers.shape[0]) // _AT_ONCE)
+        self._tried = set(stage.tried)
+        self._most = max(1, int(stage.best.centers.shape[0]) // _AT_ONCE)
+        vars(self).update(stage.numbers)
 
     def run(self) -> None:
         """Look and swap, anew each time: other rows are drawn, which other splits come from."""
         try:
             while self._may_go_on():
+                if self._keep is not None:
+                    self._keep(self._stage())
                 view = self._look()
                 if view is None:
                     return
@@ -208,6 +235,10 @@ class _Hunt:
                     return
         except KeyboardInterrupt:
             self.best = self.best.interrupted()
+
+    def _stage(self) -> Stage:
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        return Stage(self.best, tuple(self.trials), frozenset(self._tried), numbers)
 
     def _may_go_on(self) -> bool:
         passes, patience = self._effort.passes, self._effort.patience

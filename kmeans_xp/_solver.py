@@ -17,6 +17,7 @@ from ._passes import changes, host_counts, inertia, sweep, used_clusters
 from ._primitives import Nearest
 from ._problem import Training
 from ._typing import Array
+from .exceptions import CheckpointError
 
 
 class Status(enum.Enum):
@@ -98,6 +99,20 @@ class Result:
         return replace(self, status=Status.INTERRUPTED)
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A run between two iterations, from which it goes on to the same end.
+
+    It holds no labels and no sums: they come from making the last iterations again.
+    """
+
+    before: Array  # the centers that the last iterations began from
+    centers: Array  # that they left
+    again: int  # how many they were
+    is_wide: bool  # whether distances were measured for `before` outside the rows
+    history: tuple[Iteration, ...]
+
+
 Observer = Callable[[Iteration, Array], bool]
 """Called after every iteration with the record and the new centers; true stops the run."""
 
@@ -110,6 +125,7 @@ class Rules:
     tol: float
     empty_cluster: str = "farthest"
     observe: Observer | None = None
+    keep: Callable[[Snapshot], None] | None = None  # called between iterations
 
 
 @dataclass(frozen=True)
@@ -122,7 +138,7 @@ class _State:
 
 def lloyd(
     problem: Training,
-    centers: Array,
+    start: Array | Snapshot,
     rules: Rules,
     seed: int,
     /,
@@ -130,7 +146,7 @@ def lloyd(
     known: Known | None = None,
     keeps: bool = False,
 ) -> Result:
-    """Run from the given centers until no row changes cluster, or a rule says stop.
+    """Run from centers, or on from a snapshot, until no row changes cluster or a rule says stop.
 
     With ``known`` the first iteration scores no row, and adds up those alone whose label changed;
     their number is that of its record.  That, and what a run ``keeps``, is for rows that stay.
@@ -139,10 +155,30 @@ def lloyd(
     """
     problem.source.forget("labels", "closest", "trial", "bounds")
     problem.pruner.begin()
-    problem.cover(centers)
-    state = _State(centers, None if known is None else _begin_with(problem, known, centers))
     try:
+        if not isinstance(start, Snapshot):
+            problem.cover(start)
+            start = Snapshot(start, start, 0, problem.is_wide, ())
+        elif start.is_wide:
+            problem.cover(start.before)
+        return _run(problem, start, rules, seed, known, keeps)
+    finally:
+        # the next start does not depend on where these centers lay
+        problem.uncover()
+
+
+def _run(
+    problem: Training, begun: Snapshot, rules: Rules, seed: int, known: Known | None, keeps: bool
+) -> Result:
+    totals = None if known is None else _begin_with(problem, known, begun.centers)
+    state = _State(begun.centers, totals, begun.history)
+    try:
+        if begun.again:
+            state = _again(problem, begun, rules, seed)
         while state.status is None:
+            if rules.keep is not None:
+                rules.keep(begun)
+            before, is_wide = state, problem.is_wide
             if known is not None:
                 state, known = _step(problem, state, rules, seed, known.labels), None
             else:
@@ -150,8 +186,13 @@ def lloyd(
                 state = made or _step(problem, state, rules, seed)
             if rules.observe is not None and rules.observe(state.history[-1], state.centers):
                 state = replace(state, status=state.status or Status.CALLBACK)
+            if rules.keep is not None and state.status is None:
+                count = len(state.history) - len(before.history)
+                begun = Snapshot(before.centers, state.centers, count, is_wide, state.history)
         return _finish(problem, state, keeps)
     except KeyboardInterrupt:
+        if rules.keep is not None:
+            rules.keep(begun)
         return _finish(problem, replace(state, status=Status.INTERRUPTED), False)
 
 
@@ -164,6 +205,32 @@ def _begin_with(problem: Training, known: Known, centers: Array) -> Array:
     more = (words, int(centers.shape[0]) - k, columns)
     none = xp.zeros(more, dtype=xp.int64, device=problem.context.device)
     return xp.concat([known.totals, none], axis=1)
+
+
+def _again(problem: Training, begun: Snapshot, rules: Rules, seed: int) -> _State:
+    """The state that a snapshot was taken of."""
+    count = len(begun.history)
+    state = _State(begun.before, None, begun.history[: count - begun.again])
+    # what ends them here did not end the run
+    rules = replace(rules, max_iter=count, observe=None)
+    while len(state.history) < count:
+        state = _advance(problem, state, rules, seed) or _step(problem, state, rules, seed)
+    if to_host(state.centers).tobytes() != to_host(begun.centers).tobytes():
+        raise CheckpointError(
+            "the last iterations before the checkpoint, made again, lead to other centers than it "
+            "holds: its rows were other ones, or another version of kmeans-xp wrote it. Delete it, "
+            "or name another file"
+        )
+    return replace(state, history=begun.history, status=None)
+
+
+def labels_of(problem: Training, centers: Array, /) -> Array:
+    """The labels that a run left which ended with these centers."""
+    problem.source.forget("labels", "closest", "trial", "bounds")
+    problem.cover(centers)
+    relabel(problem, problem.nearest_to(centers, scale=problem.label_scale(centers)))
+    problem.uncover()
+    return problem.source.collect("labels")
 
 
 def _advance(problem: Training, state: _State, rules: Rules, seed: int) -> _State | None:

@@ -17,6 +17,10 @@ class EmptyClusterError(ValueError):
     """A cluster lost all its rows and ``empty_cluster="error"`` was asked for."""
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be resumed: damaged, or of other rows or parameters."""
+
+
 class ChooseKInterrupted(KeyboardInterrupt):
     """Ctrl-C came while `choose_k` ran; ``result`` holds every k that was done by then.
 
@@ -36,6 +40,7 @@ class DataWarning(UserWarning):
 
 
 __all__ = [
+    "CheckpointError",
     "ChooseKInterrupted",
     "DataWarning",
     "DeviceError",

@@ -89,11 +89,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels",
     ),
     "sources": ("_sources",),
-    "passes": ("_memory", "_problem", "_assign", "_passes"),
+    "passes": ("_memory", "_problem", "_assign", "_passes", "_digest"),
     "starts": ("_draws", "_plusplus", "_init"),
     "solver": ("_empty", "_solver"),
     "mini-batches": ("_minibatch", "_sampling"),
     "search": ("_split", "_line_sums", "_line", "_search"),
+    "checkpoints": ("_checkpoint_file", "_progress"),
     "validation": ("_frames", "_validation", "_batch_checks"),
     "questions": ("_query",),
     "metrics": (
@@ -107,6 +108,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "estimators": (
         "estimators._portable",
+        "estimators._logbook",
         "estimators._run",
         "estimators._rows",
         "estimators._answers",

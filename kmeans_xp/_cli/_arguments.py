@@ -111,6 +111,12 @@ def _add_fit(commands: Any) -> None:
         default="farthest",
         help="what a cluster without rows gets (default: the farthest row)",
     )
+    fit.add_argument(
+        "--checkpoint",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="keep how far the fit has come, and go on from there after a kill; needs --seed",
+    )
     _add_output(fit, "labels.csv, centers.csv, model.npz, report.json")
 
 

@@ -8,7 +8,16 @@ import sys
 import time
 from typing import Any
 
-from .._files import DataError, Selection, Table, replacing, write_centers, write_json, write_labels
+from .._files import (
+    DataError,
+    Selection,
+    Table,
+    UsageError,
+    replacing,
+    write_centers,
+    write_json,
+    write_labels,
+)
 from ._common import (
     INTERRUPTED,
     OK,
@@ -27,6 +36,10 @@ from ._words import LARGEST_SEED
 
 def fit(args: argparse.Namespace) -> int:
     check_folder(args.out)
+    if args.checkpoint is not None and args.seed is None:
+        raise UsageError(
+            "--checkpoint needs --seed N: a fit that goes on must draw what it drew before"
+        )
     began = time.perf_counter()
     table = _rows(args)
     make_folder(args.out)
@@ -88,7 +101,7 @@ def _model(args: argparse.Namespace) -> Any:
     from .. import KMeans
 
     seed = secrets.randbelow(LARGEST_SEED + 1) if args.seed is None else args.seed
-    return KMeans(**_parameters(args), random_state=seed)
+    return KMeans(**_parameters(args), random_state=seed, checkpoint=args.checkpoint)
 
 
 def _run_fit(model: Any, scaled: Scaled, table: Table) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -86,6 +87,21 @@ of shape (n_clusters, n_features), default="k-means++"
         clusters, and a run that converged.  For one feature the optimum itself is found, by dynamic
         programming [5]_, and ``status_`` says so.  Where that would take too much (more than 512
         clusters of many values, or borders that bounds do not narrow down) it is a search too.
+    checkpoint : str, path-like or None, default=None
+        A file that keeps how far the fit has come.  Where it exists, the fit goes on from it, on
+        any device or library, and ends with what it would have ended with, bit for bit: labels,
+        centers, inertia, ``n_iter_``, ``history_``, ``trials_``.  The iterations (on a GPU the
+        few) before the last write, and the swap of a search that was tried, are made again.  The
+        file is replaced when the next one is on the disk, so a kill at any moment leaves a whole
+        one.  At the end it stays: the same fit then returns at once.  It keeps the seed, which
+        ``random_state=None`` takes up again.
+
+        `CheckpointError` refuses a file that is damaged, or of other rows, weights or parameters
+        (``device``, ``verbose`` and ``callback`` may change; a callable ``init``
+        is taken at its word).  Rows are known by a 64-bit digest of all their bits and order,
+        which costs a pass.  One file is for one fit at a time: clones of this estimator share it.
+    checkpoint_every : float, default=60.0
+        Seconds between two writes; 0 is after each iteration.  Ctrl-C and the end write too.
 
     Attributes
     ----------
@@ -130,6 +146,10 @@ of shape (n_clusters, n_features), default="k-means++"
         `MemoryError`.
     EmptyClusterError
         With ``empty_cluster="error"``.
+    CheckpointError
+        When there is a checkpoint, but not of this fit, or not a whole one; a `ValueError`.
+    OSError
+        When a checkpoint cannot be written; the one before is kept.
 
     Warns
     -----
@@ -182,6 +202,8 @@ of shape (n_clusters, n_features), default="k-means++"
         "empty_cluster": [StrOptions(set(RULES))],
         "callback": [callable, None],
         "search": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
+        "checkpoint": [str, os.PathLike, None],
+        "checkpoint_every": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -200,6 +222,8 @@ of shape (n_clusters, n_features), default="k-means++"
         empty_cluster: str = "farthest",
         callback: Callable[[Iteration, Array], bool | None] | None = None,
         search: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: float = 60.0,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -214,6 +238,8 @@ of shape (n_clusters, n_features), default="k-means++"
         self.empty_cluster = empty_cluster
         self.callback = callback
         self.search = search
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> KMeans:
@@ -241,6 +267,7 @@ of shape (n_clusters, n_features), default="k-means++"
         with place.work.scope():
             outcome = run_fit(self, ArrayRows(rows, sample_weight, place), X, start)
             self._keep(outcome, place)
+            outcome.close()
         result = outcome.result
         if result.status is Status.INTERRUPTED:
             raise KeyboardInterrupt(result.status.value)

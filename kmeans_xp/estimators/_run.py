@@ -6,7 +6,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from .._init import seed_centers
 from .._problem import Problem, Training, bring, training_problem
 from .._random import Purpose, mix
 from .._search import LOWERS, Effort, Trial, search
-from .._solver import Iteration, Observer, Result, Rules, Status, lloyd
+from .._solver import Iteration, Observer, Result, Rules, Snapshot, Status, lloyd
 from .._stats import NonFiniteError, outweighing
 from .._typing import Array
 from .._validation import (
@@ -30,6 +30,7 @@ from .._validation import (
     place_centers,
 )
 from ..exceptions import DataWarning
+from ._logbook import Logbook, open_logbook
 
 NAMED_STARTS = ("k-means++", "random", "random-partition", "k-means||")
 _SPREAD_STARTS = ("k-means++", "k-means||")  # one run is enough
@@ -76,18 +77,24 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The best run, all runs, the kernel that did them, and the middle of the rows' range."""
+    """The best run, all runs, the kernel that did them, the middle of the rows' range, the log."""
 
     result: Result
     trials: tuple[Trial, ...]
     kernel: str
     middle: tuple[float, ...]
+    log: Logbook | None
 
     @property
     def n_best(self) -> int:
         """How many runs ended as low as the best, but for where the tolerance stopped them."""
         most = self.result.inertia * (1.0 + LOWERS)
         return sum(trial.inertia <= most for trial in self.trials)
+
+    def close(self) -> None:
+        """Write the last checkpoint, if there is one, once the result is in safety."""
+        if self.log is not None:
+            self.log.close(self.result, self.trials)
 
 
 def place_of(x: Array, device: str | None) -> Place:
@@ -127,17 +134,22 @@ def run_fit(model: Any, rows: Rows, given: Any, start: Array | None) -> Outcome:
         stacklevel=_TO_CALLER_OF_FIT,
     )
     seed = draw_seed(random_state)
+    log = open_logbook(model, problem, seed, random_state, start, runs, searches=effort is not None)
+    if log is not None:
+        seed, random_state = log.seed, log.generator
     starts = _starts(problem, model, given, start, seed, random_state, place)
     rules = Rules(model.max_iter, float(model.tol), model.empty_cluster, _observer(model, place))
     announce = _announcer(problem, rules) if model.verbose else None
-    trials: list[Trial] = []
-    result = best_of(problem, starts, runs, rules, seed, announce=announce, trials=trials)
-    if effort is not None:
+    trials: list[Trial] = [] if log is None else log.trials
+    result = best_of(problem, starts, runs, rules, seed, announce=announce, trials=trials, log=log)
+    if effort is not None and (log is None or not log.is_finished):
+        found = result if log is None else log.searched_from(result, trials)
+        keep = None if log is None else log.reach
         with problem.source.working():
-            result, swapped = search(problem, result, rules, effort, seed, announce=announce)
-        trials += swapped
+            result, more = search(problem, found, rules, effort, seed, announce=announce, keep=keep)
+        trials += more
     middle = tuple(problem.extent.middle.tolist())
-    return Outcome(result, tuple(trials), problem.plan.kernel, middle)
+    return Outcome(result, tuple(trials), problem.plan.kernel, middle, log)
 
 
 def prepare(
@@ -179,20 +191,26 @@ def best_of(
     *,
     announce: Callable[[Result | None], None] | None = None,
     trials: list[Trial] | None = None,
+    log: Logbook | None = None,
 ) -> Result:
     """Run from each start; keep the smallest inertia, the earliest among equals.
 
-    ``trials`` gets a record of each run.
+    ``trials`` gets a record of each run; those that the log knows are done are not done again.
     """
     best: Result | None = None
+    trials = [] if trials is None else trials
+    first = 0
     with problem.source.working():
-        for run in range(runs):
+        if log is not None:
+            first, best = log.resume(problem)
+            rules = replace(rules, keep=log.keep)
+        for run in range(first, runs):
             try:
-                centers = starts(run)
-                if announce is not None:
+                start = starts(run) if log is None else log.start(run, best, trials, starts)
+                if announce is not None and not isinstance(start, Snapshot):
                     announce(None)
                 # centers that the user's function made are not asked for again
-                go = functools.partial(lloyd, problem, centers, rules, mix(seed, Purpose.RUN, run))
+                go = functools.partial(lloyd, problem, start, rules, mix(seed, Purpose.RUN, run))
                 result = problem.within_memory(go)
             except KeyboardInterrupt:
                 if best is None:
@@ -202,8 +220,7 @@ def best_of(
                 announce(result)
             kept = best is None or result.inertia < best.inertia
             best = result if best is None or kept else best
-            if trials is not None:
-                trials.append(Trial(0, result.n_iter, result.inertia, kept))
+            trials.append(Trial(0, result.n_iter, result.inertia, kept))
             if result.status is Status.INTERRUPTED:
                 return best.interrupted()
     assert best is not None
