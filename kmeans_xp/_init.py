@@ -96,7 +96,7 @@ def _oversample(
 
     def task(block: Block) -> list[int]:
         key = (seed, Purpose.OVERSAMPLE, step)
-        uniform = row_uniform(block.start, block.n_rows, block.x, *key, xp=xp)
+        uniform = row_uniform(block.start, block.n_rows, problem.source.sample, *key, xp=xp)
         taken = uniform < lottery.whole(closest.mass(block, slice(0, block.n_rows))) * share
         count = int(xp.count_nonzero(taken))
         rows, _ = problem.kernel.compress(taken, count)

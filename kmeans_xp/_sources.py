@@ -6,12 +6,15 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 
 from ._backend import Context, one_blas_thread
 from ._exact import Accumulator, to_device
 from ._typing import Array, Block, T, some
+
+Of = TypeVar("Of")
 
 
 class MemorySource:
@@ -63,7 +66,7 @@ class MemorySource:
                 start,
                 number,
             )
-            for number, (start, stop) in enumerate(_spans(self.n_rows, most_rows))
+            for number, (start, stop) in enumerate(row_spans(self.n_rows, most_rows))
         ]
 
     @property
@@ -92,9 +95,9 @@ class MemorySource:
             return [task(block) for block in blocks]
         # no more blocks than threads: this one takes its share, which saves waking another
         inline = blocks[: 1 if len(blocks) <= self._threads else 0]
-        futures = [self._pool.submit(_quiet, task, block) for block in blocks[len(inline) :]]
+        futures = [self._pool.submit(quiet, task, block) for block in blocks[len(inline) :]]
         try:
-            first = [_quiet(task, block) for block in inline]
+            first = [quiet(task, block) for block in inline]
             return first + [future.result() for future in futures]
         except BaseException:
             # nothing of an abandoned pass may still write when the next one begins
@@ -143,12 +146,13 @@ class MemorySource:
                 block.state.pop(name, None)
 
 
-def _quiet(task: Callable[[Block], T], block: Block) -> T:
+def quiet(task: Callable[[Of], T], block: Of) -> T:
     """Run a task in a thread of its own, which does not inherit NumPy's error state."""
     with np.errstate(over="ignore", invalid="ignore"):
         return task(block)
 
 
-def _spans(total: int, step: int) -> Iterator[tuple[int, int]]:
+def row_spans(total: int, step: int) -> Iterator[tuple[int, int]]:
+    """Starts and ends of at most so many rows each."""
     edges = itertools.chain(range(0, total, step), [total])
     return itertools.pairwise(edges)

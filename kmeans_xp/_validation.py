@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any
 
@@ -303,7 +303,9 @@ def place_centers(centers: Array, context: Context, dtype: str, n_features: int,
     return xp.astype(placed, getattr(xp, dtype), copy=False)
 
 
-def refuse_non_finite(x: Array, name: str, who: str, /) -> None:
+def refuse_non_finite(
+    x: Array, name: str, who: str, /, where: Callable[[int], str] = "row {}".format
+) -> None:
     """Raise for the first NaN or infinity of a 2-d array, if there is one."""
     xp = array_api_compat.array_namespace(x)
     with context_of(x).scope():
@@ -314,7 +316,7 @@ def refuse_non_finite(x: Array, name: str, who: str, /) -> None:
         row, column = divmod(flat, int(x.shape[1]))
         what = "NaN" if bool(xp.isnan(x[row, column])) else "infinity"
     raise ValueError(
-        f"Input {name} contains {what}: the first is at row {row}, column {column}. "
+        f"Input {name} contains {what}: the first is at {where(row)}, column {column}. "
         f"{who} needs finite values; drop such rows or fill them, for example with "
         "sklearn.impute.SimpleImputer."
     )

@@ -96,6 +96,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "search": ("_split", "_line_sums", "_line", "_search"),
     "checkpoints": ("_checkpoint_file", "_progress"),
     "validation": ("_frames", "_validation", "_batch_checks"),
+    "streams": ("_readers", "_table_files", "_shelf", "_streams", "_opening"),
     "questions": ("_query",),
     "metrics": (
         "metrics._labels",
@@ -111,6 +112,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "estimators._logbook",
         "estimators._run",
         "estimators._rows",
+        "estimators._streamed",
         "estimators._answers",
         "estimators._clusterer",
         "estimators._kmeans",

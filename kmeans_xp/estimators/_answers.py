@@ -14,6 +14,7 @@ from .._typing import Array
 from .._validation import check_device_word, check_rows, check_same_place
 from ._rows import ArrayRows
 from ._run import Place, Rows, place_of
+from ._streamed import stream_rows
 
 
 class Answers(TransformerMixin):
@@ -21,6 +22,7 @@ class Answers(TransformerMixin):
 
     device: str | None
     device_: str
+    memory_limit: int | str | None = None
     cluster_centers_: Array
     _middle: tuple[float, ...]
 
@@ -29,8 +31,8 @@ class Answers(TransformerMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, in the library and on the device of those passed to fit.
+        X : array-like of shape (n_samples, n_features), path, or iterable of blocks
+            Rows, in the library and on the device of those passed to fit, or a stream as in fit.
 
         Returns
         -------
@@ -46,8 +48,8 @@ class Answers(TransformerMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, in the library and on the device of those passed to fit.
+        X : array-like of shape (n_samples, n_features), path, or iterable of blocks
+            Rows, in the library and on the device of those passed to fit, or a stream as in fit.
 
         Returns
         -------
@@ -61,8 +63,8 @@ class Answers(TransformerMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, in the library and on the device of those passed to fit.
+        X : array-like of shape (n_samples, n_features), path, or iterable of blocks
+            Rows, in the library and on the device of those passed to fit, or a stream as in fit.
         y : Ignored
             For compatibility.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -83,17 +85,28 @@ class Answers(TransformerMixin):
             return rows.place.send_home(_query.distances(*self._question(rows)))
 
     def _rows_of(self, X: Any, sample_weight: Any, method: str) -> Rows:
-        x, place = self._placed(X, method)
-        return ArrayRows(x, sample_weight, place)
+        check_is_fitted(self)
+        check_device_word(self.device)
+        stream = stream_rows(self, X, sample_weight, reset=False, device=self._device_of("cpu"))
+        if stream is None:
+            x, place = self._placed(X, method)
+            return ArrayRows(x, sample_weight, place)
+        check_same_place(self, self.cluster_centers_, [], method)
+        if method in ("transform", "fit_transform"):
+            stream.check_room(int(self.cluster_centers_.shape[0]))
+        return stream
 
     def _placed(self, X: Any, method: str) -> tuple[Array, Place]:
-        """Check rows that are asked about; "auto" goes on where fit found a place."""
+        """Check rows that are asked about, and find where to work on them."""
         check_is_fitted(self)
         check_device_word(self.device)
         check_same_place(self, self.cluster_centers_, X, method)
         X = check_rows(self, X, reset=False)
-        stays = self.device == "auto" and context_of(X).device_name == self.device_
-        return X, place_of(X, None if stays else self.device)
+        return X, place_of(X, self._device_of(context_of(X).device_name))
+
+    def _device_of(self, here: str) -> str | None:
+        """The device word for rows that are here; "auto" goes on where fit found a place."""
+        return None if self.device == "auto" and here == self.device_ else self.device
 
     def _question(self, rows: Rows) -> tuple[Problem, Array]:
         return rows.question(self.cluster_centers_, self._middle, who=type(self).__name__)

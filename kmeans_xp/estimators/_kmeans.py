@@ -18,7 +18,8 @@ from .._typing import Array
 from .._validation import check_device_word, check_rows
 from ._clusterer import Clusterer
 from ._rows import ArrayRows
-from ._run import NAMED_STARTS, Outcome, Place, given_centers, place_of, run_fit
+from ._run import NAMED_STARTS, Outcome, Place, Rows, given_centers, place_of, run_fit
+from ._streamed import stream_rows
 
 
 class KMeans(Clusterer):
@@ -102,6 +103,13 @@ of shape (n_clusters, n_features), default="k-means++"
         which costs a pass.  One file is for one fit at a time: clones of this estimator share it.
     checkpoint_every : float, default=60.0
         Seconds between two writes; 0 is after each iteration.  Ctrl-C and the end write too.
+    memory_limit : int, str or None, default=None
+        How much memory rows that are read as a stream may take, with all that is kept beside
+        them, in bytes or as "500MB" or "2GiB" (see `fit`).  None: a quarter of what is
+        available, 256 MiB at least.  Where labels and bounds of all rows would take more than half
+        of it, they lie in a temporary file (in ``TMPDIR``) between passes.  Not counted are the
+        results, the pages of mapped files, and some arrays (k, d).  The result does not
+        depend on it.
 
     Attributes
     ----------
@@ -130,6 +138,8 @@ of shape (n_clusters, n_features), default="k-means++"
         "cupy" on a GPU that CuPy can use.
     kernel_ : str
         The kernel that did it.
+    n_passes_ : int or None
+        How often a fit read its rows, where they are a stream; partial reads are added up.
     n_features_in_ : int
         Features seen during fit.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -204,6 +214,7 @@ of shape (n_clusters, n_features), default="k-means++"
         "search": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
         "checkpoint": [str, os.PathLike, None],
         "checkpoint_every": [Interval(Real, 0, None, closed="left")],
+        "memory_limit": [str, Interval(Integral, 1, None, closed="left"), None],
     }
 
     def __init__(
@@ -224,6 +235,7 @@ of shape (n_clusters, n_features), default="k-means++"
         search: Any = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: float = 60.0,
+        memory_limit: int | str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -240,6 +252,7 @@ of shape (n_clusters, n_features), default="k-means++"
         self.search = search
         self.checkpoint = checkpoint
         self.checkpoint_every = checkpoint_every
+        self.memory_limit = memory_limit
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> KMeans:
@@ -247,8 +260,18 @@ of shape (n_clusters, n_features), default="k-means++"
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to cluster, of any array API library.
+        X : array-like of shape (n_samples, n_features), path, or iterable of blocks
+            Rows to cluster, of any array API library.  What is larger than memory is read in
+            passes, and clustered as the same rows in memory are, bit for bit:
+
+            - a path of an ``.npy`` file; of ``.parquet``, ``.arrow``, ``.feather``, ``.csv`` or
+              ``.tsv`` files (pyarrow reads them), a list of such paths, or their folder;
+            - an iterable of blocks (arrays (m, n_features), data frames, record batches) that
+              can be iterated again, or a callable without arguments that returns one;
+            - a `numpy.memmap` larger than ``memory_limit``.
+
+            ``init="k-means++"`` reads the rows two or three times for each cluster, "k-means||"
+            a dozen times in all.
         y : Ignored
             For compatibility.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -262,12 +285,19 @@ of shape (n_clusters, n_features), default="k-means++"
         """
         check_device_word(self.device)
         start = given_centers(self)
-        rows = check_rows(self, X, reset=True)
-        place = place_of(rows, self.device)
+        stream = stream_rows(self, X, sample_weight, reset=True, device=self.device)
+        given: Rows
+        if stream is None:
+            rows = check_rows(self, X, reset=True)
+            given = ArrayRows(rows, sample_weight, place_of(rows, self.device))
+        else:
+            given = stream
+        place = given.place
         with place.work.scope():
-            outcome = run_fit(self, ArrayRows(rows, sample_weight, place), X, start)
+            outcome = run_fit(self, given, X, start)
             self._keep(outcome, place)
             outcome.close()
+        self.n_passes_ = None if stream is None else stream.n_passes
         result = outcome.result
         if result.status is Status.INTERRUPTED:
             raise KeyboardInterrupt(result.status.value)

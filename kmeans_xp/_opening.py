@@ -1,0 +1,133 @@
+"""What is read as a stream, how it is opened, and how much memory its passes may take."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from ._readers import ArrayFile, Batches, Mapped, Reader, is_block, is_path
+from ._table_files import SUFFIXES, TableFiles
+
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
+_LEAST_DEFAULT = 256 << 20
+_UNKNOWN_MEMORY = 4 << 30
+_SHARE = 4
+
+
+def memory_limit_of(limit: Any, /) -> int:
+    """Bytes that ``memory_limit`` says; a quarter of what is available where it says nothing."""
+    if limit is None:
+        return max(_LEAST_DEFAULT, _available() // _SHARE)
+    if not isinstance(limit, str):
+        return int(limit)
+    match = _SIZE.fullmatch(limit)
+    size = 0
+    if match is not None:
+        base = 1024 if match[3] else 1000
+        size = int(float(match[1]) * base ** _UNITS[match[2].upper()])
+    if size < 1:
+        raise ValueError(
+            f'memory_limit={limit!r} is no size; give bytes, or a text such as "500MB" or "1.5GiB"'
+        )
+    return size
+
+
+def _available() -> int:
+    """Memory that this process may still take, as the system tells."""
+    found = []
+    try:
+        facts = pathlib.Path("/proc/meminfo").read_text(encoding="ascii")
+        found += [int(size) << 10 for size in re.findall(r"MemAvailable:\s+(\d+) kB", facts)]
+        limit = pathlib.Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        found += [int(limit)] if limit.isdigit() else []
+    except OSError:
+        pass  # another system, or an older one: what is known counts
+    return min(found, default=_UNKNOWN_MEMORY)
+
+
+def open_stream(x: Any, limit: int, /) -> Reader | None:
+    """The reader of X where it is a path, an iterable of blocks, or a map larger than the limit."""
+    if isinstance(x, np.memmap):
+        is_table = x.ndim == 2 and 0 not in x.shape and x.dtype.kind in "fiub"
+        return Mapped(x, f"X (a map of {x.filename})") if is_table and x.nbytes > limit else None
+    if isinstance(x, np.ndarray):
+        return None
+    if is_path(x):
+        return _nonempty(_open_paths(_expanded(pathlib.Path(x)), x))
+    if isinstance(x, (list, tuple)):
+        if x and all(map(is_path, x)):
+            return _nonempty(
+                _open_paths([p for path in x for p in _expanded(pathlib.Path(path))], x)
+            )
+        return _nonempty(Batches(x)) if x and all(map(is_block, x)) else None
+    if isinstance(x, Iterator):
+        raise TypeError(
+            f"X is an iterator ({type(x).__name__}), whose rows come once, and k-means needs them "
+            "in several passes. Pass a callable that opens it anew, as lambda: blocks(), or use "
+            "MiniBatchKMeans and its partial_fit"
+        )
+    return _nonempty(Batches(x)) if _hands_out_blocks(x) else None
+
+
+def _hands_out_blocks(x: Any) -> bool:
+    """Whether x can be iterated (or called) and is no table, array or collection of scalars."""
+    if array_api_compat.is_array_api_obj(x) or is_block(x) or isinstance(x, (dict, set, bytes)):
+        return False
+    if any(
+        hasattr(type(x), name) for name in ("__array__", "__dlpack__", "__dataframe__", "shape")
+    ):
+        return False
+    if callable(x):
+        return not isinstance(x, type)
+    return hasattr(type(x), "__iter__")
+
+
+def _nonempty(reader: Reader) -> Reader:
+    if reader.n_rows == 0:
+        raise ValueError(f"{reader.name} has no rows (0 samples)")
+    return reader
+
+
+def _expanded(path: pathlib.Path) -> list[pathlib.Path]:
+    """The files of a folder in the order of their names; a file itself."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    if not found:
+        raise ValueError(f"X={str(path)!r} is a folder without files of {', '.join(SUFFIXES)}")
+    return found
+
+
+def _open_paths(paths: Sequence[pathlib.Path], given: Any) -> Reader:
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"X={given!r}: there is no file {path}")
+    if all(path.suffix.lower() in SUFFIXES for path in paths):
+        return TableFiles(paths)
+    if len(paths) == 1 and paths[0].suffix.lower() == ".npy":
+        return _open_array(paths[0])
+    raise ValueError(
+        f"X={given!r}: files of {', '.join(SUFFIXES)} (one or several), or one .npy file, can be "
+        "read a piece at a time. Read other files first, or pass a callable that opens an iterable "
+        "of blocks"
+    )
+
+
+def _open_array(path: pathlib.Path) -> Reader:
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if mapped.ndim != 2 or mapped.shape[1] < 1:
+        raise ValueError(f"Expected 2D array, got shape {mapped.shape} in {path}")
+    if mapped.dtype.kind not in "fiub":
+        raise ValueError(f"{path} must hold real numbers, and has dtype {mapped.dtype}")
+    if mapped.flags.c_contiguous:
+        return ArrayFile(path, mapped)
+    return Mapped(mapped, str(path))

@@ -1,0 +1,289 @@
+"""Readers: rows that lie outside of memory, as files or as blocks that somebody hands out.
+
+A direct reader reads any rows; several threads may ask it at a time.  The others go through the
+rows from the first to the last, and leave out what nobody asks for where they can.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._backend import to_host
+from ._frames import as_frame, numbers, refuse_text
+from ._validation import FLOATS, is_foreign, real_numbers
+
+Floats = npt.NDArray[np.floating]
+Span = tuple[int, int]
+Part = tuple[int, Floats]
+"""Consecutive rows, and the number of the first."""
+
+
+class Reader:
+    """Rows that can be read again and again.
+
+    ``head`` is what says how the columns are called, without rows; ``name`` is for messages.
+    """
+
+    is_direct = False
+    n_rows: int
+    n_features: int
+    dtype: str
+    head: Any
+    name: str
+
+    def check(self) -> None:
+        """Raise where the rows are known to be others than at first."""
+
+    def read(self, start: int, stop: int, out: Floats, /) -> Floats:
+        """Some rows: written to ``out``, or a view where they lie ready (direct readers)."""
+        raise NotImplementedError
+
+    def parts(self, spans: Sequence[Span], /) -> Iterator[Part]:
+        """What holds these rows, in their order (readers that are not direct)."""
+        raise NotImplementedError
+
+    def where(self, row: int, /) -> str:
+        """A row for a message."""
+        return f"row {row} of {self.name}"
+
+
+class Watched:
+    """Files whose size and time of change (or the size alone) are noted."""
+
+    def __init__(self, paths: Sequence[pathlib.Path], *, times: bool = True) -> None:
+        self._times = times
+        self._known = {path: self._stamp(path) for path in paths}
+
+    def _stamp(self, path: pathlib.Path) -> tuple[int, int]:
+        facts = path.stat()
+        return facts.st_size, facts.st_mtime_ns if self._times else 0
+
+    def check(self) -> None:
+        """Raise for a file that is another one than at first, or gone."""
+        for path, before in self._known.items():
+            try:
+                now = self._stamp(path)
+            except OSError as error:
+                raise ValueError(f"{path} went away between two passes: {error}") from error
+            if now != before:
+                raise ValueError(
+                    f"{path} changed between two passes (it had {before[0]} bytes, now {now[0]}): "
+                    "what was found so far may be of other rows. Try again when nobody writes to it"
+                )
+
+
+class ArrayFile(Reader):
+    """An ``.npy`` file of rows one after another, read piece by piece."""
+
+    is_direct = True
+
+    def __init__(self, path: pathlib.Path, mapped: np.memmap[Any, Any]) -> None:
+        self.name, self._path = str(path), path
+        self.n_rows, self.n_features = mapped.shape
+        self._stored, self._offset = mapped.dtype, int(mapped.offset)
+        self.dtype = _result_dtype(mapped.dtype)
+        self.head = np.empty((0, self.n_features), dtype=self.dtype)
+        self._files = Watched([path])
+
+    def check(self) -> None:
+        self._files.check()
+
+    def read(self, start: int, stop: int, out: Floats, /) -> Floats:
+        is_same = out.dtype == self._stored
+        raw = out if is_same else np.empty((stop - start, self.n_features), dtype=self._stored)
+        size, left = self._stored.itemsize * self.n_features, memoryview(raw.data).cast("B")
+        with open(self._path, "rb", buffering=0) as file:
+            file.seek(self._offset + start * size)
+            while left.nbytes:
+                count = file.readinto(left)
+                if not count:
+                    row = stop - left.nbytes // size - 1
+                    raise ValueError(f"{self.name} ends early: before the end of row {row}")
+                left = left[count:]
+        if not is_same:
+            out[...] = raw
+        return out
+
+
+class Mapped(Reader):
+    """Rows of an array that the system maps to memory."""
+
+    is_direct = True
+
+    def __init__(self, x: npt.NDArray[Any], name: str) -> None:
+        self.name, self._x = name, x
+        self.n_rows, self.n_features = x.shape
+        self.dtype = _result_dtype(x.dtype)
+        self.head = np.empty((0, self.n_features), dtype=self.dtype)
+        path = getattr(x, "filename", None)
+        # where the file is shorter now, a look at its rows would end the process
+        self._files = Watched(
+            [] if path is None else [pathlib.Path(path)], times=not x.flags.writeable
+        )
+
+    def check(self) -> None:
+        self._files.check()
+
+    def read(self, start: int, stop: int, out: Floats, /) -> Floats:
+        rows = np.asarray(self._x[start:stop])
+        if rows.dtype == out.dtype and rows.flags.c_contiguous and rows.flags.aligned:
+            return rows
+        out[...] = rows
+        return out
+
+
+class Batches(Reader):
+    """Blocks that an iterable (or what a callable returns) hands out, anew for each pass.
+
+    The first pass counts them; each whole pass must have the same bits.
+    """
+
+    def __init__(self, given: Iterable[Any] | Callable[[], Iterable[Any]]) -> None:
+        self._given = given
+        self.name = f"X ({type(given).__name__})"
+        self.head, self.n_rows, self._digest = None, 0, 0
+        kinds = set()
+        for rows, head in self._blocks():
+            if self.head is None:
+                self.head, self.n_features = head, rows.shape[1]
+            kinds.add(rows.dtype.name)
+            self._digest = _digest_of(rows, self._digest)
+            self.n_rows += rows.shape[0]
+        if self.head is None:
+            raise ValueError(f"{self.name} handed out no rows")
+        self.dtype = "float32" if kinds == {"float32"} else "float64"
+
+    def parts(self, spans: Sequence[Span], /) -> Iterator[Part]:
+        digest = start = 0
+        for rows, _ in self._blocks():
+            digest = _digest_of(rows, digest)
+            if rows.shape[1] != self.n_features or start + len(rows) > self.n_rows:
+                raise self._changed(f"more than {self.n_rows} rows, or of another width")
+            yield start, rows
+            start += len(rows)
+        if start < self.n_rows:
+            raise self._changed(f"{start} rows instead of {self.n_rows}")
+        if digest != self._digest:
+            raise self._changed("other values")
+
+    def _changed(self, what: str) -> Exception:
+        return ValueError(
+            f"{self.name} handed out {what} than in its first pass. It must give the same rows in "
+            "the same order each time that it is opened"
+        )
+
+    def _blocks(self) -> Iterator[tuple[Floats, Any]]:
+        opened = self._given() if callable(self._given) else self._given
+        for number, block in enumerate(opened):
+            name = f"block {number} of X"
+            rows, head = block_values(block, name)
+            if self.head is not None and rows.shape[1] != self.n_features:
+                raise ValueError(
+                    f"{name} has {rows.shape[1]} columns, the blocks before {self.n_features}"
+                )
+            if len(rows):
+                yield rows, head
+
+
+def block_values(block: Any, name: str, /) -> tuple[Floats, Any]:
+    """A block as float32 or float64 rows one after another, and its head without rows."""
+    if type(block).__name__ == "RecordBatch" and "pyarrow" in sys.modules:
+        # a table of one, which knows the columns' names as other data frames do
+        block = sys.modules["pyarrow"].Table.from_batches([block])
+    refuse_text(block, name)
+    frame = as_frame(block)
+    if frame is not None:
+        types = {str(kind) for kind in frame.schema.values()}
+        rows = numbers(frame).astype("float32" if types == {"Float32"} else "float64", copy=False)
+        return np.ascontiguousarray(rows), frame.head(0).to_native()
+    if is_foreign(block, name):
+        block = to_host(block)
+    with real_numbers(name):
+        values = np.asarray(block)
+        if values.ndim != 2 or values.shape[1] < 1:
+            raise ValueError(
+                f"{name} has shape {values.shape}; blocks are arrays of shape (rows, features), "
+                "data frames or record batches"
+            )
+        if np.iscomplexobj(values):
+            raise ValueError(f"Complex data not supported: {name} holds complex numbers")
+        rows = np.ascontiguousarray(values, dtype=_result_dtype(values.dtype))
+    return rows, rows[:0]
+
+
+def _digest_of(rows: Floats, before: int) -> int:
+    return zlib.crc32(rows.data.cast("B"), before)
+
+
+def _result_dtype(dtype: np.dtype[Any]) -> str:
+    """The dtype that rows of this one are worked on in."""
+    return dtype.name if dtype.name in FLOATS else "float64"
+
+
+def assembled(
+    parts: Iterator[Part], spans: Sequence[Span], reader: Reader, buffer: Callable[[int], Floats], /
+) -> Iterator[Floats]:
+    """The rows of each span, put together from parts; nothing may be left after the last row."""
+    first = 0
+    part: Floats = np.empty((0, 0))
+    for start, stop in spans:
+        out, filled = buffer(stop - start), start
+        while filled < stop:
+            while first + len(part) <= filled:
+                found = next(parts, None)
+                if found is None:
+                    raise ValueError(f"{reader.name} ends early: before {reader.where(filled)}")
+                first, part = found
+            rows = part[filled - first : stop - first]
+            out[filled - start : filled - start + len(rows)] = rows
+            filled += len(rows)
+        # to the end of the parts, where the reader checks what it handed out
+        if stop == reader.n_rows and any(len(rest) for _, rest in parts):
+            raise ValueError(f"{reader.name} has more rows than the {stop} of before")
+        yield out
+
+
+def counted(parts: Iterator[Part], count: Callable[[int], None], /) -> Iterator[Part]:
+    """The same parts; ``count`` is told how many rows they have."""
+    for first, part in parts:
+        count(len(part))
+        yield first, part
+
+
+def picked(reader: Reader, rows: Sequence[int], count: Callable[[int], None], /) -> Floats:
+    """The named rows in the order of their names; ``count`` is told how many were read."""
+    out = np.empty((len(rows), reader.n_features), dtype=reader.dtype)
+    places: dict[int, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row, []).append(place)
+    spans = [(row, row + 1) for row in sorted(places)]
+
+    def one(_: int) -> Floats:
+        return np.empty((1, reader.n_features), dtype=reader.dtype)
+
+    found: Iterator[Floats]
+    if reader.is_direct:
+        count(len(spans))
+        found = (reader.read(start, stop, one(1)) for start, stop in spans)
+    else:
+        found = assembled(counted(reader.parts(spans), count), spans, reader, one)
+    for (row, _), values in zip(spans, found, strict=True):
+        out[places[row]] = values
+    return out
+
+
+def is_path(x: Any, /) -> bool:
+    return isinstance(x, (str, os.PathLike))
+
+
+def is_block(x: Any, /) -> bool:
+    """Whether x is an array (m, d) or a data frame: one of several blocks, not a row."""
+    return getattr(x, "ndim", None) == 2 or hasattr(type(x), "columns")

@@ -1,0 +1,299 @@
+"""A source whose rows are read anew in each pass, and whose state may lie in a file."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+from ._backend import Context, one_blas_thread
+from ._exact import Accumulator, to_device
+from ._readers import Floats, Reader, assembled, counted, picked
+from ._shelf import Shelf
+from ._sources import quiet, row_spans
+from ._typing import Array, Block, T
+
+_KEPT = ("labels", "bounds", "closest", "seeds", "trial", "gaining", "distances")
+_STATE_BYTES = 56  # a row, at most: labels, three bounds, and what k-means++ keeps
+_LEAST_ROWS = 64
+_WORKING = 6  # times the rows that are read: what the passes make of them
+
+
+class Visit(Block):
+    """A block while a task runs: its rows are fetched when they are first looked at."""
+
+    _rows: Any
+
+    @property
+    def x(self) -> Array:
+        if callable(self._rows):
+            self._rows = self._rows()
+        return self._rows
+
+    @x.setter
+    def x(self, rows: Any) -> None:
+        self._rows = rows
+
+
+class StreamSource:
+    """Rows of a reader, in blocks that fit a share of the memory.
+
+    Parameters
+    ----------
+    reader : gives the rows, as often as wanted
+    weight : array of shape (n_rows,), float64, where the work happens, or None
+    weight_exponent : the power of two that was taken out of the weights
+    context : where the work happens
+    block_rows, piece_rows, threads : as in `MemorySource`; blocks are smaller where memory is short
+    limit : bytes that buffers and the state of the rows may take together
+    """
+
+    is_resident, shares = False, True
+
+    def __init__(
+        self,
+        reader: Reader,
+        weight: Array | None,
+        weight_exponent: int | None,
+        context: Context,
+        *,
+        block_rows: int,
+        piece_rows: int,
+        threads: int,
+        limit: int,
+    ) -> None:
+        self.xp, self.context, self.reader = context.xp, context, reader
+        self.n_rows, self.n_features = reader.n_rows, reader.n_features
+        self.weight_exponent, self._weight = weight_exponent, weight
+        self._dtype = np.dtype(reader.dtype)
+        self.sample = context.from_host(np.zeros((1, self.n_features), dtype=self._dtype))
+        self._threads = threads
+        row_bytes = self._dtype.itemsize * self.n_features
+        most = limit // (2 * _WORKING * (threads + 1) * row_bytes)
+        self._most_rows = max(most, _LEAST_ROWS)
+        parks = 2 * _STATE_BYTES * self.n_rows > limit and context.backend == "numpy"
+        self._shelf = Shelf() if parks else None
+        self._buffers: queue.SimpleQueue[Floats] = queue.SimpleQueue()
+        self._own: dict[int, Floats] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._reading: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._rows_read = 0
+        self.cut(block_rows, piece_rows)
+
+    @property
+    def n_passes(self) -> int:
+        """How often the rows were read, those read in part added up."""
+        return -(-self._rows_read // self.n_rows)
+
+    def cut(self, block_rows: int, piece_rows: int, /) -> None:
+        """Make blocks without state."""
+        self.piece_rows = piece_rows
+        self._block_rows = min(block_rows, self._most_rows)
+        self.blocks = self.spans(block_rows)
+
+    def spans(self, most_rows: int, /) -> list[Block]:
+        """The rows cut anew; never into larger blocks than those of a pass."""
+        spans = row_spans(self.n_rows, min(most_rows, self._block_rows))
+        return [
+            Block(None, None, start, number, length=stop - start)
+            for number, (start, stop) in enumerate(spans)
+        ]
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Hold the threads, and the buffers, for the length of a fit."""
+        with ExitStack() as stack:
+            if self._threads > 1 and len(self.blocks) > 1:
+                stack.enter_context(one_blas_thread())
+                self._pool = stack.enter_context(ThreadPoolExecutor(self._threads))
+            self._reading = stack.enter_context(ThreadPoolExecutor(1))
+            try:
+                yield
+            finally:
+                self._pool = self._reading = None
+                self._buffers, self._own = queue.SimpleQueue(), {}
+
+    def map(self, task: Callable[[Block], T], blocks: Sequence[Block] | None = None, /) -> list[T]:
+        """Run ``task`` once on every block (of the source, or of `spans`), in row order."""
+        blocks = self.blocks if blocks is None else blocks
+        self.reader.check()
+        with self._pass_over(blocks) as (fetch, finish):
+
+            def run(number: int) -> T:
+                try:
+                    return self._visit(task, blocks[number], functools.partial(fetch, number))
+                finally:
+                    finish(number)
+
+            if self._pool is None:
+                return [run(number) for number in range(len(blocks))]
+            futures = [self._pool.submit(quiet, run, number) for number in range(len(blocks))]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                # nothing of an abandoned pass may still write when the next one begins
+                for future in futures:
+                    future.cancel()
+                wait(futures)
+                raise
+
+    def _visit(self, task: Callable[[Block], T], block: Block, fetch: Callable[[], Floats]) -> T:
+        """Run a task on a block whose rows are fetched if it looks at them."""
+        used: list[Floats] = []
+
+        def rows() -> Array:
+            found = fetch()
+            used.append(found)
+            return self.context.from_host(found)
+
+        part = slice(block.start, block.start + block.n_rows)
+        weight = None if self._weight is None else self._weight[part]
+        visit = Visit(rows, weight, block.start, block.number, block.state, block.length)
+        try:
+            return task(visit)
+        finally:
+            for name in [name for name in block.state if name not in _KEPT]:
+                # what kernels note to be faster the next time is as large as the rows
+                del block.state[name]
+            if self._shelf is not None:
+                self._shelf.park(block, block.state)
+            for buffer in used:
+                self._give_back(buffer)
+
+    @contextmanager
+    def _pass_over(
+        self, blocks: Sequence[Block]
+    ) -> Iterator[tuple[Callable[[int], Floats], Callable[[int], None]]]:
+        """What fetches the rows of a block by its place in the list, and what ends with them."""
+        spans = [(block.start, block.start + block.n_rows) for block in blocks]
+        if self.reader.is_direct:
+            yield lambda number: self._read(*spans[number]), lambda number: None
+            return
+        with ExitStack() as stack:
+            reading = self._reading or stack.enter_context(ThreadPoolExecutor(1))
+            parts = counted(self.reader.parts(spans), self._count)
+            rows = assembled(parts, spans, self.reader, self._buffer)
+            ahead = _Ahead(rows, self._give_back, reading)
+            try:
+                yield ahead.fetch, ahead.finish
+            finally:
+                ahead.close()
+
+    def _read(self, start: int, stop: int) -> Floats:
+        self._count(stop - start)
+        buffer = self._buffer(stop - start)
+        rows = self.reader.read(start, stop, buffer)
+        if rows is not buffer:
+            self._give_back(buffer)
+        return rows
+
+    def _count(self, n_rows: int) -> None:
+        with self._lock:
+            self._rows_read += n_rows
+
+    def _buffer(self, n_rows: int) -> Floats:
+        """Room for some rows, used again: new pages would have to be made ready each time."""
+        try:
+            found = self._buffers.get_nowait()
+        except queue.Empty:
+            found = np.empty((0, self.n_features), dtype=self._dtype)
+        if len(found) < n_rows:
+            self._own.pop(id(found), None)
+            found = np.empty((n_rows, self.n_features), dtype=self._dtype)
+            self._own[id(found)] = found
+        return found[:n_rows]
+
+    def _give_back(self, rows: Floats) -> None:
+        """Let rows be overwritten, unless they are somebody else's."""
+        whole = self._own.get(id(rows.base))
+        if whole is not None:
+            self._buffers.put(whole)
+
+    def add_up(
+        self,
+        task: Callable[[Block, Accumulator], T],
+        words: int,
+        blocks: Sequence[Block] | None = None,
+        /,
+    ) -> tuple[list[T], Array | None]:
+        """As `map`; what the tasks add to the accumulator is the second result."""
+        sums = Accumulator(self.xp, words)
+        parts = self.map(lambda block: task(block, sums), blocks)
+        return parts, sums.total()
+
+    def remake(self, name: str, task: Callable[[Block], object], /, *, then: bool = False) -> None:
+        """State is never lost here."""
+
+    def take(self, rows: Sequence[int], /) -> Array:
+        """The named rows as one array."""
+        self.reader.check()
+        return self.context.from_host(picked(self.reader, rows, self._count))
+
+    def take_weights(self, rows: Sequence[int], /) -> Array | None:
+        """The weights of the named rows, if there are weights."""
+        if self._weight is None:
+            return None
+        positions = to_device(np.asarray(rows, dtype=np.int64), self.sample, xp=self.xp)
+        return self.xp.take(self._weight, positions)
+
+    def collect(self, name: str, /) -> Array:
+        """One state array of all blocks, in row order: a copy, as the state may be written to."""
+        return self.xp.concat([block.state[name] for block in self.blocks])
+
+    def forget(self, *names: str) -> None:
+        """Drop the named state, for a new start."""
+        for block in self.blocks:
+            for name in names:
+                block.state.pop(name, None)
+
+
+class _Ahead:
+    """Spans of a reader that is not direct, one of which is read while others are worked on."""
+
+    def __init__(
+        self,
+        rows: Iterator[Floats],
+        give_back: Callable[[Floats], None],
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._rows, self._give_back = rows, give_back
+        self._pool, self._lock = pool, threading.Lock()
+        self._next = 0
+        self._there: dict[int, Floats] = {}
+        self._over: set[int] = set()
+        self._coming: Future[Floats | None] | None = None
+
+    def fetch(self, number: int) -> Floats:
+        """The rows of a span; each is asked for once at most."""
+        with self._lock:
+            while number not in self._there:
+                coming = self._coming or self._pool.submit(next, self._rows, None)
+                rows = coming.result()
+                assert rows is not None
+                if self._next in self._over:
+                    self._give_back(rows)
+                else:
+                    self._there[self._next] = rows
+                self._next += 1
+                self._coming = self._pool.submit(next, self._rows, None)
+            return self._there.pop(number)
+
+    def finish(self, number: int) -> None:
+        """Keep no rows of a span, if nobody asked for them."""
+        with self._lock:
+            self._over.add(number)
+            rows = self._there.pop(number, None)
+        if rows is not None:
+            self._give_back(rows)
+
+    def close(self) -> None:
+        """End the pass; what is being read is waited for."""
+        if self._coming is not None and not self._coming.cancel():
+            wait([self._coming])

@@ -1,0 +1,113 @@
+"""Rows that are read anew in each pass, and the problems that they pose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import _check_feature_names, _check_n_features
+
+from .._kernels import Kind, Shape
+from .._opening import memory_limit_of, open_stream
+from .._problem import Problem, Training, plan_for, query_over, training_over, unit_weights
+from .._readers import Reader
+from .._stats import NonFiniteError
+from .._streams import StreamSource
+from .._typing import Array, Block
+from .._validation import check_enough_rows, check_weight, refuse_non_finite
+from ._run import Place, place_of
+
+
+class StreamRows:
+    """Rows of a reader: a `_run.Rows`."""
+
+    def __init__(self, reader: Reader, weight: Any, place: Place, limit: int) -> None:
+        self._reader, self._weight, self._limit = reader, weight, limit
+        self.place, self.dtype, self.n_features = place, reader.dtype, reader.n_features
+        self._source: StreamSource | None = None
+
+    @property
+    def n_passes(self) -> int | None:
+        """How often the rows were read."""
+        return None if self._source is None else self._source.n_passes
+
+    def training(self, n_clusters: int, /, *, who: str, variance: bool) -> Training:
+        n_rows = self._reader.n_rows
+        check_enough_rows(n_rows, None, n_clusters)
+        weight = check_weight(self._weight, n_rows, self.place.work)
+        check_enough_rows(n_rows, weight, n_clusters)
+        source, plan = self._opened(weight, n_clusters)
+        try:
+            return training_over(source, plan, n_clusters, variance=variance)
+        except NonFiniteError:
+            _refuse_bad_cell(source, who)
+            raise
+
+    def question(
+        self, centers: Array, middle: Sequence[float], /, *, who: str
+    ) -> tuple[Problem, Array]:
+        n_clusters = int(centers.shape[0])
+        weight = check_weight(self._weight, self._reader.n_rows, self.place.work)
+        source, plan = self._opened(weight, n_clusters)
+        try:
+            problem = query_over(source, plan, n_clusters, middle)
+        except NonFiniteError:
+            _refuse_bad_cell(source, who)
+            raise
+        centers = self.place.work.move(centers)
+        problem.cover(centers)
+        return problem, centers
+
+    def check_room(self, n_clusters: int, /) -> None:
+        """Refuse distances that together would not fit in memory."""
+        # and once more while they are put together
+        n_bytes = 2 * self._reader.n_rows * n_clusters * np.dtype(self.dtype).itemsize
+        if n_bytes > self._limit:
+            raise MemoryError(
+                f"the distances of {self._reader.n_rows} rows to {n_clusters} centers take "
+                f"{n_bytes} bytes, more than memory_limit ({self._limit}). Transform a block of "
+                "rows at a time, or raise memory_limit"
+            )
+
+    def _opened(self, weight: Array | None, n_clusters: int) -> tuple[StreamSource, Any]:
+        reader, context = self._reader, self.place.work
+        shape = Shape(reader.n_rows, reader.n_features, n_clusters, reader.dtype)
+        plan = plan_for(shape, context, Kind(reader.dtype, True))
+        weight, exponent = unit_weights(weight, context)
+        self._source = source = StreamSource(
+            reader,
+            weight,
+            exponent,
+            context,
+            block_rows=plan.block_rows,
+            piece_rows=plan.piece_rows,
+            threads=plan.threads,
+            limit=self._limit,
+        )
+        return source, plan
+
+
+def stream_rows(
+    model: Any, x: Any, sample_weight: Any, /, *, reset: bool, device: str | None
+) -> StreamRows | None:
+    """Open X where it is a stream, and check it against what the model knows; else None."""
+    limit = memory_limit_of(model.memory_limit)
+    reader = open_stream(x, limit)
+    if reader is None:
+        return None
+    _check_feature_names(model, reader.head, reset=reset)
+    _check_n_features(model, reader.head, reset=reset)
+    place = place_of(np.empty((0, reader.n_features), dtype=reader.dtype), device)
+    return StreamRows(reader, sample_weight, place, limit)
+
+
+def _refuse_bad_cell(source: StreamSource, who: str) -> None:
+    """Raise for the first NaN or infinity; it says in which file it is."""
+
+    def task(block: Block) -> None:
+        refuse_non_finite(
+            block.x, "X", who, where=lambda row: source.reader.where(block.start + row)
+        )
+
+    source.map(task)
