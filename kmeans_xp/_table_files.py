@@ -13,7 +13,6 @@ import numpy as np
 from ._frames import no_numbers
 from ._readers import Floats, Part, Reader, Span, Watched
 
-_BATCH_ROWS = 1 << 14
 _BATCH_BYTES = 1 << 20
 
 
@@ -26,6 +25,10 @@ def pyarrow_for(path: pathlib.Path, /) -> Any:
             f'{path}: pyarrow reads this kind of file. Run: pip install "kmeans-xp[io]"'
         ) from error
     return pyarrow
+
+
+def _batch_rows(schema: Any) -> int:
+    return max(1, _BATCH_BYTES // (8 * len(schema.names)))
 
 
 class _Parquet:
@@ -44,7 +47,8 @@ class _Parquet:
 
     def batches(self, piece: int) -> Iterator[Any]:
         with self._open() as file:
-            yield from file.iter_batches(_BATCH_ROWS, row_groups=[piece], use_threads=False)
+            rows = _batch_rows(self.schema)
+            yield from file.iter_batches(rows, row_groups=[piece], use_threads=False)
 
 
 class _Arrow:
@@ -63,9 +67,9 @@ class _Arrow:
 
     def batches(self, piece: int) -> Iterator[Any]:
         with self._open() as (reader, _):
-            batch = self._batch(reader, piece)
-            for start in range(0, batch.num_rows, _BATCH_ROWS):
-                yield batch.slice(start, _BATCH_ROWS)
+            batch, rows = self._batch(reader, piece), _batch_rows(self.schema)
+            for start in range(0, batch.num_rows, rows):
+                yield batch.slice(start, rows)
 
 
 class _Opened:

@@ -13,11 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import make_backend
+from engine import first_centers, opened, plan_of, solve
 
 from kmeans_xp import KMeans, _shelf
-from kmeans_xp._opening import memory_limit_of
+from kmeans_xp._backend import to_host
+from kmeans_xp._opening import memory_limit_of, open_stream
+from kmeans_xp._problem import training_over
 from kmeans_xp._readers import ArrayFile
 from kmeans_xp._shelf import Shelf
+from kmeans_xp._streams import StreamSource
 from kmeans_xp._typing import Block
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -196,6 +201,25 @@ def test_distances_of_a_stream_fit_the_limit_or_are_refused(tmp_path: pathlib.Pa
     model.memory_limit = SMALL
     with pytest.raises(MemoryError, match=r"memory_limit \(20000\)"):
         model.transform(path)
+
+
+@pytest.mark.parametrize("start", ["k-means++", "k-means||"])
+@pytest.mark.parametrize("source", ["npy", "csv"])
+def test_blocks_go_where_the_work_is(start: str, source: str, tmp_path: pathlib.Path) -> None:
+    x = rows()
+    here = KMeans(K, init=start, random_state=1, tol=0).fit(x)
+    reader = open_stream(SOURCES[source](tmp_path, x), 10**6)
+    assert reader is not None
+    with opened(make_backend("strict-device1")) as context:
+        plan = plan_of("reference", "float32", block_rows=200)
+        cut = {"block_rows": 200, "piece_rows": 70, "threads": 1, "limit": 10**6}
+        source_there = StreamSource(reader, None, None, context, **cut)
+        problem = training_over(source_there, plan, K)
+        result = solve(problem, first_centers(problem, start, K, 1))
+        assert str(result.labels.device) == str(context.device)
+        assert to_host(result.labels).tobytes() == here.labels_.tobytes()
+        assert to_host(result.centers).tobytes() == here.cluster_centers_.tobytes()
+    assert result.inertia == here.inertia_
 
 
 def test_passes_are_counted() -> None:
