@@ -35,6 +35,7 @@ _SCALARS = (
     "n_features_in_",
     "n_best_",
     "n_steps_",
+    "n_passes_",
 )
 _STREAM = ("exponent", "dtype", "seed", "steps", "rows_since")
 Model = KMeans | MiniBatchKMeans
@@ -203,7 +204,7 @@ def _fitted(
 def _with_runs(header: dict[str, Any], device: str | None) -> KMeans:
     model = KMeans(**{**header["parameters"], "device": device})
     # a file from before runs were kept knows of none
-    model.n_best_ = 0
+    model.n_best_, model.n_passes_ = 0, None
     model.history_ = tuple(Iteration(*item) for item in header["history"])
     model.trials_ = tuple(Trial(*item) for item in header.get("trials", ()))
     return model

@@ -91,8 +91,11 @@ class Shelf:
         if self._slab.size < size:
             length = max(_SLAB, size)
             try:
-                # now, not when a page is written to: that would end the process
-                os.posix_fallocate(self._file.fileno(), self._end, length)
+                if hasattr(os, "posix_fallocate"):
+                    # now, not when a page is written to: that would end the process
+                    os.posix_fallocate(self._file.fileno(), self._end, length)
+                else:
+                    self._file.truncate(self._end + length)
             except OSError as error:
                 raise OSError(
                     f"no room for {length} bytes of what is kept beside the rows in "

@@ -16,7 +16,7 @@ import pytest
 from conftest import make_backend
 from engine import first_centers, opened, plan_of, solve
 
-from kmeans_xp import KMeans, _shelf
+from kmeans_xp import KMeans, _shelf, load_model, save_model
 from kmeans_xp._backend import to_host
 from kmeans_xp._opening import memory_limit_of, open_stream
 from kmeans_xp._problem import training_over
@@ -222,13 +222,15 @@ def test_blocks_go_where_the_work_is(start: str, source: str, tmp_path: pathlib.
     assert result.inertia == here.inertia_
 
 
-def test_passes_are_counted() -> None:
+def test_passes_are_counted(tmp_path: pathlib.Path) -> None:
     x, blocks = rows(), Blocks(rows(), 50)
     model = KMeans(K, init=x[:K], n_init=1, tol=0, memory_limit=SMALL).fit(blocks)
     # the first pass counts the rows
     assert model.n_passes_ == math.ceil(blocks.n_rows / N) - 1
     # ranges, means, variances; the iterations; the inertia, for some blocks on another grid again
     assert model.n_passes_ - model.n_iter_ in (4, 5)
+    save_model(model, tmp_path / "model.npz")
+    assert load_model(tmp_path / "model.npz").n_passes_ == model.n_passes_
 
 
 def test_files_that_change_between_passes_are_named(tmp_path: pathlib.Path) -> None:

@@ -92,6 +92,8 @@ def stream_rows(
     model: Any, x: Any, sample_weight: Any, /, *, reset: bool, device: str | None
 ) -> StreamRows | None:
     """Open X where it is a stream, and check it against what the model knows; else None."""
+    if type(x) is np.ndarray and not isinstance(model.memory_limit, str):
+        return None  # the most frequent case need not know how much memory there is
     limit = memory_limit_of(model.memory_limit)
     reader = open_stream(x, limit)
     if reader is None:
