@@ -330,6 +330,17 @@ def test_parked_arrays_do_not_overwrite_each_other() -> None:
     assert state["labels"][-1] == 999
 
 
+def test_a_full_disk_is_an_error_that_names_the_folder() -> None:
+    resource = pytest.importorskip("resource", reason="limits of file sizes are POSIX's")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"no room for 67108864 bytes .* Set TMPDIR"):
+            Shelf().park(Block(None, None, 0, 0, length=3), {"labels": np.arange(3)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 SCRIPT = """
     import pathlib, sys, threading, time
     import numpy as np
