@@ -87,7 +87,8 @@ of shape (n_clusters, n_features), default="k-means++"
         may be cut short.  Never worse than without, and the same on every library; needs three
         clusters, and a run that converged.  For one feature the optimum itself is found, by dynamic
         programming [5]_, and ``status_`` says so.  Where that would take too much (more than 512
-        clusters of many values, or borders that bounds do not narrow down) it is a search too.
+        clusters of many values, or borders that bounds do not narrow down), and for a
+        stream, it is a search too.
     checkpoint : str, path-like or None, default=None
         A file that keeps how far the fit has come.  Where it exists, the fit goes on from it, on
         any device or library, and ends with what it would have ended with, bit for bit: labels,
