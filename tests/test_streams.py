@@ -17,7 +17,7 @@ from conftest import make_backend
 from engine import first_centers, opened, plan_of, solve
 
 from kmeans_xp import KMeans, _shelf, load_model, save_model
-from kmeans_xp._backend import to_host
+from kmeans_xp._backend import context_of, numpy_context, to_host
 from kmeans_xp._opening import memory_limit_of, open_stream
 from kmeans_xp._problem import training_over
 from kmeans_xp._readers import ArrayFile
@@ -205,21 +205,47 @@ def test_distances_of_a_stream_fit_the_limit_or_are_refused(tmp_path: pathlib.Pa
 
 @pytest.mark.parametrize("start", ["k-means++", "k-means||"])
 @pytest.mark.parametrize("source", ["npy", "csv"])
-def test_blocks_go_where_the_work_is(start: str, source: str, tmp_path: pathlib.Path) -> None:
-    x = rows()
+@pytest.mark.parametrize("place", ["strict-device1", "numpy"])
+def test_blocks_go_where_the_work_is(
+    start: str, source: str, place: str, tmp_path: pathlib.Path
+) -> None:
+    x, threads = rows(), 3 if place == "numpy" else 1
     here = KMeans(K, init=start, random_state=1, tol=0).fit(x)
     reader = open_stream(SOURCES[source](tmp_path, x), 10**6)
     assert reader is not None
-    with opened(make_backend("strict-device1")) as context:
-        plan = plan_of("reference", "float32", block_rows=200)
-        cut = {"block_rows": 200, "piece_rows": 70, "threads": 1, "limit": 10**6}
+    with opened(make_backend(place)) as context:
+        kernel = "numpy" if place == "numpy" else "reference"
+        plan = plan_of(kernel, "float32", block_rows=100, threads=threads)
+        cut = {"block_rows": 100, "piece_rows": 70, "threads": threads, "limit": 10**6}
         source_there = StreamSource(reader, None, None, context, **cut)
         problem = training_over(source_there, plan, K)
         result = solve(problem, first_centers(problem, start, K, 1))
-        assert str(result.labels.device) == str(context.device)
+        assert context_of(result.labels) == context
         assert to_host(result.labels).tobytes() == here.labels_.tobytes()
         assert to_host(result.centers).tobytes() == here.cluster_centers_.tobytes()
     assert result.inertia == here.inertia_
+
+
+@pytest.mark.parametrize("source", ["npy", "csv"])
+def test_a_task_that_fails_ends_its_pass(source: str, tmp_path: pathlib.Path) -> None:
+    reader = open_stream(SOURCES[source](tmp_path, rows()), 10**6)
+    assert reader is not None
+    cut = {"block_rows": 50, "piece_rows": 50, "threads": 3, "limit": 10**6}
+    stream = StreamSource(reader, None, None, numpy_context(), **cut)
+
+    def fails(block: Block) -> float:
+        if block.number == 4:
+            raise ZeroDivisionError
+        return float(block.x.sum())
+
+    def skips(block: Block) -> int:
+        return block.x.shape[0] if block.number % 2 else 0
+
+    with stream.working():
+        with pytest.raises(ZeroDivisionError):
+            stream.map(fails)
+        assert sum(stream.map(skips)) == 12 * 50
+        assert stream.map(lambda block: float(block.x[0, 0])) == rows()[::50, 0].tolist()
 
 
 def test_passes_are_counted(tmp_path: pathlib.Path) -> None:
