@@ -10,7 +10,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from ._readers import ArrayFile, Batches, Mapped, Reader, is_block, is_path
+from ._readers import ArrayFile, Batches, Direct, InOrder, Mapped, is_block, is_path
 from ._table_files import SUFFIXES, TableFiles
 
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -51,7 +51,7 @@ def _available() -> int:
     return min(found, default=_UNKNOWN_MEMORY)
 
 
-def open_stream(x: Any, limit: int, /) -> Reader | None:
+def open_stream(x: Any, limit: int, /) -> Direct | InOrder | None:
     """The reader of X where it is a path, an iterable of blocks, or a map larger than the limit."""
     if isinstance(x, np.memmap):
         is_table = x.ndim == 2 and 0 not in x.shape and x.dtype.kind in "fiub"
@@ -88,7 +88,7 @@ def _hands_out_blocks(x: Any) -> bool:
     return hasattr(type(x), "__iter__")
 
 
-def _nonempty(reader: Reader) -> Reader:
+def _nonempty(reader: Direct | InOrder) -> Direct | InOrder:
     if reader.n_rows == 0:
         raise ValueError(f"{reader.name} has no rows (0 samples)")
     return reader
@@ -104,7 +104,7 @@ def _expanded(path: pathlib.Path) -> list[pathlib.Path]:
     return found
 
 
-def _open_paths(paths: Sequence[pathlib.Path], given: Any) -> Reader:
+def _open_paths(paths: Sequence[pathlib.Path], given: Any) -> Direct | InOrder:
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"X={given!r}: there is no file {path}")
@@ -119,7 +119,7 @@ def _open_paths(paths: Sequence[pathlib.Path], given: Any) -> Reader:
     )
 
 
-def _open_array(path: pathlib.Path) -> Reader:
+def _open_array(path: pathlib.Path) -> Direct | InOrder:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:

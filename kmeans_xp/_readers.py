@@ -6,6 +6,7 @@ rows from the first to the last, and leave out what nobody asks for where they c
 
 from __future__ import annotations
 
+import abc
 import os
 import pathlib
 import sys
@@ -32,7 +33,6 @@ class Reader:
     ``head`` is what says how the columns are called, without rows; ``name`` is for messages.
     """
 
-    is_direct = False
     n_rows: int
     n_features: int
     dtype: str
@@ -42,17 +42,25 @@ class Reader:
     def check(self) -> None:
         """Raise where the rows are known to be others than at first."""
 
-    def read(self, start: int, stop: int, out: Floats, /) -> Floats:
-        """Some rows: written to ``out``, or a view where they lie ready (direct readers)."""
-        raise NotImplementedError
-
-    def parts(self, spans: Sequence[Span], /) -> Iterator[Part]:
-        """What holds these rows, in their order (readers that are not direct)."""
-        raise NotImplementedError
-
     def where(self, row: int, /) -> str:
         """A row for a message."""
         return f"row {row} of {self.name}"
+
+
+class Direct(Reader, abc.ABC):
+    """A reader of any rows, whatever was read before."""
+
+    @abc.abstractmethod
+    def read(self, start: int, stop: int, out: Floats, /) -> Floats:
+        """Some rows: written to ``out``, or a view where they lie ready."""
+
+
+class InOrder(Reader, abc.ABC):
+    """A reader that goes through its rows from the first to the last."""
+
+    @abc.abstractmethod
+    def parts(self, spans: Sequence[Span], /) -> Iterator[Part]:
+        """What holds these rows, in their order."""
 
 
 class Watched:
@@ -80,10 +88,8 @@ class Watched:
                 )
 
 
-class ArrayFile(Reader):
+class ArrayFile(Direct):
     """An ``.npy`` file of rows one after another, read piece by piece."""
-
-    is_direct = True
 
     def __init__(self, path: pathlib.Path, mapped: np.memmap[Any, Any]) -> None:
         self.name, self._path = str(path), path
@@ -113,10 +119,8 @@ class ArrayFile(Reader):
         return out
 
 
-class Mapped(Reader):
+class Mapped(Direct):
     """Rows of an array that the system maps to memory."""
-
-    is_direct = True
 
     def __init__(self, x: npt.NDArray[Any], name: str) -> None:
         self.name, self._x = name, x
@@ -140,7 +144,7 @@ class Mapped(Reader):
         return out
 
 
-class Batches(Reader):
+class Batches(InOrder):
     """Blocks that an iterable (or what a callable returns) hands out, anew for each pass.
 
     The first pass counts them; each whole pass must have the same bits.
@@ -258,7 +262,9 @@ def counted(parts: Iterator[Part], count: Callable[[int], None], /) -> Iterator[
         yield first, part
 
 
-def picked(reader: Reader, rows: Sequence[int], count: Callable[[int], None], /) -> Floats:
+def picked(
+    reader: Direct | InOrder, rows: Sequence[int], count: Callable[[int], None], /
+) -> Floats:
     """The named rows in the order of their names; ``count`` is told how many were read."""
     out = np.empty((len(rows), reader.n_features), dtype=reader.dtype)
     places: dict[int, list[int]] = {}
@@ -270,7 +276,7 @@ def picked(reader: Reader, rows: Sequence[int], count: Callable[[int], None], /)
         return np.empty((1, reader.n_features), dtype=reader.dtype)
 
     found: Iterator[Floats]
-    if reader.is_direct:
+    if isinstance(reader, Direct):
         count(len(spans))
         found = (reader.read(start, stop, one(1)) for start, stop in spans)
     else:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ._backend import Context, one_blas_thread
 from ._exact import Accumulator, to_device
-from ._readers import Floats, Reader, assembled, counted, picked
+from ._readers import Direct, Floats, InOrder, assembled, counted, picked
 from ._shelf import Shelf
 from ._sources import quiet, row_spans
 from ._typing import Array, Block, T
@@ -58,7 +58,7 @@ class StreamSource:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Direct | InOrder,
         weight: Array | None,
         weight_exponent: int | None,
         context: Context,
@@ -173,23 +173,24 @@ class StreamSource:
     ) -> Iterator[tuple[Callable[[int], Floats], Callable[[int], None]]]:
         """What fetches the rows of a block by its place in the list, and what ends with them."""
         spans = [(block.start, block.start + block.n_rows) for block in blocks]
-        if self.reader.is_direct:
-            yield lambda number: self._read(*spans[number]), lambda number: None
+        reader = self.reader
+        if isinstance(reader, Direct):
+            yield lambda number: self._read(reader, *spans[number]), lambda number: None
             return
         with ExitStack() as stack:
             reading = self._reading or stack.enter_context(ThreadPoolExecutor(1))
-            parts = counted(self.reader.parts(spans), self._count)
-            rows = assembled(parts, spans, self.reader, self._buffer)
+            parts = counted(reader.parts(spans), self._count)
+            rows = assembled(parts, spans, reader, self._buffer)
             ahead = _Ahead(rows, self._give_back, reading)
             try:
                 yield ahead.fetch, ahead.finish
             finally:
                 ahead.close()
 
-    def _read(self, start: int, stop: int) -> Floats:
+    def _read(self, reader: Direct, start: int, stop: int) -> Floats:
         self._count(stop - start)
         buffer = self._buffer(stop - start)
-        rows = self.reader.read(start, stop, buffer)
+        rows = reader.read(start, stop, buffer)
         if rows is not buffer:
             self._give_back(buffer)
         return rows

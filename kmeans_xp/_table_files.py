@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ._frames import no_numbers
-from ._readers import Floats, Part, Reader, Span, Watched
+from ._readers import Floats, InOrder, Part, Span, Watched
 
 _BATCH_BYTES = 1 << 20
 
@@ -143,7 +143,7 @@ _KINDS: dict[str, Callable[[pathlib.Path], Any]] = {
 SUFFIXES = tuple(_KINDS)
 
 
-class TableFiles(Reader):
+class TableFiles(InOrder):
     """The rows of one or more files with the same columns, one file after another."""
 
     def __init__(self, paths: Sequence[pathlib.Path]) -> None:

@@ -11,7 +11,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features
 from .._kernels import Kind, Shape
 from .._opening import memory_limit_of, open_stream
 from .._problem import Problem, Training, plan_for, query_over, training_over, unit_weights
-from .._readers import Reader
+from .._readers import Direct, InOrder
 from .._stats import NonFiniteError
 from .._streams import StreamSource
 from .._typing import Array, Block
@@ -22,7 +22,7 @@ from ._run import Place, place_of
 class StreamRows:
     """Rows of a reader: a `_run.Rows`."""
 
-    def __init__(self, reader: Reader, weight: Any, place: Place, limit: int) -> None:
+    def __init__(self, reader: Direct | InOrder, weight: Any, place: Place, limit: int) -> None:
         self._reader, self._weight, self._limit = reader, weight, limit
         self.place, self.dtype, self.n_features = place, reader.dtype, reader.n_features
         self._source: StreamSource | None = None
