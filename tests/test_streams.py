@@ -193,6 +193,28 @@ def test_several_starts_a_search_and_a_callback_work_on_a_stream(tmp_path: pathl
     assert seen[0].inertia > seen[-1].inertia
 
 
+def test_a_checkpoint_of_a_stream_goes_on_in_memory_and_back(tmp_path: pathlib.Path) -> None:
+    x = rows()
+    path, options = as_npy(tmp_path, x), {"init": "random", "n_init": 2, "random_state": 0}
+    here = KMeans(K, **options).fit(x)
+
+    def stop(record: Any, _: Any) -> None:
+        if record.iteration == 4:
+            raise KeyboardInterrupt
+
+    for first, second in ((path, x), (x, path)):
+        kept = tmp_path / f"{type(first).__name__}.ckpt"
+        model = KMeans(K, **options, memory_limit=SMALL, checkpoint=kept, checkpoint_every=0)
+        with pytest.raises(KeyboardInterrupt):
+            model.set_params(callback=stop).fit(first)
+        model.set_params(callback=None).fit(second)
+        assert model.cluster_centers_.tobytes() == here.cluster_centers_.tobytes()
+        assert model.labels_.tobytes() == here.labels_.tobytes()
+        assert (model.inertia_, model.trials_) == (here.inertia_, here.trials_)
+        # those before the stop were called back with their inertia
+        assert [record.shift for record in model.history_] == [r.shift for r in here.history_]
+
+
 def test_distances_of_a_stream_fit_the_limit_or_are_refused(tmp_path: pathlib.Path) -> None:
     x = rows()
     model, path = fit(x, "random", None), as_npy(tmp_path, x)

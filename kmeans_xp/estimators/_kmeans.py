@@ -297,8 +297,8 @@ of shape (n_clusters, n_features), default="k-means++"
         with place.work.scope():
             outcome = run_fit(self, given, X, start)
             self._keep(outcome, place)
+            self.n_passes_ = None if stream is None else stream.n_passes
             outcome.close()
-        self.n_passes_ = None if stream is None else stream.n_passes
         result = outcome.result
         if result.status is Status.INTERRUPTED:
             raise KeyboardInterrupt(result.status.value)
