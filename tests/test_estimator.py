@@ -17,7 +17,15 @@ from sklearn.preprocessing import StandardScaler
 
 from kmeans_xp import EmptyClusterError, KMeans
 
-OURS = {"device", "empty_cluster", "callback", "search", "checkpoint", "checkpoint_every"}
+OURS = {
+    "device",
+    "empty_cluster",
+    "callback",
+    "search",
+    "checkpoint",
+    "checkpoint_every",
+    "memory_limit",
+}
 METHODS = ("fit", "predict", "transform", "fit_predict", "fit_transform", "score")
 NAMED = ("k-means++", "random", "random-partition", "k-means||")
 
