@@ -36,6 +36,7 @@ _SCALARS = (
     "n_best_",
     "n_steps_",
     "n_passes_",
+    "lower_bound_",
 )
 _STREAM = ("exponent", "dtype", "seed", "steps", "rows_since")
 Model = KMeans | MiniBatchKMeans
@@ -178,7 +179,8 @@ def _runs_of(model: KMeans) -> dict[str, Any]:
             [item.iteration, item.changed, item.shift, item.inertia] for item in model.history_
         ],
         "trials": [
-            [trial.swaps, trial.n_iter, trial.inertia, trial.kept] for trial in model.trials_
+            [trial.swaps, trial.n_iter, trial.inertia, trial.kept, trial.exchanges]
+            for trial in model.trials_
         ],
     }
 
@@ -204,7 +206,7 @@ def _fitted(
 def _with_runs(header: dict[str, Any], device: str | None) -> KMeans:
     model = KMeans(**{**header["parameters"], "device": device})
     # a file from before runs were kept knows of none
-    model.n_best_, model.n_passes_ = 0, None
+    model.n_best_, model.lower_bound_, model.n_passes_ = 0, None, None
     model.history_ = tuple(Iteration(*item) for item in header["history"])
     model.trials_ = tuple(Trial(*item) for item in header.get("trials", ()))
     return model

@@ -6,9 +6,11 @@ center splits a third one.  `_split` tells what either is worth before any cente
 whose split gains more than its merge costs lowers the inertia, since Lloyd's loop from there
 never raises it (but for roundings, and where the tolerance ended the run before the means were
 reached).  As long as there are such swaps, several are made at once.  Then come single swaps that
-promise most, though their sum is a loss: Lloyd's loop often turns it into a gain.  A swap is
-kept when the run from it ends with a lower inertia, whatever ended it; so the result is never
-worse than the run that the search began from.
+promise most, though their sum is a loss: Lloyd's loop often turns it into a gain.  When they no
+longer lower anything, rows change clusters where that pays once both means follow (see
+`_exchange`), which Lloyd's loop does not see; with few rows to a cluster that is worth as much as
+the swaps.  A run is kept when it ends with a lower inertia, whatever ended it; so the result is
+never worse than the run that the search began from.
 
 Swaps of merged and split clusters are those of T. Kaukoranta, P. Fränti and O. Nevalainen,
 "Iterative split-and-merge algorithm for VQ codebook generation", Optical Engineering 37, 1998, and
@@ -21,31 +23,35 @@ Rows of one feature need no swaps: `_line` knows their optimum, from which Lloyd
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-import numpy.typing as npt
-
 from . import _exact as exact
+from ._effort import Effort
+from ._exchange import exchanges
 from ._line import best_on_a_line
 from ._problem import Training
 from ._random import Purpose, mix
 from ._solver import Result, Rules, Status, lloyd
 from ._split import Outlook, outlook
+from ._swaps import Swap, pairs, sure, swapped
+from ._typing import Array
 from .exceptions import EmptyClusterError
 
 LOWERS = 2.0**-20
 """By less than this share two runs do not differ: they may have stopped by the tolerance."""
 
-_HOPE = 0.3  # of what the merge costs, which a split must gain
-_PATIENCE = 3
+_HOPE = 0.3  # of what a merge costs, which a split must gain for the swap to be tried at first
+_PATIENCE = 4
 _EMPTY_LOOK = 2  # failed swaps that a look without any counts for
 _IDLE = 2  # looks in a row without a swap, after which others would hardly bring one
 _AT_ONCE = 4  # clusters to one swap
-_WORTHY = 32
+_FEWER = 8  # times as few rows, where all together lowered nothing
+_SMALL_WORK = 1 << 24  # n k d, up to which rows change clusters until none does
+_WORTH = 2.0**-12  # share by which they must lower the inertia to go on with more
 _ENDED = (Status.CONVERGED, Status.TOLERANCE)
-_NUMBERS = ("_spent", "_looks", "_failed", "_idle", "_most")
+_NUMBERS = ("_spent", "_looks", "_failed", "_idle", "_most", "_goes_beyond", "_is_settled")
 """What a hunt counts, which a stage keeps."""
 
 _BROKEN_OFF = (Status.CALLBACK, Status.INTERRUPTED)
@@ -65,8 +71,11 @@ class Trial:
     inertia : float
         Inertia that it ended with.
     kept : bool
-        Whether it was the best so far; for swaps: lower by more than a millionth, on a line: not
+        Whether it was the best so far; in a search: lower by more than a millionth, on a line: not
         higher.
+    exchanges : int
+        Rows that were moved to another cluster before the run, where that lowers the inertia as
+        both means follow.
 
     Examples
     --------
@@ -84,29 +93,7 @@ class Trial:
     n_iter: int
     inertia: float
     kept: bool
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long to search: until some swaps in a row lower nothing, or for so many passes.
-
-    Passes are Lloyd's iterations, and one for each look at what splits would gain.  They are not
-    spent where no swap is left to try; a run that was given up over an empty cluster counts none.
-    """
-
-    passes: int | None = None
-
-    @property
-    def patience(self) -> int | None:
-        return _PATIENCE if self.passes is None else None
-
-    @property
-    def hope(self) -> float:
-        return _HOPE if self.passes is None else 0.0
-
-
-Swap = tuple[int, int]
-"""A cluster to split, and one to merge with its partner."""
+    exchanges: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,8 +136,8 @@ def search(
             keep(replace(stage, earlier=tuple(trials)))
 
     hunt = _Hunt(problem, found, rules, effort, seed, announce, reach)
-    # a swap takes three clusters
-    if isinstance(found, Stage) or (found.status in _ENDED and int(found.centers.shape[0]) > 2):
+    # a swap takes three clusters, an exchange two
+    if isinstance(found, Stage) or (found.status in _ENDED and int(found.centers.shape[0]) > 1):
         hunt.run()
     return hunt.best, trials + hunt.trials
 
@@ -203,32 +190,33 @@ class _Hunt:
         announce: Callable[[Result | None], None] | None = None,
         keep: Callable[[Stage], None] | None = None,
     ) -> None:
-        self._problem, self._rules, self._effort, self._seed = problem, rules, effort, seed
+        self._problem, self._effort, self._seed = problem, effort, seed
+        if effort.seconds is not None:
+            rules = replace(rules, deadline=time.monotonic() + effort.seconds)
+        self._rules = rules
         self._announce, self._keep = announce, keep
         stage = found if isinstance(found, Stage) else Stage(found)
         self.best = stage.best
         self.trials = list(stage.trials)
         self._spent = self._looks = self._failed = self._idle = 0
+        self._goes_beyond = self._is_settled = 0
         self._tried = set(stage.tried)
         self._most = max(1, int(stage.best.centers.shape[0]) // _AT_ONCE)
         vars(self).update(stage.numbers)
 
     def run(self) -> None:
-        """Look and swap, anew each time: other rows are drawn, which other splits come from."""
+        """Swap until that lowers nothing, let rows change clusters; with a budget, go on."""
         try:
             while self._may_go_on():
                 if self._keep is not None:
                     self._keep(self._stage())
-                view = self._look()
-                if view is None:
+                is_stuck = self._failed >= _PATIENCE or self._idle >= _IDLE
+                if is_stuck and not self._is_settled:
+                    status = self._exchange()
+                elif is_stuck and not self._goes_on():
                     return
-                swaps = self._choose(view)
-                if not swaps:
-                    self._failed += _EMPTY_LOOK
-                    self._idle += 1
-                    continue
-                self._idle = 0
-                status = self._try(view, swaps)
+                else:
+                    status = self._swap()
                 if status is Status.INTERRUPTED:
                     self.best = self.best.interrupted()
                 if status in _BROKEN_OFF:
@@ -240,112 +228,108 @@ class _Hunt:
         numbers = {name: getattr(self, name) for name in _NUMBERS}
         return Stage(self.best, tuple(self.trials), frozenset(self._tried), numbers)
 
-    def _may_go_on(self) -> bool:
-        passes, patience = self._effort.passes, self._effort.patience
-        if passes is not None and self._spent + 2 > passes:
-            # a look and an iteration are the least
+    def _goes_on(self) -> bool:
+        """Whether there is a budget for more than "auto" does, and swaps that it left out."""
+        if self._effort.is_auto or (self._goes_beyond and self._idle >= _IDLE):
             return False
-        return self._idle < _IDLE and (patience is None or self._failed < patience)
+        if not self._goes_beyond:
+            self._goes_beyond, self._failed, self._idle = 1, 0, 0
+        return True
 
-    def _look(self) -> Outlook | None:
+    def _may_go_on(self) -> bool:
+        passes, deadline = self._effort.passes, self._rules.deadline
+        if deadline is not None:
+            return time.monotonic() < deadline
+        # a look and an iteration are the least
+        return passes is None or self._spent + 2 <= passes
+
+    def _swap(self) -> Status | None:
+        """Look and swap, anew each time: other rows are drawn, which other splits come from."""
         self._spent += 1
         self._looks += 1
         key = (self._seed, Purpose.SEARCH, self._looks)
-        best = self.best
-        return self._problem.within_memory(
-            lambda: outlook(self._problem, best.centers, best.labels, key)
-        )
+        best, problem = self.best, self._problem
+        view = problem.within_memory(lambda: outlook(problem, best.centers, best.labels, key))
+        swaps = [] if view is None else self._choose(view)
+        if view is None or not swaps:
+            self._failed += _EMPTY_LOOK
+            self._idle += 1
+            return None
+        self._idle = 0
+        start = swapped(view, swaps).astype(problem.dtype)
+        result, kept = self._try(start, swaps=len(swaps))
+        if kept:
+            self._tried.clear()
+        elif len(swaps) > 1:
+            self._most = len(swaps) // 2
+        else:
+            self._tried.update(swaps)
+            self._failed += 1
+        return result.status if result is not None else None
 
     def _choose(self, view: Outlook) -> list[Swap]:
         """Swaps that lower the inertia; else the one that promises most."""
-        sure = list(itertools.islice(_sure(view, self._tried), self._most))
-        if sure:
-            return sure
-        hope = self._effort.hope
+        certain = list(itertools.islice(sure(view, self._tried), self._most))
+        if certain:
+            return certain
+        hope = 0.0 if self._goes_beyond else _HOPE
         left = [
             (view.gains[split] - view.costs[freed], (split, freed))
-            for split, freed in _pairs(view)
+            for split, freed in pairs(view)
             if (split, freed) not in self._tried
             and view.gains[split] > max(0.0, hope * view.costs[freed])
         ]
         return [max(left, key=lambda pair: pair[0])[1]] if left else []
 
-    def _try(self, view: Outlook, swaps: list[Swap]) -> Status | None:
-        """Run from swapped centers, and keep what is better; None where a cluster was lost."""
+    def _exchange(self) -> Status | None:
+        """Let the rows that pay elsewhere go there, fewer of them where that lowered nothing."""
+        self._spent += 1
+        best, problem = self.best, self._problem
+        view = problem.within_memory(lambda: exchanges(problem, best.centers, best.labels))
+        count = 0 if view is None else len(view.rows)
+        while view is not None and count > 0 and self._may_go_on():
+            start, rows = view.after(problem, count), count
+            result, kept = self._try(start, exchanges=rows)
+            if result is not None and (kept or result.status in _BROKEN_OFF):
+                self._is_settled = int(self._is_hardly_worth(best))
+                return result.status
+            count //= _FEWER
+        if count == 0:
+            self._is_settled = 1
+        return None
+
+    def _is_hardly_worth(self, before: Result) -> bool:
+        """Whether to let no more rows change clusters for now: many rows, and little gained."""
+        source, k = self._problem.source, int(before.centers.shape[0])
+        is_large = source.n_rows * source.n_features * k > _SMALL_WORK
+        lowered = before.inertia - self.best.inertia
+        return not self._goes_beyond and is_large and lowered < _WORTH * before.inertia
+
+    def _try(
+        self, start: Array, *, swaps: int = 0, exchanges: int = 0
+    ) -> tuple[Result | None, bool]:
+        """Run from new centers, and keep what is better; None where a cluster was lost."""
         problem, rules, passes = self._problem, self._rules, self._effort.passes
         if passes is not None:
             left = passes - self._spent
             most = left if rules.max_iter is None else min(left, rules.max_iter)
             rules = replace(rules, max_iter=most)
-        start = exact.to_device(
-            _swapped(view, swaps).astype(problem.dtype), self.best.centers, xp=problem.context.xp
-        )
+        centers = exact.to_device(start, self.best.centers, xp=problem.context.xp)
         seed = mix(self._seed, Purpose.SEARCH, len(self.trials))
         try:
-            result = problem.within_memory(lambda: lloyd(problem, start, rules, seed))
+            result = problem.within_memory(lambda: lloyd(problem, centers, rules, seed))
         except EmptyClusterError:
             # the error is for runs from the user's start; this one is given up
-            self._give_up(swaps)
-            return None
+            return None, False
         if result.status is Status.MAX_ITER and result.n_iter != self._rules.max_iter:
             result = replace(result, status=Status.PASSES)
         if self._announce is not None:
             self._announce(result)
         kept = result.inertia < self.best.inertia * (1.0 - LOWERS)
         self._spent += result.n_iter
-        self.trials.append(Trial(len(swaps), result.n_iter, result.inertia, kept))
+        self.trials.append(Trial(swaps, result.n_iter, result.inertia, kept, exchanges))
         if kept:
-            self.best, self._failed = result, 0
-            self._tried.clear()
-        else:
-            self._give_up(swaps)
-        return result.status
-
-    def _give_up(self, swaps: list[Swap]) -> None:
-        if len(swaps) > 1:
-            self._most = len(swaps) // 2
-        else:
-            self._tried.update(swaps)
-            self._failed += 1
-
-
-def _by_worth(view: Outlook) -> tuple[list[int], list[int]]:
-    """Clusters by what a split gains, largest first, and by what a merge costs."""
-    every = range(len(view.gains))
-    return (
-        sorted(every, key=lambda cluster: -view.gains[cluster]),
-        sorted(every, key=lambda cluster: view.costs[cluster]),
-    )
-
-
-def _sure(view: Outlook, tried: set[Swap]) -> Iterator[Swap]:
-    """Swaps of different clusters whose split gains more than the merge costs."""
-    splits, merges = _by_worth(view)
-    used: set[int] = set()
-    for freed in merges:
-        pair = {freed, view.partners[freed]}
-        if used & pair:
-            continue
-        split = next((s for s in splits if s not in used | pair and (s, freed) not in tried), None)
-        if split is None or not view.gains[split] > view.costs[freed]:
-            return
-        used |= {split, *pair}
-        yield split, freed
-
-
-def _pairs(view: Outlook) -> Iterator[Swap]:
-    """Swaps of the clusters that gain most and those that cost least."""
-    splits, merges = _by_worth(view)
-    for freed in merges[:_WORTHY]:
-        for split in splits[:_WORTHY]:
-            if split not in (freed, view.partners[freed]):
-                yield split, freed
-
-
-def _swapped(view: Outlook, swaps: list[Swap]) -> npt.NDArray[np.float64]:
-    """The centers after merging and splitting: a freed one becomes the second half."""
-    centers = view.centers.copy()
-    for split, freed in swaps:
-        centers[view.partners[freed]] = view.merged[freed]
-        centers[split], centers[freed] = view.first[split], view.second[split]
-    return centers
+            self.best, self._is_settled = result, 0
+            if swaps or self._goes_beyond:
+                self._failed = 0
+        return result, kept

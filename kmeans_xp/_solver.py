@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,8 @@ from ._problem import Training
 from ._typing import Array
 from .exceptions import CheckpointError
 
+_TIMED_AT_ONCE = 8  # iterations of a kernel, before the clock is looked at again
+
 
 class Status(enum.Enum):
     """Why the loop ended, in a sentence for the user."""
@@ -30,6 +33,7 @@ class Status(enum.Enum):
     MAX_ITER = "stopped at max_iter before convergence"
     CALLBACK = "stopped by the callback"
     PASSES = "stopped when the passes of the search were used up"
+    SECONDS = "stopped when the seconds of the search were used up"
     INTERRUPTED = "interrupted: the best state so far was kept"
     OPEN = "open: partial_fit goes on from here"
 
@@ -126,6 +130,8 @@ class Rules:
     empty_cluster: str = "farthest"
     observe: Observer | None = None
     keep: Callable[[Snapshot], None] | None = None  # called between iterations
+    deadline: float | None = None
+    """By `time.monotonic`; looked at between iterations, so that a run may end a little later."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,8 @@ def _run(
                 state = made or _step(problem, state, rules, seed)
             if rules.observe is not None and rules.observe(state.history[-1], state.centers):
                 state = replace(state, status=state.status or Status.CALLBACK)
+            if rules.deadline is not None and time.monotonic() >= rules.deadline:
+                state = replace(state, status=state.status or Status.SECONDS)
             if rules.keep is not None and state.status is None:
                 count = len(state.history) - len(before.history)
                 begun = Snapshot(before.centers, state.centers, count, is_wide, state.history)
@@ -238,6 +246,8 @@ def _advance(problem: Training, state: _State, rules: Rules, seed: int) -> _Stat
     if rules.observe is not None or problem.is_wide or not problem.source.is_resident:
         return None
     most = None if rules.max_iter is None else rules.max_iter - len(state.history)
+    if rules.deadline is not None:
+        most = _TIMED_AT_ONCE if most is None else min(most, _TIMED_AT_ONCE)
     tolerance = _tolerance(problem, rules) if rules.tol > 0.0 else -1.0
     made = problem.kernel.advance(problem, state.centers, state.totals, tolerance, most)
     if made is None:

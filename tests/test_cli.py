@@ -105,19 +105,6 @@ def test_every_parameter_reaches_the_estimator(capsys: pytest.CaptureFixture[str
     assert report["centers"] == model.cluster_centers_.tolist()
 
 
-def test_a_search_is_asked_for_and_told_of(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("fit", "--example", "iris", "--n-clusters", "6", "--seed", "2", "--search", "auto")
-    model = KMeans(6, random_state=2, search="auto").fit(IRIS.data)
-    report = report_of(capsys, *words)
-    assert (report["parameters"]["search"], report["inertia"]) == ("auto", model.inertia_)
-    assert [trial["inertia"] for trial in report["trials"]] == [t.inertia for t in model.trials_]
-    assert main(list(words)) == 0
-    told = f"k-means++, then {len(model.trials_) - 1} runs of a search"
-    assert told in capsys.readouterr().out
-    assert main([*words[:-1], "2"]) == 0
-    assert "k-means++, then 1 run of a search" in capsys.readouterr().out
-
-
 def test_no_limit_of_iterations(capsys: pytest.CaptureFixture[str]) -> None:
     report = report_of(capsys, "fit", "--example", "iris", "--max-iter", "none", "--tol", "0")
     assert report["parameters"]["max_iter"] is None

@@ -13,13 +13,14 @@ from conftest import Backend, make_backend
 from engine import opened, problem_of, solve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_cases import Keys
 from sklearn import cluster, datasets
-from test_search import Keys
 from test_sources import moved_away
 
 from kmeans_xp import KMeans, _line, _line_sums, load_model, save_model
+from kmeans_xp._effort import Effort
 from kmeans_xp._line import Line, best_on_a_line
-from kmeans_xp._search import Effort, search
+from kmeans_xp._search import search
 from kmeans_xp._solver import Rules, Status
 
 RULES = Rules(max_iter=50, tol=0.0)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from .._files import EXAMPLES, parse_words
 from ._common import BAD_USAGE
-from ._words import at_least, criteria, device, or_word, seed, tolerance
+from ._words import at_least, criteria, device, or_word, search, seed, tolerance
 
 _STARTS = ("k-means++", "random", "random-partition", "k-means||")
 _SCALES = ("none", "standard", "minmax", "maxabs", "robust", "quantile")
@@ -86,9 +86,10 @@ def _add_fit(commands: Any) -> None:
     )
     fit.add_argument(
         "--search",
-        type=or_word("auto", 1),
+        type=search,
         metavar="N",
-        help='go on to a better optimum, for N passes over the rows or "auto" (default: no search)',
+        help='go on to a better optimum: "auto", N passes over the rows, or seconds such as 10s, '
+        "which give up repeatable results (default: no search)",
     )
     fit.add_argument(
         "--max-iter",

@@ -125,6 +125,8 @@ def _outcome(model: Any, scaled: Scaled, table: Table) -> dict[str, Any]:
         "status": model.status_,
         "iterations": model.n_iter_,
         "inertia": model.inertia_,
+        "lower_bound": model.lower_bound_,
+        "n_best": model.n_best_,
         "trials": [vars(trial) for trial in model.trials_],
         **cluster_facts(scaled.values, table.weights, model.labels_, model.cluster_centers_),
         "centers": scaled.original(model.cluster_centers_).tolist(),

@@ -43,6 +43,16 @@ def or_word(word: str, low: int) -> Callable[[str], Any]:
     return convert
 
 
+def search(text: str) -> Any:
+    """A number of passes, "auto", or seconds, which stay as they are."""
+    if re.fullmatch(r"(\d+(\.\d*)?|\.\d+) *s", text, re.ASCII) and float(text[:-1]) > 0.0:
+        return text
+    try:
+        return or_word("auto", 1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f'{error}, nor seconds such as "10s"') from None
+
+
 def seed(text: str) -> int:
     number = at_least(0)(text)
     if number > LARGEST_SEED:

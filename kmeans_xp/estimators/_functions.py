@@ -76,8 +76,8 @@ of shape (n_clusters, n_features), default="k-means++"
         Where the work happens; None is where X is.
     empty_cluster : {"farthest", "random", "error"}, default="farthest"
         What happens to a cluster without rows; see `KMeans`.
-    search : None, "auto" or int, default=None
-        Whether and how long to search for a better optimum; see `KMeans`.
+    search : None, "auto", int or str, default=None
+        Whether and how long to search for a better optimum, in passes or seconds; see `KMeans`.
 
     Returns
     -------

@@ -17,7 +17,7 @@ from .._backend import Context, resolve
 from .._init import seed_centers
 from .._problem import Problem, Training, bring, training_problem
 from .._random import Purpose, mix
-from .._search import LOWERS, Effort, Trial, search
+from .._search import LOWERS, Trial
 from .._solver import Iteration, Observer, Result, Rules, Snapshot, Status, lloyd
 from .._stats import NonFiniteError, outweighing
 from .._typing import Array
@@ -31,10 +31,12 @@ from .._validation import (
 )
 from ..exceptions import DataWarning
 from ._logbook import Logbook, open_logbook
+from ._searched import effort_for, searched
 
 NAMED_STARTS = ("k-means++", "random", "random-partition", "k-means||")
 _SPREAD_STARTS = ("k-means++", "k-means||")  # one run is enough
 _TO_CALLER_OF_FIT = 5
+TIMED = " (the search was given seconds: another fit may end elsewhere)"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,13 @@ class Outcome:
     kernel: str
     middle: tuple[float, ...]
     log: Logbook | None
+    lower_bound: float | None = None
+    is_timed: bool = False
+
+    @property
+    def status(self) -> str:
+        """Why the best run ended, and that seconds decided which runs there were."""
+        return self.result.status.value + (TIMED if self.is_timed else "")
 
     @property
     def n_best(self) -> int:
@@ -118,7 +127,7 @@ def run_fit(model: Any, rows: Rows, given: Any, start: Array | None) -> Outcome:
     """
     random_state, place = check_random_state(model.random_state), rows.place
     runs = count_runs(model, start, type(model).__name__)
-    effort = _effort(model, start)
+    effort = effort_for(model, start)
     if start is not None:
         start = place_centers(start, place.work, rows.dtype, rows.n_features)
     problem = rows.training(
@@ -142,14 +151,15 @@ def run_fit(model: Any, rows: Rows, given: Any, start: Array | None) -> Outcome:
     announce = _announcer(problem, rules) if model.verbose else None
     trials: list[Trial] = [] if log is None else log.trials
     result = best_of(problem, starts, runs, rules, seed, announce=announce, trials=trials, log=log)
-    if effort is not None and (log is None or not log.is_finished):
-        found = result if log is None else log.searched_from(result, trials)
-        keep = None if log is None else log.reach
-        with problem.source.working():
-            result, more = search(problem, found, rules, effort, seed, announce=announce, keep=keep)
+    bound = None
+    if effort is not None:
+        result, bound, more = searched(problem, result, rules, effort, seed, announce, log, trials)
         trials += more
     middle = tuple(problem.extent.middle.tolist())
-    return Outcome(result, tuple(trials), problem.plan.kernel, middle, log)
+    is_timed = effort is not None and effort.seconds is not None
+    # what is proven does not depend on the clock
+    is_timed = is_timed and result.status is not Status.OPTIMUM
+    return Outcome(result, tuple(trials), problem.plan.kernel, middle, log, bound, is_timed)
 
 
 def prepare(
@@ -269,22 +279,6 @@ def warn_of_one_column(problem: Training, names: Any, scaled: str, *, stacklevel
         DataWarning,
         stacklevel=stacklevel,
     )
-
-
-def _effort(model: Any, start: Array | None) -> Effort | None:
-    """How long to search after the runs; None for not at all."""
-    if isinstance(model.search, bool):
-        raise ValueError(f'search={model.search} is no number of passes; "auto" asks for a search')
-    is_plain = start is not None or callable(model.init) or model.n_init != "auto"
-    if model.search is None or (model.search == "auto" and is_plain):
-        return None
-    if is_plain:
-        raise ValueError(
-            f"search={model.search} goes with a named init and n_init='auto': a given start, or a "
-            f"given number of starts (n_init={model.n_init!r}), means Lloyd's loop from these "
-            "alone. Leave them out, or leave out search"
-        )
-    return Effort() if model.search == "auto" else Effort(int(model.search))
 
 
 def _starts(
