@@ -17,9 +17,11 @@ from ._draws import distinct_rows
 from ._minibatch import Batch
 from ._problem import Training
 from ._random import Purpose, mix, row_bits
+from ._typing import slices
 
 _LIKE = np.empty(0)
 _SUM_BITS = 62
+_ROWS_AT_ONCE = 1 << 16
 
 
 class Sampler:
@@ -45,9 +47,17 @@ class Sampler:
         return Batch(self._problem.source.take(rows.tolist()), None)
 
     def batches(self, n_rows: int, count: int, seed: int, /) -> Iterator[Batch]:
-        """So many batches of so many rows."""
-        for start in range(0, count * n_rows, n_rows):
-            yield self.batch(self.rows(start, n_rows, seed, Purpose.BATCH))
+        """So many batches of so many rows.
+
+        Rows that are read from somewhere are taken for many batches at once: that may be a pass.
+        """
+        is_resident = self._problem.source.is_resident
+        at_once = n_rows if is_resident else n_rows * max(1, _ROWS_AT_ONCE // n_rows)
+        for taken in slices(count * n_rows, at_once):
+            drawn = self.rows(taken.start, taken.stop - taken.start, seed, Purpose.BATCH)
+            together = self.batch(drawn).x
+            for part in slices(len(drawn), n_rows):
+                yield Batch(together[part, :], None)
 
     def distinct(self, count: int, seed: int, /) -> Batch:
         """Different rows, fewer than there are."""

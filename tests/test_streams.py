@@ -16,7 +16,7 @@ import pytest
 from conftest import make_backend
 from engine import first_centers, opened, plan_of, solve
 
-from kmeans_xp import KMeans, _shelf, load_model, save_model
+from kmeans_xp import KMeans, MiniBatchKMeans, _sampling, _shelf, load_model, save_model
 from kmeans_xp._backend import context_of, numpy_context, to_host
 from kmeans_xp._opening import memory_limit_of, open_stream
 from kmeans_xp._problem import training_over
@@ -213,6 +213,26 @@ def test_a_checkpoint_of_a_stream_goes_on_in_memory_and_back(tmp_path: pathlib.P
         assert (model.inertia_, model.trials_) == (here.inertia_, here.trials_)
         # those before the stop were called back with their inertia
         assert [record.shift for record in model.history_] == [r.shift for r in here.history_]
+
+
+@pytest.mark.parametrize("source", ["npy", "files", "csv"])
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["", "weighted"])
+def test_mini_batches_of_a_stream_are_those_of_the_rows_in_memory(
+    source: str, weight: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sampling, "_ROWS_AT_ONCE", 200)
+    x = rows()
+
+    def fit(x: Any, **parameters: Any) -> MiniBatchKMeans:
+        model = MiniBatchKMeans(K, batch_size=64, max_iter=9, random_state=1, **parameters)
+        return model.fit(x, sample_weight=weight)
+
+    here, stream = fit(x), fit(SOURCES[source](tmp_path, x), memory_limit=SMALL)
+    assert stream.cluster_centers_.tobytes() == here.cluster_centers_.tobytes()
+    assert stream.labels_.tobytes() == here.labels_.tobytes()
+    assert stream.inertia_ == here.inertia_
+    assert (stream.n_steps_, stream.n_iter_) == (here.n_steps_, here.n_iter_)
+    assert here.n_steps_ > 6
 
 
 def test_distances_of_a_stream_fit_the_limit_or_are_refused(tmp_path: pathlib.Path) -> None:

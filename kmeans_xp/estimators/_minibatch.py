@@ -16,9 +16,10 @@ from ._clusterer import Clusterer
 from ._kmeans import KMeans
 from ._minibatch_run import Outcome, begin_stream, go_on, run_fit, update
 from ._rows import ArrayRows
-from ._run import Place, given_centers, place_of
+from ._run import Place, Rows, given_centers, place_of
+from ._streamed import stream_rows
 
-_SAME = ("n_clusters", "init", "n_init", "tol", "verbose", "random_state", "device")
+_SAME = ("n_clusters", "init", "n_init", "tol", "verbose", "random_state", "device", "memory_limit")
 
 
 class MiniBatchKMeans(Clusterer):
@@ -69,6 +70,8 @@ of shape (n_clusters, n_features), default="k-means++"
         and while a center has no row.  0 leaves all where they are.
     device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
         Where the work happens; see `KMeans`.
+    memory_limit : int, str or None, default=None
+        For rows that are read as a stream; see `KMeans`.
 
     Attributes
     ----------
@@ -161,6 +164,7 @@ of shape (n_clusters, n_features), default="k-means++"
         n_init: Any = "auto",
         reassignment_ratio: float = 0.01,
         device: str | None = None,
+        memory_limit: int | str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -175,6 +179,7 @@ of shape (n_clusters, n_features), default="k-means++"
         self.n_init = n_init
         self.reassignment_ratio = reassignment_ratio
         self.device = device
+        self.memory_limit = memory_limit
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> MiniBatchKMeans:
@@ -182,8 +187,10 @@ of shape (n_clusters, n_features), default="k-means++"
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to cluster, of any array API library.
+        X : array-like of shape (n_samples, n_features), path, or iterable of blocks
+            Rows to cluster, of any array API library, or a stream as in `KMeans.fit`, with the
+            same result.  Of an ``.npy`` file the rows of a batch are read alone; what can only be
+            read in order is read once for 65,536 rows of batches.
         y : Ignored
             For compatibility.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -197,11 +204,17 @@ of shape (n_clusters, n_features), default="k-means++"
         """
         check_device_word(self.device)
         start = given_centers(self)
-        x = check_rows(self, X, reset=True)
-        place, n_rows = place_of(x, self.device), int(x.shape[0])
-        with place.work.scope():
-            outcome = run_fit(self, ArrayRows(x, sample_weight, place), start)
-            self._keep(outcome, place)
+        stream = stream_rows(self, X, sample_weight, reset=True, device=self.device)
+        rows: Rows
+        if stream is None:
+            x = check_rows(self, X, reset=True)
+            rows = ArrayRows(x, sample_weight, place_of(x, self.device))
+        else:
+            rows = stream
+        with rows.place.work.scope():
+            outcome = run_fit(self, rows, start)
+            self._keep(outcome, rows.place)
+        n_rows = outcome.n_rows
         self.n_iter_ = math.ceil(self.n_steps_ * min(self.batch_size, n_rows) / n_rows)
         if outcome.status is Status.INTERRUPTED:
             raise KeyboardInterrupt(outcome.status.value)

@@ -38,6 +38,7 @@ class Outcome:
     status: Status
     kernel: str
     middle: tuple[float, ...]
+    n_rows: int
     centers: Array
     labels: Array | None = None
     inertia: float | None = None
@@ -88,6 +89,7 @@ def run_fit(model: Any, rows: Rows, start: Array | None) -> Outcome:
         ended.status,
         ended.kernel or problem.plan.kernel,
         tuple(problem.extent.middle.tolist()),
+        n_rows,
         ended.state.centers(problem.context),
     )
     if not model.compute_labels:
@@ -151,7 +153,8 @@ def update(model: Any, problem: Training, state: State) -> Outcome:
         print(_reassigned(made))
     middle = tuple(problem.extent.middle.tolist())
     centers = made.state.centers(problem.context)
-    outcome = Outcome(made.state, Status.OPEN, made.kernel, middle, centers)
+    n_rows = problem.source.n_rows
+    outcome = Outcome(made.state, Status.OPEN, made.kernel, middle, n_rows, centers)
     return _labelled(problem, outcome) if model.compute_labels else outcome
 
 
