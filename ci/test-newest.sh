@@ -7,6 +7,6 @@ source "$(dirname "$0")/common.sh"
 fresh_venv "$(first_python python3.13 python3.12 python3)"
 # torch is pinned: other versions may pull gigabytes of CUDA packages
 "$venv/bin/pip" install -q --group test . torch==2.13.0 jax \
-    numba "dask[array]" onnxruntime polars skl2onnx skops
+    numba "dask[array,dataframe,distributed]" onnxruntime polars skl2onnx skops
 show_versions
 KMEANS_XP_REQUIRE=strict,torch,jax "$venv/bin/pytest" --ignore=tests/cuda "$@"

@@ -6,6 +6,7 @@ import bisect
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +91,17 @@ class Lottery:
             return self._tickets.of(block)
         return np.zeros(1, dtype=np.int64), block.n_rows
 
+    def counted(self, block: Block) -> npt.NDArray[np.int64] | None:
+        """The sums of a block's pieces in the present integers."""
+        return self._tickets.count(block) if isinstance(self._tickets, _Pieces) else None
+
+    def redrawn(self, largest: float, counted: Sequence[npt.NDArray[np.int64] | None]) -> bool:
+        """Take what was `counted` for new numbers, if its integers are those for their largest."""
+        if not isinstance(self._tickets, _Pieces) or not self.stands(largest):
+            return False
+        self._tickets.renew([totals for totals in counted if totals is not None])
+        return True
+
     def stands(self, largest: float) -> bool:
         """Whether what was lowered is the lottery of numbers of which this is the largest."""
         return isinstance(self._tickets, _Pieces) and _bits_for(largest) == self._bits
@@ -121,7 +133,11 @@ class _Pieces:
         # long pieces are a device's, which rather searches them than sums by piece
         self._size = size if size > exact.EXACT_ROWS else min(size, _SEARCH)
         # below 2**63 in a block
-        self._totals = problem.source.map(self._count, blocks)
+        self._totals = problem.source.map(self.count, blocks)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What tasks elsewhere need: the totals of all blocks are not among it."""
+        return {**vars(self), "_totals": [], "_blocks": []}
 
     @property
     def total(self) -> int:
@@ -141,7 +157,11 @@ class _Pieces:
         change = self._problem.kernel.group_sums(by[:, None], labels, len(totals))
         totals -= to_host(change)[:, 0]
 
-    def _count(self, block: Block) -> npt.NDArray[np.int64]:
+    def renew(self, totals: list[npt.NDArray[np.int64]]) -> None:
+        """Draw by other numbers from now on."""
+        self._totals = totals
+
+    def count(self, block: Block) -> npt.NDArray[np.int64]:
         """Exact sums of a block's pieces."""
         xp, size = self._problem.context.xp, self._size
         sums = []
@@ -159,39 +179,43 @@ class _Pieces:
         wanted: dict[int, list[int]] = {}
         for i, ticket in enumerate(tickets):
             wanted.setdefault(bisect.bisect_right(ends, ticket), []).append(i)
-        found = [0] * len(tickets)
+        searches = {}
         for number, mine in wanted.items():
             before = ends[number - 1] if number else 0
             left = np.asarray([tickets[i] - before for i in mine], dtype=np.int64)
-            for i, row in zip(mine, self._in_block(number, left), strict=True):
+            searches[number] = self._searches(self._totals[number], left)
+
+        def task(block: Block) -> npt.NDArray[np.int64]:
+            size, parts = searches[block.number]
+            rows = np.empty(size, dtype=np.int64)
+            for mine, pieces, left in parts:
+                rows[mine] = self._inside(block, pieces, left)
+            return rows
+
+        found = [0] * len(tickets)
+        blocks = [self._blocks[number] for number in searches]
+        parts = self._problem.source.map(task, blocks)
+        for mine, rows in zip(wanted.values(), parts, strict=True):
+            for i, row in zip(mine, rows.tolist(), strict=True):
                 found[i] = row
         return found
 
-    def _in_block(self, number: int, tickets: npt.NDArray[np.int64]) -> list[int]:
-        """The rows of tickets below the sum of a block."""
-        totals = self._totals[number]
+    def _searches(
+        self, totals: npt.NDArray[np.int64], tickets: npt.NDArray[np.int64]
+    ) -> tuple[int, list[tuple[npt.NDArray[Any], ...]]]:
+        """For the tickets below the sum of a block: how many, and in which pieces each falls."""
         running = np.cumsum(totals)
         drawn = running.searchsorted(tickets, side="right").tolist()
         # np.unique takes longer for the few there are
         places = {piece: place for place, piece in enumerate(sorted(set(drawn)))}
         pieces, which = np.asarray(list(places)), np.asarray([places[piece] for piece in drawn])
-        found = np.empty_like(tickets)
+        searches: list[tuple[npt.NDArray[Any], ...]] = []
         for part in slices(len(pieces), max(1, _ROWS_AT_ONCE // self._size)):
             some, mine = pieces[part], (which >= part.start) & (which < part.stop)
             # the pieces now follow each other: what lay between them goes
             passed = running[some] - np.cumsum(totals[some])
-            left = tickets[mine] - passed[which[mine] - part.start]
-
-            def task(
-                block: Block,
-                pieces: npt.NDArray[np.int64] = some,
-                left: npt.NDArray[np.int64] = left,
-            ) -> npt.NDArray[np.int64]:
-                return self._inside(block, pieces, left)
-
-            [found[mine]] = self._problem.source.map(task, [self._blocks[number]])
-        rows: list[int] = found.tolist()
-        return rows
+            searches.append((mine, some, tickets[mine] - passed[which[mine] - part.start]))
+        return len(tickets), searches
 
     def _inside(
         self, block: Block, pieces: npt.NDArray[np.int64], tickets: npt.NDArray[np.int64]

@@ -36,6 +36,7 @@ _SCALARS = (
     "n_best_",
     "n_steps_",
     "n_passes_",
+    "reading_",
     "lower_bound_",
 )
 _STREAM = ("exponent", "dtype", "seed", "steps", "rows_since")
@@ -207,6 +208,7 @@ def _with_runs(header: dict[str, Any], device: str | None) -> KMeans:
     model = KMeans(**{**header["parameters"], "device": device})
     # a file from before runs were kept knows of none
     model.n_best_, model.lower_bound_, model.n_passes_ = 0, None, None
+    model.reading_ = ""
     model.history_ = tuple(Iteration(*item) for item in header["history"])
     model.trials_ = tuple(Trial(*item) for item in header.get("trials", ()))
     return model

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from . import _exact as exact
 from ._assign import assign
@@ -98,6 +99,10 @@ class Closest:
         self._trials: Trials | None = None
         self._top: tuple[Block, int]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What tasks elsewhere need: the list of all blocks is not among it."""
+        return {**vars(self), "_blocks": []}
+
     def mass(self, block: Block, rows: Rows) -> Array:
         """Weighted closest distances of some rows."""
         weight = None if block.weight is None else some(block.weight, rows, xp=self._xp)
@@ -150,14 +155,41 @@ class Closest:
 
     def draw_anew(self) -> None:
         """Set up the lottery for distances that were all written anew."""
+        self._say_how()
+        self.lottery = Lottery(self._problem, self.mass, self._seek_top(), self._blocks)
+
+    def _say_how(self) -> None:
+        """How distances to the seeds so far are made, should a block lose its own."""
         if isinstance(self._standing, _Beside):
             points, problem = self._standing.points, self._problem
             problem.source.remake("closest", functools.partial(_remade, problem, points))
-        self.lottery = Lottery(self._problem, self.mass, self._seek_top(), self._blocks)
+
+    def _rewrite(self, task: Callable[[Block], None]) -> None:
+        """Let a task write distances, and set up the lottery for them.
+
+        Where rows come and go that is one pass, as long as the lottery's integers stay.
+        """
+        source = self._problem.source
+        if source.is_resident:
+            source.map(task, self._blocks)
+            self.draw_anew()
+            return
+
+        def whole(block: Block) -> tuple[tuple[float, int], npt.NDArray[np.int64] | None]:
+            task(block)
+            return self._top_of(block), self.lottery.counted(block)
+
+        tops, counted = zip(*source.map(whole, self._blocks), strict=True)
+        self._say_how()
+        largest = self._keep_top(tops)
+        if not self.lottery.redrawn(largest, counted):
+            self.lottery = Lottery(self._problem, self.mass, largest, self._blocks)
 
     def _seek_top(self) -> float:
         """The largest weighted distance; whose it is is kept."""
-        tops = self._problem.source.map(self._top_of, self._blocks)
+        return self._keep_top(self._problem.source.map(self._top_of, self._blocks))
+
+    def _keep_top(self, tops: Sequence[tuple[float, int]]) -> float:
         number, (largest, row) = max(enumerate(tops), key=lambda top: top[1][0])
         self._top = self._blocks[number], row
         return largest
@@ -208,8 +240,7 @@ class Closest:
             row = number
         self._seeds.append(row)
         if trials is None:
-            source.map(lambda block: self._take_over(block, best, number), self._blocks)
-            self.draw_anew()
+            self._rewrite(lambda block: self._take_over(block, best, number))
             return
 
         def task(block: Block) -> None:
@@ -275,11 +306,10 @@ class Closest:
             distances = self._kernel.own_distances(block.x, nearest, labels)
             improve(block, distances, labels + first, xp=self._xp)
 
-        problem.source.map(task, self._blocks)
         self._seeds += range(first, first + int(centers.shape[0]))
         if isinstance(self._standing, _Beside):
             self._standing.add(centers)
-        self.draw_anew()
+        self._rewrite(task)
 
 
 def improve(block: Block, distances: Array, numbers: Array | int, /, *, xp: Namespace) -> None:

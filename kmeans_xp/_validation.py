@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Callable, Iterator
 from numbers import Real
-from typing import Any
+from typing import Any, NoReturn
 
 import array_api_compat
 import numpy as np
@@ -111,6 +112,11 @@ def is_foreign(x: Any, name: str = "X", /) -> bool:
     return bool(array_api_compat.is_array_api_obj(x)) and not array_api_compat.is_numpy_array(x)
 
 
+def is_dask(x: Any, /) -> bool:
+    """Whether x is a collection of dask, which is not imported to find out."""
+    return type(x).__module__.partition(".")[0] in ("dask", "dask_expr")
+
+
 def _refuse_sparse(x: Any, name: str) -> None:
     # by name: a library is not imported to ask about an array that it did not make
     layout = str(getattr(x, "layout", "")) if array_api_compat.is_torch_array(x) else ""
@@ -210,41 +216,54 @@ def check_weight(weight: Any, n_rows: int, context: Context, /) -> Array | None:
                 ensure_min_samples=0,
                 input_name="sample_weight",
             )
-    if weight.ndim != 1:
-        raise ValueError(
-            "Sample weights must be 1D array or scalar, got "
-            f"{weight.ndim}D array of shape {tuple(weight.shape)}. Expected shape ({n_rows},)."
-        )
-    if weight.shape[0] != n_rows:
-        raise ValueError(
-            f"sample_weight.shape == {tuple(weight.shape)}, expected ({n_rows},): "
-            "give one weight for each row of X."
-        )
+    if weight.ndim != 1 or weight.shape[0] != n_rows:
+        refuse_weight_shape(tuple(weight.shape), n_rows)
     weight = context.move(as_float(weight, "sample_weight"))
     weight = xp.astype(weight, xp.float64, copy=False)
-    _refuse(~xp.isfinite(weight), weight, "sample_weight contains NaN or infinity", xp)
-    _refuse(weight < 0.0, weight, "Negative values in data passed to `sample_weight`", xp)
+    for bad in (~xp.isfinite(weight), weight < 0.0):
+        if bool(xp.any(bad)):
+            row = int(xp.argmax(xp.astype(bad, xp.int8)))
+            refuse_bad_weight(float(weight[row]), row)
     return weight
 
 
-def _refuse(bad: Array, weight: Array, what: str, xp: Any) -> None:
-    if not bool(xp.any(bad)):
-        return
-    row = int(xp.argmax(xp.astype(bad, xp.int8)))
+def refuse_weight_shape(shape: tuple[int, ...], n_rows: int, /) -> NoReturn:
+    """Raise the error for weights that are not one for each row."""
+    if len(shape) != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {len(shape)}D array of shape {shape}. "
+            f"Expected shape ({n_rows},)."
+        )
     raise ValueError(
-        f"{what}: {float(weight[row])!r} at row {row}. Weights are finite and not negative; "
-        "0 leaves a row out."
+        f"sample_weight.shape == {shape}, expected ({n_rows},): give one weight for each row of X."
+    )
+
+
+def refuse_bad_weight(value: float, row: int, /) -> NoReturn:
+    """Raise the error for a weight that is not finite, or negative."""
+    what = "sample_weight contains NaN or infinity"
+    if math.isfinite(value):
+        what = "Negative values in data passed to `sample_weight`"
+    raise ValueError(
+        f"{what}: {value!r} at row {row}. Weights are finite and not negative; 0 leaves a row out."
     )
 
 
 def check_enough_rows(n_rows: int, weight: Array | None, n_clusters: int, /) -> None:
     """Refuse fewer rows, or rows that count, than clusters."""
+    n_positive = None
+    if weight is not None and n_rows >= n_clusters:
+        xp = array_api_compat.array_namespace(weight)
+        n_positive = int(xp.count_nonzero(weight > 0.0))
+    refuse_few_rows(n_rows, n_positive, n_clusters)
+
+
+def refuse_few_rows(n_rows: int, n_positive: int | None, n_clusters: int, /) -> None:
+    """The same where it is known how many rows have a positive weight; None: all count."""
     if n_rows < n_clusters:
         raise ValueError(f"n_samples={n_rows} should be >= n_clusters={n_clusters}.")
-    if weight is None:
+    if n_positive is None:
         return
-    xp = array_api_compat.array_namespace(weight)
-    n_positive = int(xp.count_nonzero(weight > 0.0))
     if n_positive == 0:
         raise ValueError(
             "sample_weight is zero for every row. At least n_clusters rows need a positive weight."
@@ -314,10 +333,15 @@ def refuse_non_finite(
             return
         flat = int(xp.argmax(xp.reshape(xp.astype(bad, xp.int8), (-1,))))
         row, column = divmod(flat, int(x.shape[1]))
-        what = "NaN" if bool(xp.isnan(x[row, column])) else "infinity"
-    raise ValueError(
-        f"Input {name} contains {what}: the first is at {where(row)}, column {column}. "
-        f"{who} needs finite values; drop such rows or fill them, for example with "
+        value = float(x[row, column])
+    raise non_finite(value, f"{where(row)}, column {column}", name, who)
+
+
+def non_finite(value: float, where: str, name: str, who: str, /) -> ValueError:
+    """The error for the first value that is NaN or infinite."""
+    return ValueError(
+        f"Input {name} contains {'NaN' if math.isnan(value) else 'infinity'}: the first is at "
+        f"{where}. {who} needs finite values; drop such rows or fill them, for example with "
         "sklearn.impute.SimpleImputer."
     )
 
@@ -325,7 +349,7 @@ def refuse_non_finite(
 def check_same_place(estimator: Any, array: Array, x: Any, method: str, /) -> None:
     """Raise scikit-learn's error when X does not live where an array of the fitted model does."""
     fitted = context_of(array)
-    given = context_of(x) if is_foreign(x) else numpy_context()
+    given = context_of(x) if not is_dask(x) and is_foreign(x) else numpy_context()
     if fitted == given:
         return
     if fitted.backend != given.backend:

@@ -24,6 +24,10 @@ class Space(threading.local):
     def __init__(self) -> None:
         self._buffers: dict[str, npt.NDArray[np.uint8]] = {}
 
+    def __reduce__(self) -> tuple[type[Space], tuple[()]]:
+        """What travels to another process finds empty buffers there."""
+        return Space, ()
+
     def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
         """An array with any content, valid until this thread takes the name again."""
         size = math.prod(shape) * np.dtype(dtype).itemsize

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
@@ -11,10 +11,13 @@ from .. import _query
 from .._backend import context_of
 from .._problem import Problem
 from .._typing import Array
-from .._validation import check_device_word, check_rows, check_same_place
+from .._validation import check_device_word, check_rows, check_same_place, is_dask
 from ._rows import ArrayRows
 from ._run import Place, Rows, place_of
 from ._streamed import stream_rows
+
+if TYPE_CHECKING:
+    from ._dask_rows import DaskRows
 
 
 class Answers(TransformerMixin):
@@ -39,6 +42,9 @@ class Answers(TransformerMixin):
         labels : array of shape (n_samples,), int32
             Exact: judged by the float64 distance of the stored values.
         """
+        if is_dask(X):
+            parts = self._asked_of(X, None, "predict")
+            return parts.nearest(self.cluster_centers_, self._middle, who=type(self).__name__)
         rows = self._rows_of(X, None, "predict")
         with rows.place.work.scope():
             return rows.place.send_home(_query.predict(*self._question(rows)))
@@ -80,11 +86,16 @@ class Answers(TransformerMixin):
             return -_query.inertia_of(*self._question(rows))
 
     def _distances(self, X: Any, method: str) -> Array:
+        if is_dask(X):
+            parts = self._asked_of(X, None, method)
+            return parts.distances(self.cluster_centers_, self._middle, who=type(self).__name__)
         rows = self._rows_of(X, None, method)
         with rows.place.work.scope():
             return rows.place.send_home(_query.distances(*self._question(rows)))
 
     def _rows_of(self, X: Any, sample_weight: Any, method: str) -> Rows:
+        if is_dask(X):
+            return self._asked_of(X, sample_weight, method)
         check_is_fitted(self)
         check_device_word(self.device)
         stream = stream_rows(self, X, sample_weight, reset=False, device=self._device_of("cpu"))
@@ -107,6 +118,18 @@ class Answers(TransformerMixin):
     def _device_of(self, here: str) -> str | None:
         """The device word for rows that are here; "auto" goes on where fit found a place."""
         return None if self.device == "auto" and here == self.device_ else self.device
+
+    def _asked_of(self, X: Any, sample_weight: Any, method: str) -> DaskRows:
+        """Check a dask collection that is asked about."""
+        check_is_fitted(self)
+        check_same_place(self, self.cluster_centers_, X, method)
+        return self._in_partitions(X, sample_weight, reset=False)
+
+    def _in_partitions(self, X: Any, sample_weight: Any, *, reset: bool) -> DaskRows:
+        # not before: dask is imported once one of its collections was seen
+        from ._dask_rows import DaskRows
+
+        return DaskRows(self, X, sample_weight, self.device, reset=reset)
 
     def _question(self, rows: Rows) -> tuple[Problem, Array]:
         return rows.question(self.cluster_centers_, self._middle, who=type(self).__name__)

@@ -15,10 +15,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from .._empty import RULES
 from .._solver import Iteration, Status
 from .._typing import Array
-from .._validation import check_device_word, check_rows
+from .._validation import check_device_word, check_rows, is_dask
 from ._clusterer import Clusterer
 from ._rows import ArrayRows
-from ._run import NAMED_STARTS, Outcome, Place, Rows, given_centers, place_of, run_fit
+from ._run import NAMED_STARTS, Outcome, Rows, given_centers, place_of, run_fit
 from ._streamed import stream_rows
 
 
@@ -134,6 +134,9 @@ of shape (n_clusters, n_features), default="k-means++"
         Its iterations.
     status_ : str
         Why it ended.
+    reading_ : str
+        Where the rows were: in one array, or in partitions that were held in memory or read anew in
+        each pass.
     trials_ : tuple of Trial
         Every run: from the starts, then those of a search or from the best centers on a line
         (swaps, iterations, inertia, whether it was kept, exchanges of rows); none for a model
@@ -159,7 +162,8 @@ of shape (n_clusters, n_features), default="k-means++"
     kernel_ : str
         The kernel that did it.
     n_passes_ : int or None
-        How often a fit read its rows, where they are a stream; partial reads are added up.
+        How often a fit read its rows, where they are a stream (partial reads are added
+        up), or passed over partitions; None for an array.
     n_features_in_ : int
         Features seen during fit.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -308,18 +312,11 @@ of shape (n_clusters, n_features), default="k-means++"
         """
         check_device_word(self.device)
         start = given_centers(self)
-        stream = stream_rows(self, X, sample_weight, reset=True, device=self.device)
-        given: Rows
-        if stream is None:
-            rows = check_rows(self, X, reset=True)
-            given = ArrayRows(rows, sample_weight, place_of(rows, self.device))
-        else:
-            given = stream
-        place = given.place
-        with place.work.scope():
-            outcome = run_fit(self, given, X, start)
-            self._keep(outcome, place)
-            self.n_passes_ = None if stream is None else stream.n_passes
+        rows = self._rows_to_fit(X, sample_weight)
+        with rows.place.work.scope():
+            outcome = run_fit(self, rows, X, start)
+            self._keep(outcome, rows)
+            self.n_passes_ = rows.n_passes
             outcome.close()
         result = outcome.result
         if result.status is Status.INTERRUPTED:
@@ -333,10 +330,25 @@ of shape (n_clusters, n_features), default="k-means++"
             )
         return self
 
-    def _keep(self, outcome: Outcome, place: Place) -> None:
-        result = outcome.result
+    def _rows_to_fit(self, X: Any, sample_weight: Any) -> Rows:
+        if not is_dask(X):
+            stream = stream_rows(self, X, sample_weight, reset=True, device=self.device)
+            if stream is not None:
+                return stream
+            checked = check_rows(self, X, reset=True)
+            return ArrayRows(checked, sample_weight, place_of(checked, self.device))
+        if self.search is not None:
+            raise ValueError(
+                f"search={self.search!r} does not go with dask collections. Leave it out, or pass "
+                "the rows as one array."
+            )
+        return self._in_partitions(X, sample_weight, reset=True)
+
+    def _keep(self, outcome: Outcome, rows: Rows) -> None:
+        result, place = outcome.result, rows.place
         self.cluster_centers_ = place.send_home(result.centers)
-        self.labels_ = place.send_home(result.labels)
+        self.labels_ = rows.labels(result, outcome.middle, who=type(self).__name__)
+        self.reading_ = rows.reading
         self.inertia_ = result.inertia
         self.n_iter_ = result.n_iter
         self.history_ = result.history

@@ -9,6 +9,7 @@ from typing import Any
 from .. import _query
 from .._backend import dtype_name
 from .._problem import Problem, Training
+from .._solver import Result
 from .._typing import Array
 from ._run import Place, prepare
 
@@ -31,6 +32,17 @@ class ArrayRows:
 
     def training(self, n_clusters: int, /, *, who: str, variance: bool) -> Training:
         return prepare(self.x, self.weight, self.place, n_clusters, who=who, variance=variance)
+
+    def labels(self, result: Result, middle: Sequence[float], /, *, who: str) -> Array:
+        return self.place.send_home(result.labels)
+
+    @property
+    def n_passes(self) -> int | None:
+        return None
+
+    @property
+    def reading(self) -> str:
+        return "rows of one array"
 
     def question(
         self, centers: Array, middle: Sequence[float], /, *, who: str

@@ -70,6 +70,20 @@ class Rows(Protocol):
         """Take the statistics pass; refuse what cannot be clustered."""
         ...
 
+    def labels(self, result: Result, middle: Sequence[float], /, *, who: str) -> Array:
+        """Labels of a fit, in X's library."""
+        ...
+
+    @property
+    def n_passes(self) -> int | None:
+        """Passes over rows that are away; None where they are at hand."""
+        ...
+
+    @property
+    def reading(self) -> str:
+        """How the passes of the last problem came by the rows, in words."""
+        ...
+
     def question(
         self, centers: Array, middle: Sequence[float], /, *, who: str
     ) -> tuple[Problem, Array]:

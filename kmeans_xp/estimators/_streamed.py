@@ -12,6 +12,7 @@ from .._kernels import Kind, Shape
 from .._opening import memory_limit_of, open_stream
 from .._problem import Problem, Training, plan_for, query_over, training_over, unit_weights
 from .._readers import Direct, InOrder
+from .._solver import Result
 from .._stats import NonFiniteError
 from .._streams import StreamSource
 from .._typing import Array, Block
@@ -31,6 +32,13 @@ class StreamRows:
     def n_passes(self) -> int | None:
         """How often the rows were read."""
         return None if self._source is None else self._source.n_passes
+
+    @property
+    def reading(self) -> str:
+        return f"a stream of rows, read {self.n_passes} times"
+
+    def labels(self, result: Result, middle: Sequence[float], /, *, who: str) -> Array:
+        return self.place.send_home(result.labels)
 
     def training(self, n_clusters: int, /, *, who: str, variance: bool) -> Training:
         n_rows = self._reader.n_rows

@@ -1,0 +1,248 @@
+"""Rows in the partitions of a dask collection: a task a partition, sums merged as a tree.
+
+No pass builds on the graph of another, so that the graph stays as long as a pass, and a worker
+that is lost costs what it knew, never the fit.  The scheduler is the user's own.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import functools
+import itertools
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._backend import Context
+from ._dask_tasks import Part, Pass, Place, Spot, Spots, forget, forget_there, merge, pack, run
+from ._exact import Accumulator
+from ._typing import Array, Block, T, slices
+
+_MERGED_AT_ONCE = 8
+_LARGE = 1 << 16  # bytes of a task that are worth a message of their own
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """Rows (and weights) as dask arrays whose blocks are whole rows, and how many each holds."""
+
+    x: Any
+    weight: Any | None  # 1 at most
+    lengths: tuple[int, ...]
+    weight_exponent: int | None
+    is_held: bool  # else each pass reads the rows anew
+
+
+def scheduler_of(x: Any, /) -> Callable[..., Any]:
+    """The user's: of a client, of the configuration, or threads."""
+    from dask.base import get_scheduler
+
+    get: Callable[..., Any] = get_scheduler(collections=[x])
+    return get
+
+
+def client_of(x: Any, /) -> Any | None:
+    """The client whose cluster works on a collection; None for schedulers of this machine."""
+    owner = getattr(scheduler_of(x), "__self__", None)
+    return owner if hasattr(owner, "scheduler_info") else None
+
+
+class DaskSource:
+    """Rows that live in partitions; tasks go there, and only what adds up comes back.
+
+    Parameters
+    ----------
+    partitions : the rows
+    context : NumPy's; tasks work in it
+    block_rows, piece_rows : as for other sources; no block spans two partitions
+    """
+
+    is_resident = shares = False
+
+    def __init__(
+        self,
+        partitions: Partitions,
+        context: Context,
+        *,
+        block_rows: int,
+        piece_rows: int,
+    ) -> None:
+        self.partitions = partitions
+        self.xp, self.context = context.xp, context
+        self._edges = [0, *itertools.accumulate(partitions.lengths)]
+        self.n_rows, self.n_features = self._edges[-1], int(partitions.x.shape[1])
+        self.weight_exponent = partitions.weight_exponent
+        self.n_passes = 0
+        self._fit = uuid.uuid4().hex
+        self._versions: dict[Place, int] = {}
+        self._recipes: dict[str, list[Callable[[Block], object]]] = {}
+        self._forgotten: dict[str, int] = {}
+        self._keys = _keys_of(partitions.x)
+        self._weights = None if partitions.weight is None else _keys_of(partitions.weight)
+        self.cut(block_rows, piece_rows)
+
+    def cut(self, block_rows: int, piece_rows: int, /) -> None:
+        """Make blocks without state."""
+        self.piece_rows = piece_rows
+        self.blocks = self.spans(block_rows)
+
+    def spans(self, most_rows: int, /) -> list[Block]:
+        """The rows cut anew; blocks with the same rows share their state."""
+        blocks: list[Block] = []
+        for first, length in zip(self._edges, self.partitions.lengths, strict=False):
+            count = max(1, -(-length // most_rows))
+            for part in slices(length, max(1, -(-length // count))):
+                size = part.stop - part.start
+                blocks.append(Block(None, None, first + part.start, len(blocks), {}, size))
+        return blocks
+
+    @property
+    def sample(self) -> Array:
+        """No rows: new arrays go to the host."""
+        return np.empty((0, self.n_features), dtype=self.partitions.x.dtype)
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Let workers forget, at the end, what they remember."""
+        try:
+            yield
+        finally:
+            forget(self._fit)
+            client = client_of(self.partitions.x)
+            if client is not None:
+                client.run(forget_there, self._fit, wait=False)
+
+    def map(self, task: Callable[[Block], T], blocks: Sequence[Block] | None = None, /) -> list[T]:
+        """Run ``task`` once on every block (of the source, or of `spans`), in row order."""
+        return self._run(task, None, blocks)[0]
+
+    def add_up(
+        self,
+        task: Callable[[Block, Accumulator], T],
+        words: int,
+        blocks: Sequence[Block] | None = None,
+        /,
+    ) -> tuple[list[T], Array | None]:
+        """As `map`; what the tasks add to their accumulators is merged over there."""
+        return self._run(task, words, blocks)
+
+    def remake(self, name: str, task: Callable[[Block], object], /, *, then: bool = False) -> None:
+        """Say how state is made anew should a block lose it: by this task, or by it at last."""
+        self._recipes[name] = [*self._recipes[name], task] if then else [task]
+
+    def take(self, rows: Sequence[int], /) -> Array:
+        """The named rows as one array."""
+        return self._taken(rows, _rows_at)
+
+    def take_weights(self, rows: Sequence[int], /) -> Array | None:
+        """The weights of the named rows, if there are weights."""
+        return None if self._weights is None else self._taken(rows, _weights_at)
+
+    def _taken(self, rows: Sequence[int], pick: Callable[..., Array]) -> Array:
+        wanted = np.asarray(rows, dtype=np.int64)
+        starts = np.asarray([block.start for block in self.blocks])
+        numbers = np.searchsorted(starts, wanted, side="right") - 1
+        blocks = [self.blocks[number] for number in np.unique(numbers)]
+        parts = self.map(functools.partial(pick, wanted), blocks)
+        positions = np.concatenate([np.flatnonzero(numbers == block.number) for block in blocks])
+        found = np.concatenate(parts)
+        return found[np.argsort(positions)]
+
+    def collect(self, name: str, /) -> Array | None:
+        """None: the state stays with the rows."""
+
+    def forget(self, *names: str) -> None:
+        """Drop the named state, for a new start."""
+        for name in names:
+            self._recipes.pop(name, None)
+            self._forgotten[name] = self.n_passes
+
+    def _run(
+        self, task: Callable[..., T], words: int | None, blocks: Sequence[Block] | None
+    ) -> tuple[list[T], Array | None]:
+        """One pass: a graph of its own, and its answer."""
+        blocks = self.blocks if blocks is None else blocks
+        if not blocks:
+            return [], None
+        self.n_passes += 1
+        in_order = [recipe for recipes in self._recipes.values() for recipe in recipes]
+        recipes = pack(in_order, self, self._fit)
+        body = pack(task, self, self._fit)
+        work = Pass(self._fit, self.n_passes, words, body, recipes, dict(self._forgotten))
+        parts = self._compute(work, self._spots(blocks))
+        found = merge(parts)
+        # only now: of a pass that was broken off, nothing that workers remember is used
+        for block in blocks:
+            self._versions[block.start, block.n_rows] = work.number
+        return [found.replies[turn] for turn in range(len(blocks))], found.total
+
+    def _spots(self, blocks: Sequence[Block]) -> dict[int, Spots]:
+        """The blocks by partition."""
+        spots: dict[int, Spots] = {}
+        for turn, block in enumerate(blocks):
+            number = bisect.bisect_right(self._edges, block.start) - 1
+            mine = spots.setdefault(number, Spots([], []))
+            place = block.start, block.n_rows
+            offset = block.start - self._edges[number]
+            mine.turns.append(turn)
+            mine.spots.append(Spot(place, block.number, offset, self._versions.get(place)))
+        return spots
+
+    def _compute(self, work: Pass, spots: dict[int, Spots]) -> list[Part]:
+        from dask.highlevelgraph import HighLevelGraph
+
+        x, weight = self.partitions.x, self.partitions.weight
+        name = f"kmeans-pass-{work.fit}-{work.number}"
+        graph: dict[Any, Any] = {}
+        sent: Any = work
+        if len(work.task) + len(work.recipes) > _LARGE:
+            sent = f"{name}-task"
+            graph[sent] = work
+        layer = []
+        for number, mine in spots.items():
+            weights = None if self._weights is None else self._weights[number]
+            layer.append((name, number))
+            graph[name, number] = run, sent, self._keys[number], weights, mine
+        if work.words is not None:
+            layer = _tree(graph, name, layer)
+        collections = [x] if weight is None else [x, weight]
+        whole = HighLevelGraph.from_collections(name, graph, dependencies=collections)
+        parts: list[Part] = scheduler_of(x)(whole, layer)
+        return parts
+
+
+def _tree(graph: dict[Any, Any], name: str, layer: list[Any]) -> list[Any]:
+    """Merge what tasks leave, a few at a time, into one."""
+    for level in itertools.count():
+        if len(layer) == 1:
+            return layer
+        above = []
+        for number, part in enumerate(slices(len(layer), _MERGED_AT_ONCE)):
+            above.append((f"{name}-merge-{level}", number))
+            graph[above[-1]] = merge, layer[part]
+        layer = above
+    raise AssertionError("unreachable")
+
+
+def _keys_of(array: Any) -> list[Any]:
+    from dask.core import flatten
+
+    return list(flatten(array.__dask_keys__()))
+
+
+def _rows_at(wanted: Array, block: Block) -> Array:
+    return block.x[_inside(wanted, block), :]
+
+
+def _weights_at(wanted: Array, block: Block) -> Array:
+    assert block.weight is not None
+    return block.weight[_inside(wanted, block)]
+
+
+def _inside(wanted: Array, block: Block) -> Array:
+    mine = wanted[(wanted >= block.start) & (wanted < block.start + block.n_rows)]
+    return mine - block.start

@@ -1,0 +1,181 @@
+"""Rows of dask collections: the problems that they pose, and answers that stay lazy."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _query
+from .._backend import numpy_context
+from .._dask import DaskSource
+from .._dask_input import as_array, make_partitions
+from .._dask_tasks import one_blas_thread_at_a_time
+from .._kernels import METER, Kind, Plan, Shape, select
+from .._problem import Problem, Training, query_over, query_problem, training_over
+from .._solver import Result
+from .._stats import NonFiniteError
+from .._typing import Array, Block
+from .._validation import non_finite
+from ..exceptions import DeviceError
+from ._run import Place
+
+Question = Callable[[Problem, Array], Array]
+
+
+class DaskRows:
+    """Rows in partitions: a `_run.Rows`.
+
+    Parameters
+    ----------
+    estimator : whose features are those of X
+    x : dask array or data frame
+    weight : for each row, lazy or not; None for 1 each
+    device : as the user wrote it
+    reset : whether the features are learnt, or compared
+    """
+
+    def __init__(
+        self, estimator: Any, x: Any, weight: Any, device: str | None, *, reset: bool
+    ) -> None:
+        if device not in (None, "auto", "cpu"):
+            raise DeviceError(
+                f"device={device!r} does not go with dask collections, whose blocks are worked on "
+                "by the processors of their workers. Leave it out, or pass the rows as one array."
+            )
+        self.x, self._weight = as_array(estimator, x, reset=reset), weight
+        self.place = Place(numpy_context(), numpy_context())
+        self.dtype, self.n_features = self.x.dtype.name, int(self.x.shape[1])
+        self._source: DaskSource | None = None
+
+    def training(self, n_clusters: int, /, *, who: str, variance: bool) -> Training:
+        source, plan = self._open(n_clusters, is_fit=True)
+        try:
+            return training_over(source, plan, n_clusters, variance=variance)
+        except NonFiniteError:
+            raise _first_bad_cell(source, who) from None
+
+    def question(
+        self, centers: Array, middle: Sequence[float], /, *, who: str
+    ) -> tuple[Problem, Array]:
+        n_clusters = int(centers.shape[0])
+        source, plan = self._open(n_clusters, is_fit=False)
+        try:
+            problem = query_over(source, plan, n_clusters, middle)
+        except NonFiniteError:
+            raise _first_bad_cell(source, who) from None
+        problem.cover(centers)
+        return problem, centers
+
+    def _open(self, n_clusters: int, *, is_fit: bool) -> tuple[DaskSource, Plan]:
+        partitions = make_partitions(self.x, self._weight, n_clusters if is_fit else None)
+        n_rows = sum(partitions.lengths)
+        if n_rows == 0:
+            raise ValueError(
+                f"Found array with 0 sample(s) (shape=(0, {self.n_features})) while a minimum of 1 "
+                "is required."
+            )
+        plan = _plan(Shape(n_rows, self.n_features, n_clusters, self.dtype), is_fit=is_fit)
+        self._source = DaskSource(
+            partitions, self.place.work, block_rows=plan.block_rows, piece_rows=plan.piece_rows
+        )
+        return self._source, plan
+
+    def labels(self, result: Result, middle: Sequence[float], /, *, who: str) -> Any:
+        """Labels (n,) as a lazy dask array: all of them may be too many to come here."""
+        found = self.nearest(result.centers, middle, who=who)
+        assert self._source is not None
+        found._chunks = (self._source.partitions.lengths,)
+        return found
+
+    def nearest(self, centers: Array, middle: Sequence[float], /, *, who: str) -> Any:
+        """Labels of any rows as a lazy dask array, in the partitions of X."""
+        return self._lazy(_query.predict, centers, middle, who, dtype=np.int32, drop_axis=1)
+
+    def distances(self, centers: Array, middle: Sequence[float], /, *, who: str) -> Any:
+        """Distances (n, k) as a lazy dask array, in the partitions of X."""
+        chunks = self.x.chunks[0], (int(centers.shape[0]),)
+        return self._lazy(_query.distances, centers, middle, who, dtype=self.dtype, chunks=chunks)
+
+    def _lazy(
+        self, question: Question, centers: Array, middle: Sequence[float], who: str, **shape: Any
+    ) -> Any:
+        sizes = self.x.chunks[0]
+        starts = None if any(map(math.isnan, sizes)) else [0, *itertools.accumulate(sizes)]
+        answer = functools.partial(_answer, question, centers, middle, who, starts)
+        meta = np.empty((0,) * (1 if "drop_axis" in shape else 2), dtype=shape["dtype"])
+        return self.x.map_blocks(answer, meta=meta, **shape)
+
+    @property
+    def n_passes(self) -> int | None:
+        return None if self._source is None else self._source.n_passes
+
+    @property
+    def reading(self) -> str:
+        """How the passes of the last problem came by their rows."""
+        assert self._source is not None
+        partitions, passes = self._source.partitions, self._source.n_passes
+        where = f"{self._source.n_rows} rows in {len(partitions.lengths)} partitions"
+        if partitions.is_held:
+            return f"{where}, held in memory for {passes} passes"
+        return f"{where}, read anew in each of {passes} passes: they do not fit the free memory"
+
+
+def _plan(shape: Shape, *, is_fit: bool) -> Plan:
+    """One thread: tasks run side by side."""
+    fits = 1.0 if is_fit else 0.0
+    routed = functools.partial(select, shape, backend="numpy", threads=1)
+    if METER.wants(shape, 1, Kind(shape.dtype, True), fits):
+        plan = routed(compiled=True)
+        if not plan.few:
+            return plan
+    return routed()
+
+
+def _first_bad_cell(source: DaskSource, who: str) -> ValueError:
+    """The error that names the first NaN or infinity."""
+
+    def task(block: Block) -> tuple[int, int, float] | None:
+        flat = np.flatnonzero(~np.isfinite(block.x))
+        if flat.size == 0:
+            return None
+        row, column = divmod(int(flat[0]), int(block.x.shape[1]))
+        return block.start + row, column, float(block.x[row, column])
+
+    with source.working():
+        row, column, value = next(found for found in source.map(task) if found is not None)
+    return non_finite(value, f"row {row}, column {column}", "X", who)
+
+
+def _answer(
+    question: Question,
+    centers: Array,
+    middle: Sequence[float],
+    who: str,
+    starts: Sequence[int] | None,
+    x: Array,
+    block_id: tuple[int, ...] = (0, 0),
+) -> Array:
+    """Answer a question about the rows of one partition."""
+    n_clusters = int(centers.shape[0])
+    if x.shape[0] == 0:
+        return np.empty((0,) if question is _query.predict else (0, n_clusters), dtype=np.int32)
+    shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, x.dtype.name)
+    context = numpy_context()
+    with one_blas_thread_at_a_time(), context.scope():
+        plan = _plan(shape, is_fit=False)
+        try:
+            problem = query_problem(x, None, context, n_clusters, middle, plan=plan)
+        except NonFiniteError:
+            row, column = (int(at[0]) for at in np.nonzero(~np.isfinite(x)))
+            if starts is None:
+                where = f"row {row} of partition {block_id[0]}, column {column}"
+            else:
+                where = f"row {starts[block_id[0]] + row}, column {column}"
+            raise non_finite(float(x[row, column]), where, "X", who) from None
+        problem.cover(centers)
+        return question(problem, centers)
