@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from . import metrics, plot, prepare
     from ._info import info
     from ._model_file import load_model, save_model
+    from ._outcome import Iteration, Status
     from ._search import Trial
-    from ._solver import Iteration, Status
     from .estimators import (
         BatchedKMeansResult,
         KMeans,
@@ -46,10 +46,10 @@ _HOMES = {
     "EmptyClusterError": "exceptions",
     "FeatureReport": "prepare",
     "FeatureScaler": "prepare",
-    "Iteration": "_solver",
+    "Iteration": "_outcome",
     "KMeans": "estimators",
     "MiniBatchKMeans": "estimators",
-    "Status": "_solver",
+    "Status": "_outcome",
     "Trial": "_search",
     "check_features": "prepare",
     "choose_k": "selection",

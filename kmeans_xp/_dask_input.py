@@ -16,14 +16,8 @@ from ._dask import Partitions, client_of, scheduler_of
 from ._dask_tasks import physical_memory
 from ._exact import exponent_above
 from ._typing import Array
-from ._validation import (
-    check_rows,
-    check_weight,
-    is_dask,
-    refuse_bad_weight,
-    refuse_few_rows,
-    refuse_weight_shape,
-)
+from ._validation import check_rows, is_dask
+from ._weight_checks import check_weight, refuse_bad_weight, refuse_few_rows, refuse_weight_shape
 
 _SHARE = 0.5  # of the free memory, for rows that are held
 _ROW_BYTES = 64  # beside a row

@@ -23,11 +23,11 @@ from ._backend import Context, numpy_context, to_host
 from ._distances import Scale, halving_total, squared_distances
 from ._draws import distinct_rows
 from ._kernels import ONE_SWEEP
+from ._outcome import Status
 from ._passes import add_rows, inertia
 from ._primitives import Nearest
 from ._problem import Training, training_problem
 from ._random import Purpose, mix
-from ._solver import Status
 from ._stats import Host
 from ._typing import Array, Block
 

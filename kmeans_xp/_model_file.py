@@ -18,8 +18,8 @@ from . import _model_scalers as scalers
 from ._backend import to_host
 from ._files import replacing
 from ._minibatch import State
+from ._outcome import Iteration
 from ._search import Trial
-from ._solver import Iteration
 from .estimators import KMeans, MiniBatchKMeans
 
 _FORMAT = "kmeans-xp model"

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ._backend import Context, to_host
+from ._outcome import Iteration, Result, Snapshot, Status
 from ._search import Stage, Trial
-from ._solver import Iteration, Result, Snapshot, Status
 
 Arrays = dict[str, npt.NDArray[Any]]
 

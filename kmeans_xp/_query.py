@@ -12,7 +12,8 @@ from ._primitives import distances_by_product
 from ._problem import Problem, bring, query_problem
 from ._stats import NonFiniteError
 from ._typing import Array, Block
-from ._validation import check_weight, first_bad_cell
+from ._validation import first_bad_cell
+from ._weight_checks import check_weight
 
 _MOST_CELLS = 1 << 19
 

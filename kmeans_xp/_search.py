@@ -31,9 +31,10 @@ from . import _exact as exact
 from ._effort import Effort
 from ._exchange import exchanges
 from ._line import best_on_a_line
+from ._outcome import Result, Rules, Status
 from ._problem import Training
 from ._random import Purpose, mix
-from ._solver import Result, Rules, Status, lloyd
+from ._solver import lloyd
 from ._split import Outlook, outlook
 from ._swaps import Swap, pairs, sure, swapped
 from ._typing import Array

@@ -14,9 +14,10 @@ from emulator import cuda_kernel
 from kmeans_xp._backend import Context, context_of
 from kmeans_xp._init import seed_centers
 from kmeans_xp._kernels import Plan, Shape, select
+from kmeans_xp._outcome import Result, Rules
 from kmeans_xp._problem import Training, training_problem
 from kmeans_xp._random import Purpose, mix
-from kmeans_xp._solver import Result, Rules, lloyd
+from kmeans_xp._solver import lloyd
 from kmeans_xp.estimators._run import draw_seed
 
 NO_LIMIT = Rules(max_iter=None, tol=0.0)

@@ -12,8 +12,8 @@ from engine import opened, problem_of, solve
 
 from kmeans_xp import Trial
 from kmeans_xp._effort import Effort
+from kmeans_xp._outcome import Result, Rules
 from kmeans_xp._search import search
-from kmeans_xp._solver import Result, Rules
 
 RULES = Rules(max_iter=50, tol=0.0)
 TRUE = np.asarray([[0, 0], [10, 0], [0, 10], [10, 10], [20, 0], [20, 10]], dtype=np.float64)

@@ -11,9 +11,10 @@ from conftest import Backend
 from kmeans_xp import KMeans, _solver
 from kmeans_xp._assign import relabel
 from kmeans_xp._backend import Context, to_host
+from kmeans_xp._outcome import Result, Rules
 from kmeans_xp._passes import changes
 from kmeans_xp._problem import Training, bring, training_problem
-from kmeans_xp._solver import Result, Rules, lloyd
+from kmeans_xp._solver import lloyd
 from kmeans_xp.estimators._run import place_of
 from kmeans_xp.selection import _ladder
 from kmeans_xp.selection._ladder import climb

@@ -15,7 +15,7 @@ from engine import NO_LIMIT, opened, problem_of, solve
 from sklearn.exceptions import ConvergenceWarning
 
 from kmeans_xp import KMeans
-from kmeans_xp._solver import Rules, Status
+from kmeans_xp._outcome import Rules, Status
 from kmeans_xp.exceptions import EmptyClusterError
 
 

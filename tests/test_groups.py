@@ -16,8 +16,8 @@ from test_pruning import _drifting, _need
 
 from kmeans_xp import _bounds, _pruning
 from kmeans_xp._distances import squared_distances
+from kmeans_xp._outcome import Rules
 from kmeans_xp._pruning import Pruner
-from kmeans_xp._solver import Rules
 
 
 @pytest.fixture(autouse=True)

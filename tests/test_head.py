@@ -21,8 +21,8 @@ from kmeans_xp._distances import squared_distances
 from kmeans_xp._kernels import _head, _numba
 from kmeans_xp._kernels._loops import jit
 from kmeans_xp._kernels._tile import GROUP, LANES, STRIDE, dot, list_near
+from kmeans_xp._outcome import Rules
 from kmeans_xp._query import predict, prepare
-from kmeans_xp._solver import Rules
 
 Rows = np.ndarray[Any, Any]
 Case = tuple[Rows, Rows, Rows | None]

@@ -91,7 +91,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "sources": ("_sources", "_dask_tasks", "_dask"),
     "passes": ("_memory", "_problem", "_assign", "_passes", "_digest"),
     "starts": ("_draws", "_plusplus", "_init"),
-    "solver": ("_empty", "_solver"),
+    "solver": ("_outcome", "_empty", "_solver"),
     "mini-batches": ("_minibatch", "_sampling"),
     "search": (
         "_effort",
@@ -104,7 +104,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_lower_bound",
     ),
     "checkpoints": ("_checkpoint_file", "_progress"),
-    "validation": ("_frames", "_validation", "_batch_checks", "_dask_input"),
+    "validation": ("_frames", "_validation", "_weight_checks", "_batch_checks", "_dask_input"),
     "streams": ("_readers", "_table_files", "_shelf", "_streams", "_opening"),
     "questions": ("_query",),
     "metrics": (

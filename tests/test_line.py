@@ -20,8 +20,8 @@ from test_sources import moved_away
 from kmeans_xp import KMeans, _line, _line_sums, load_model, save_model
 from kmeans_xp._effort import Effort
 from kmeans_xp._line import Line, best_on_a_line
+from kmeans_xp._outcome import Rules, Status
 from kmeans_xp._search import search
-from kmeans_xp._solver import Rules, Status
 
 RULES = Rules(max_iter=50, tol=0.0)
 OPTIMUM = Status.OPTIMUM.value

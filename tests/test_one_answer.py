@@ -13,7 +13,7 @@ from engine import first_centers, opened, problem_of, solve
 
 from kmeans_xp import KMeans
 from kmeans_xp import _exact as exact
-from kmeans_xp._solver import Result, Rules
+from kmeans_xp._outcome import Result, Rules
 
 Bits = tuple[bytes, bytes, float, int]
 STARTS = ("k-means++", "random", "random-partition", "k-means||")

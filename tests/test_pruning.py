@@ -16,9 +16,9 @@ from engine import opened, problem_of, solve
 from kmeans_xp import _bounds
 from kmeans_xp._distances import squared_distances
 from kmeans_xp._empty import repair
+from kmeans_xp._outcome import Rules
 from kmeans_xp._passes import sweep
 from kmeans_xp._pruning import Pruner
-from kmeans_xp._solver import Rules
 
 LOOPS = ("numpy", "reference", "numba", "cuda")
 

@@ -14,7 +14,7 @@ from kernels import kernel_of, poison
 from kmeans_xp import _exact as exact
 from kmeans_xp._bounds import Bounds, Drift, unproven
 from kmeans_xp._kernels import Shape, select
-from kmeans_xp._solver import Rules
+from kmeans_xp._outcome import Rules
 from kmeans_xp._stats import NonFiniteError, Surveyor
 from kmeans_xp._typing import Block
 

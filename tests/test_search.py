@@ -16,9 +16,9 @@ from search_cases import TRUE, answer, found_by, planted, standard
 
 from kmeans_xp import EmptyClusterError, KMeans, k_means, load_model, metrics, save_model
 from kmeans_xp._effort import Effort
+from kmeans_xp._outcome import Rules, Status
 from kmeans_xp._random import Purpose
 from kmeans_xp._search import _Hunt
-from kmeans_xp._solver import Rules, Status
 from kmeans_xp._split import outlook
 from kmeans_xp._swaps import swapped
 

@@ -15,8 +15,8 @@ from search_cases import RULES, Keys, planted
 
 from kmeans_xp import KMeans
 from kmeans_xp._effort import Effort
+from kmeans_xp._outcome import Status
 from kmeans_xp._search import search
-from kmeans_xp._solver import Status
 from kmeans_xp._split import outlook
 from kmeans_xp.estimators._run import TIMED
 

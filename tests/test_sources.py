@@ -13,8 +13,9 @@ import pytest
 from kmeans_xp._backend import resolve
 from kmeans_xp._exact import Accumulator, carry
 from kmeans_xp._init import seed_centers
+from kmeans_xp._outcome import Result, Rules
 from kmeans_xp._problem import Training, training_over, training_problem
-from kmeans_xp._solver import Result, Rules, lloyd
+from kmeans_xp._solver import lloyd
 from kmeans_xp._sources import MemorySource
 from kmeans_xp._typing import Block
 

@@ -13,7 +13,7 @@ from conftest import Backend, make_backend
 from engine import opened, problem_of, solve
 
 from kmeans_xp import KMeans
-from kmeans_xp._solver import Rules
+from kmeans_xp._outcome import Rules
 
 ONE_STEP = Rules(max_iter=1, tol=0.0)
 

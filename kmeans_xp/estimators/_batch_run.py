@@ -11,9 +11,9 @@ import numpy.typing as npt
 from .._backend import Context
 from .._init import seed_centers
 from .._kernels import load_launcher
+from .._outcome import Result, Rules, Status
 from .._problem import training_problem
 from .._random import Purpose, mix
-from .._solver import Result, Rules, Status
 from .._typing import Array
 from ..exceptions import EmptyClusterError
 from ._run import best_of, draw_seed

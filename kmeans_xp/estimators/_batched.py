@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 
 from .._backend import dtype_name
 from .._batch_checks import check_batch, check_batch_centers, check_batch_weight, check_values
-from .._solver import Rules, Status
+from .._outcome import Rules, Status
 from .._typing import Array
 from .._validation import check_device_word
 from ._batch_run import Batch, Solved, random_states, seeds_of, solve

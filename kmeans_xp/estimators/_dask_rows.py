@@ -16,8 +16,8 @@ from .._dask import DaskSource
 from .._dask_input import as_array, make_partitions
 from .._dask_tasks import one_blas_thread_at_a_time
 from .._kernels import METER, Kind, Plan, Shape, select
+from .._outcome import Result
 from .._problem import Problem, Training, query_over, query_problem, training_over
-from .._solver import Result
 from .._stats import NonFiniteError
 from .._typing import Array, Block
 from .._validation import non_finite

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._empty import RULES
-from .._solver import Iteration, Status
+from .._outcome import Iteration, Status
 from .._typing import Array
 from .._validation import check_device_word, check_rows, is_dask
 from ._clusterer import Clusterer

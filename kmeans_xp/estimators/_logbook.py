@@ -16,10 +16,11 @@ import numpy as np
 from .._backend import to_host
 from .._checkpoint_file import read_checkpoint, remove_leftovers, write_checkpoint
 from .._digest import fingerprint
+from .._outcome import Result, Snapshot, Status
 from .._problem import Training
 from .._progress import Progress, pack, unpack
 from .._search import Stage, Trial
-from .._solver import Result, Snapshot, Status, labels_of
+from .._solver import labels_of
 from .._typing import Array
 from ..exceptions import CheckpointError
 

@@ -10,7 +10,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 
 from .._minibatch import State
-from .._solver import Status
+from .._outcome import Status
 from .._validation import check_device_word, check_rows
 from ._clusterer import Clusterer
 from ._kmeans import KMeans

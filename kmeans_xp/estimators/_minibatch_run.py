@@ -14,14 +14,15 @@ from sklearn.utils import check_random_state
 from .._backend import dtype_name, to_host
 from .._init import seed_centers
 from .._minibatch import Batch, Monitor, State, Step, open_batch, run, step
+from .._outcome import Status
 from .._problem import Training, bring
 from .._query import inertia_of, labels_and_inertia
 from .._random import Purpose, mix
 from .._sampling import Sampler
-from .._solver import Status
 from .._stats import NonFiniteError
 from .._typing import Array
-from .._validation import check_centers, check_weight, first_bad_cell, place_centers
+from .._validation import check_centers, first_bad_cell, place_centers
+from .._weight_checks import check_weight
 from ._run import Place, Rows, count_runs, draw_seed, warn_of_one_column
 
 _MANY_STARTS = 3

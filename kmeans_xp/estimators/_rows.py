@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import _query
 from .._backend import dtype_name
+from .._outcome import Result
 from .._problem import Problem, Training
-from .._solver import Result
 from .._typing import Array
 from ._run import Place, prepare
 

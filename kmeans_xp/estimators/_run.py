@@ -15,20 +15,15 @@ from sklearn.utils.validation import _is_arraylike_not_scalar
 
 from .._backend import Context, resolve
 from .._init import seed_centers
+from .._outcome import Iteration, Observer, Result, Rules, Snapshot, Status
 from .._problem import Problem, Training, bring, training_problem
 from .._random import Purpose, mix
 from .._search import LOWERS, Trial
-from .._solver import Iteration, Observer, Result, Rules, Snapshot, Status, lloyd
+from .._solver import lloyd
 from .._stats import NonFiniteError, outweighing
 from .._typing import Array
-from .._validation import (
-    check_centers,
-    check_enough_rows,
-    check_float64,
-    check_weight,
-    first_bad_cell,
-    place_centers,
-)
+from .._validation import check_centers, check_float64, first_bad_cell, place_centers
+from .._weight_checks import check_enough_rows, check_weight
 from ..exceptions import DataWarning
 from ._logbook import Logbook, open_logbook
 from ._searched import effort_for, searched

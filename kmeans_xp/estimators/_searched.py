@@ -7,9 +7,9 @@ from typing import Any
 
 from .._effort import Effort, effort_of
 from .._lower_bound import lower_bound
+from .._outcome import Result, Rules, Status
 from .._problem import Training
 from .._search import LOWERS, Trial, search
-from .._solver import Result, Rules, Status
 from .._typing import Array
 from ._logbook import Logbook
 

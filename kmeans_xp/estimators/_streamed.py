@@ -10,13 +10,14 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features
 
 from .._kernels import Kind, Shape
 from .._opening import memory_limit_of, open_stream
+from .._outcome import Result
 from .._problem import Problem, Training, plan_for, query_over, training_over, unit_weights
 from .._readers import Direct, InOrder
-from .._solver import Result
 from .._stats import NonFiniteError
 from .._streams import StreamSource
 from .._typing import Array, Block
-from .._validation import check_enough_rows, check_weight, refuse_non_finite
+from .._validation import refuse_non_finite
+from .._weight_checks import check_enough_rows, check_weight
 from ._run import Place, place_of
 
 

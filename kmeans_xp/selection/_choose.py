@@ -12,9 +12,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _get_feature_names
 
 from .._exact import to_device
+from .._outcome import Rules
 from .._problem import Training
 from .._random import Purpose, mix
-from .._solver import Rules
 from .._typing import Array
 from .._validation import check_device_word, check_table
 from ..estimators._run import Place, draw_seed, place_of, prepare, warn_of_one_column

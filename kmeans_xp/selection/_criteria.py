@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._outcome import Result
 from .._problem import Training
-from .._solver import Result
 from .._typing import Array
 from ..metrics import silhouette_score
 from ..metrics._labels import group

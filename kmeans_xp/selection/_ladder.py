@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .._draws import distinct_rows
+from .._outcome import Known, Result, Rules, Status
 from .._plusplus import Closest, plusplus
 from .._problem import Training
 from .._random import Purpose, mix
-from .._solver import Known, Result, Rules, Status, lloyd
+from .._solver import lloyd
 from .._typing import Array
 
 _TRIALS = 10  # measured in benchmarks/choosing.py: better than k-means++ anew for each k

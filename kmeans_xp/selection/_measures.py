@@ -12,9 +12,9 @@ import numpy.typing as npt
 from .. import _exact as exact
 from .._backend import to_host
 from .._distances import squared_distances, widened
+from .._outcome import Result
 from .._primitives import Nearest
 from .._problem import Training
-from .._solver import Result
 from .._stats import weigh
 from .._typing import Array, Block, slices
 

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._backend import to_host
+from .._outcome import Rules
 from .._problem import Training, training_problem
 from .._random import Purpose, mix, row_bits, row_uniform
-from .._solver import Rules
 from .._typing import Array
 from ._ladder import climb, leap
 

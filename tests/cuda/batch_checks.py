@@ -11,8 +11,8 @@ from kmeans_xp._backend import numpy_context
 from kmeans_xp._distances import Scale
 from kmeans_xp._kernels.cuda import _batch as blocks
 from kmeans_xp._kernels.cuda._source import Launcher
+from kmeans_xp._outcome import Rules, Status
 from kmeans_xp._problem import training_problem
-from kmeans_xp._solver import Rules, Status
 from kmeans_xp.estimators._batch_run import Batch, solve_alone
 
 BUGS = [

@@ -20,8 +20,8 @@ from kmeans_xp._kernels.cuda._calls import Picked
 from kmeans_xp._kernels.cuda._group_calls import GroupCalls, Needs
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
 from kmeans_xp._kernels.cuda._source import TILES
+from kmeans_xp._outcome import Rules
 from kmeans_xp._pruning import Pruner
-from kmeans_xp._solver import Rules
 
 STEPS = 2
 LESS = 1.0 - 2.0**-17  # what bounds are lowered by, and some more

@@ -18,7 +18,7 @@ from kmeans_xp._kernels.cuda._loop_calls import RECORD, LoopCalls
 from kmeans_xp._kernels.cuda._route import depth
 from kmeans_xp._kernels.cuda._sweep import Panel, Sums, Terms
 from kmeans_xp._ledger import Ledger
-from kmeans_xp._solver import Rules
+from kmeans_xp._outcome import Rules
 
 K, D = 7, 3
 GOES_ON, CONVERGED, TOLERANCE, EMPTY, OPEN = range(5)

@@ -17,7 +17,7 @@ from engine import first_centers, opened, problem_of, solve
 from kmeans_xp import KMeans, _problem
 from kmeans_xp._kernels import Shape, select
 from kmeans_xp._kernels.cuda import _kernel, _loop
-from kmeans_xp._solver import Rules
+from kmeans_xp._outcome import Rules
 
 STARTS = ("k-means++", "random", "random-partition", "k-means||")
 ROWS = 400  # of the cases: the emulated device is slow

@@ -21,8 +21,8 @@ from kmeans_xp._kernels.cuda._group_calls import chunk_bytes
 from kmeans_xp._kernels.cuda._route import MOST_GROUPS, group_product, pair_centers
 from kmeans_xp._kernels.cuda._source import TILES, assign_bytes, tile_bytes
 from kmeans_xp._memory import needed_bytes, shrink
+from kmeans_xp._outcome import Rules
 from kmeans_xp._pruning import Pruner
-from kmeans_xp._solver import Rules
 
 CASES: dict[str, tuple[Any, int, int]] = {
     "crowd": (crowd(400, 5, "float32"), 32, 8),

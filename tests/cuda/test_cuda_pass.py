@@ -14,7 +14,7 @@ from loop_checks import pass_bits, spread
 from kmeans_xp._kernels.cuda import _loop
 from kmeans_xp._kernels.cuda._route import bounds_pay, most_shared, sweeps
 from kmeans_xp._kernels.cuda._sweep import sweep_bytes
-from kmeans_xp._solver import Rules
+from kmeans_xp._outcome import Rules
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from conftest import make_backend
 from engine import opened, problem_of, solve
 
 from kmeans_xp._kernels.cuda import _loop
-from kmeans_xp._solver import Rules, Snapshot
+from kmeans_xp._outcome import Rules, Snapshot
 
 RULES = Rules(None, 0.0)
 

@@ -19,7 +19,7 @@ from seeding_checks import seeding_case
 from kmeans_xp import _backend
 from kmeans_xp._kernels.cuda import _loop
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
-from kmeans_xp._solver import Rules
+from kmeans_xp._outcome import Rules
 
 STEP = ["draw_candidates", "limit_seeds", "appraise", "accept_best", "count_pieces"]
 
