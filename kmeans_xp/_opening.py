@@ -98,7 +98,9 @@ def _expanded(path: pathlib.Path) -> list[pathlib.Path]:
     """The files of a folder in the order of their names; a file itself."""
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    # hidden files are a system's own, as its notes about the others
+    seen = (file for file in path.iterdir() if not file.name.startswith("."))
+    found = sorted(file for file in seen if file.suffix.lower() in SUFFIXES)
     if not found:
         raise ValueError(f"X={str(path)!r} is a folder without files of {', '.join(SUFFIXES)}")
     return found
@@ -122,8 +124,11 @@ def _open_paths(paths: Sequence[pathlib.Path], given: Any) -> Direct | InOrder:
 def _open_array(path: pathlib.Path) -> Direct | InOrder:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(mapped, np.memmap):
+        mapped.close()
+        raise ValueError(f"{path} cannot be read: it is an archive (.npz). Save one array of it")
     if mapped.ndim != 2 or mapped.shape[1] < 1:
         raise ValueError(f"Expected 2D array, got shape {mapped.shape} in {path}")
     if mapped.dtype.kind not in "fiub":

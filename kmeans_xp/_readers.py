@@ -157,7 +157,7 @@ class Batches(InOrder):
         kinds = set()
         for rows, head in self._blocks():
             if self.head is None:
-                self.head, self.n_features = head, rows.shape[1]
+                self.head, self.n_features, self._names = head, rows.shape[1], _columns(head)
             kinds.add(rows.dtype.name)
             self._digest = _digest_of(rows, self._digest)
             self.n_rows += rows.shape[0]
@@ -184,15 +184,23 @@ class Batches(InOrder):
             "the same order each time that it is opened"
         )
 
+    def _refuse_other_columns(self, name: str, count: int, names: list[Any] | None) -> None:
+        if count != self.n_features:
+            raise ValueError(f"{name} has {count} columns, the blocks before {self.n_features}")
+        if names is not None and self._names is not None and names != self._names:
+            here, before = (", ".join(map(str, some)) for some in (names, self._names))
+            raise ValueError(
+                f"{name} has the columns {here}, and the first block has {before}. All blocks have "
+                "the same columns in the same order: select them by name, as block[names] does"
+            )
+
     def _blocks(self) -> Iterator[tuple[Floats, Any]]:
         opened = self._given() if callable(self._given) else self._given
         for number, block in enumerate(opened):
             name = f"block {number} of X"
             rows, head = block_values(block, name)
-            if self.head is not None and rows.shape[1] != self.n_features:
-                raise ValueError(
-                    f"{name} has {rows.shape[1]} columns, the blocks before {self.n_features}"
-                )
+            if self.head is not None:
+                self._refuse_other_columns(name, rows.shape[1], _columns(head))
             if len(rows):
                 yield rows, head
 
@@ -223,13 +231,19 @@ def block_values(block: Any, name: str, /) -> tuple[Floats, Any]:
     return rows, rows[:0]
 
 
+def _columns(head: Any) -> list[Any] | None:
+    """The names of a data frame's columns; None for arrays."""
+    frame = as_frame(head)
+    return None if frame is None else list(frame.columns)
+
+
 def _digest_of(rows: Floats, before: int) -> int:
     return zlib.crc32(rows.data.cast("B"), before)
 
 
 def _result_dtype(dtype: np.dtype[Any]) -> str:
-    """The dtype that rows of this one are worked on in."""
-    return dtype.name if dtype.name in FLOATS else "float64"
+    """The dtype that rows of this one are worked on in: as in memory, swapped bytes are others."""
+    return dtype.name if dtype.name in FLOATS and dtype.isnative else "float64"
 
 
 def assembled(

@@ -22,6 +22,7 @@ from ._typing import slices
 _LIKE = np.empty(0)
 _SUM_BITS = 62
 _ROWS_AT_ONCE = 1 << 16
+_BYTES_AT_ONCE = 1 << 26
 
 
 class Sampler:
@@ -51,8 +52,10 @@ class Sampler:
 
         Rows that are read from somewhere are taken for many batches at once: that may be a pass.
         """
-        is_resident = self._problem.source.is_resident
-        at_once = n_rows if is_resident else n_rows * max(1, _ROWS_AT_ONCE // n_rows)
+        source, at_once = self._problem.source, n_rows
+        if not source.is_resident:
+            most = min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // (8 * source.n_features))
+            at_once *= max(1, most // n_rows)
         for taken in slices(count * n_rows, at_once):
             drawn = self.rows(taken.start, taken.stop - taken.start, seed, Purpose.BATCH)
             together = self.batch(drawn).x

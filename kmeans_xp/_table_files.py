@@ -151,7 +151,9 @@ class TableFiles(InOrder):
         self._files = Watched(paths)
         self._paths = list(paths)
         self._tables = [_opened(path, pyarrow) for path in paths]
-        schemas = [table.schema for table in self._tables]
+        self._kept = [_features(table.schema) for table in self._tables]
+        pairs = zip(self._tables, self._kept, strict=True)
+        schemas = [pyarrow.schema([table.schema.field(i) for i in kept]) for table, kept in pairs]
         self.name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
         for path, schema in zip(paths, schemas, strict=True):
             _check_columns(path, schema, schemas[0], paths[0])
@@ -188,7 +190,7 @@ class TableFiles(InOrder):
                 continue
             try:
                 for batch in self._tables[file].batches(piece):
-                    yield first, self._values(batch)
+                    yield first, self._values(batch, self._kept[file])
                     first += batch.num_rows
             except (pyarrow.ArrowInvalid, OSError) as error:
                 raise ValueError(f"{self._paths[file]} cannot be read: {_short(error)}") from error
@@ -197,11 +199,12 @@ class TableFiles(InOrder):
                     f"{self._paths[file]} has {first - end + count} rows where {count} were before"
                 )
 
-    def _values(self, batch: Any) -> Floats:
+    def _values(self, batch: Any, kept: Sequence[int]) -> Floats:
         import pyarrow
 
         rows = np.empty((batch.num_rows, self.n_features), dtype=self.dtype)
-        for position, column in enumerate(batch.columns):
+        for position, place in enumerate(kept):
+            column = batch.column(place)
             # nulls of other types would be no numbers
             full = column.cast(pyarrow.float64()) if column.null_count else column
             rows[:, position] = full.to_numpy(zero_copy_only=False)
@@ -217,8 +220,15 @@ class TableFiles(InOrder):
 def _opened(path: pathlib.Path, pyarrow: Any) -> Any:
     try:
         return _KINDS[path.suffix.lower()](path)
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowInvalid, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {_short(error)}") from error
+
+
+def _features(schema: Any) -> list[int]:
+    """The columns that are no index of a data frame, which pandas stores among them."""
+    facts = schema.pandas_metadata or {}
+    index = [name for name in facts.get("index_columns", ()) if isinstance(name, str)]
+    return [place for place, name in enumerate(schema.names) if name not in index]
 
 
 def _check_columns(path: pathlib.Path, schema: Any, first: Any, of: pathlib.Path) -> None:
@@ -227,6 +237,10 @@ def _check_columns(path: pathlib.Path, schema: Any, first: Any, of: pathlib.Path
             f"{path} has the columns {', '.join(schema.names)}, and {of} has "
             f"{', '.join(first.names)}. Files of one table have the same columns in the same order"
         )
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice or not schema.names:
+        what = f"columns of one name: {', '.join(twice)}" if twice else "no columns of features"
+        raise ValueError(f"{path} has {what}. Give each feature a column with a name of its own")
     pairs = zip(schema.names, schema.types, strict=True)
     text = {name: str(kind) for name, kind in pairs if _is_text(kind)}
     if text:

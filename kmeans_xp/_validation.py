@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,6 +39,7 @@ def check_rows(estimator: Any, x: Any, /, *, reset: bool) -> Array:
         estimator.n_features_in_ = x.shape[1]
         return x
     if not is_foreign(x):
+        _refuse_elsewhere(x, "X")
         refuse_text(x, "X")
         with real_numbers("X"):
             return validate_data(
@@ -137,6 +139,20 @@ def _refuse_lazy(x: Any, name: str) -> None:
         )
 
 
+def _refuse_elsewhere(x: Any, name: str) -> None:
+    if isinstance(x, (str, os.PathLike)):
+        raise TypeError(
+            f"{name}={os.fspath(x)!r} is a text or a path, and values are needed here. Read the "
+            "file first, for example with numpy.load; the fit, predict, transform and score of "
+            "KMeans read files of rows themselves."
+        )
+    if isinstance(x, Iterator) or callable(x):
+        raise TypeError(
+            f"{name} ({type(x).__name__}) hands out its values, and they are needed at once here. "
+            "Pass one array of them, for example numpy.concatenate(list(blocks))."
+        )
+
+
 def as_float(x: Array, name: str, /) -> Array:
     """Keep float32 and float64, turn other real dtypes into float64, refuse complex."""
     xp = array_api_compat.array_namespace(x)
@@ -156,6 +172,7 @@ def check_table(x: Any, name: str, who: str, /) -> Array:
     For functions: no estimator remembers its features.  Finiteness is left to the caller.
     """
     if not is_foreign(x, name):
+        _refuse_elsewhere(x, name)
         refuse_text(x, name)
         with real_numbers(name):
             return check_array(

@@ -190,7 +190,7 @@ of shape (n_clusters, n_features), default="k-means++"
         X : array-like of shape (n_samples, n_features), path, or iterable of blocks
             Rows to cluster, of any array API library, or a stream as in `KMeans.fit`, with the
             same result.  Of an ``.npy`` file the rows of a batch are read alone; what can only be
-            read in order is read once for 65,536 rows of batches.
+            read in order is read once for 65,536 rows of batches (64 MiB where rows are wide).
         y : Ignored
             For compatibility.
         sample_weight : array-like of shape (n_samples,), default=None
