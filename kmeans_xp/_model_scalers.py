@@ -82,7 +82,8 @@ def _theirs(facts: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Any:
     }
     scaler = _BY_NAME[facts["class"]](**asked)
     for name, value in facts["values"].items():
-        setattr(scaler, name, value)
+        # partial_fit goes on from NumPy's numbers alone
+        setattr(scaler, name, np.asarray(value)[()] if isinstance(value, (int, float)) else value)
     for name, array in arrays.items():
         if name.startswith(_PREFIX):
             setattr(scaler, name.removeprefix(_PREFIX), array)

@@ -97,8 +97,10 @@ class _Csv:
         self._path, self._separator = path, "\t" if path.suffix.lower() == ".tsv" else ","
         with self._open(csv.ReadOptions(block_size=_BATCH_BYTES), {}) as reader:
             self.schema = reader.schema
-        # a header of numbers is none
-        self._named = not all(map(_is_number, self.schema.names))
+        # a header of numbers is none, also where some are missing
+        missing = {"", *csv.ConvertOptions().null_values}
+        cells = [name.strip() for name in self.schema.names]
+        self._named = any(cell not in missing and not _is_number(cell) for cell in cells)
         if not self._named:
             with self._open(self._options(), {}) as reader:
                 self.schema = reader.schema

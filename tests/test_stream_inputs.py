@@ -107,6 +107,16 @@ def test_files_that_are_none_of_their_kind_are_named(tmp_path: pathlib.Path) -> 
         fit(tmp_path / "x.parquet")
 
 
+@pytest.mark.parametrize("cell", ["", "NA"])
+def test_a_first_line_of_numbers_and_gaps_is_no_header(cell: str, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"1,{cell},3\n4,5,6\n7,8,9\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"NaN: the first is at row 0 of .*x.csv, column 1"):
+        fit(path)
+    path.write_text(f"a,{cell},3\n4,5,6\n7,8,9\n1,2,3\n")
+    assert len(fit(path).labels_) == 3
+
+
 def test_hidden_files_of_a_folder_are_left_out(tmp_path: pathlib.Path) -> None:
     parquet.write_table(table_of(X, "abc"), tmp_path / "x.parquet")
     (tmp_path / "._x.parquet").write_bytes(b"notes of a file system")

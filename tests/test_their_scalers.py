@@ -16,7 +16,7 @@ from sklearn.datasets import load_iris
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
-from kmeans_xp import KMeans, plot
+from kmeans_xp import KMeans, load_model, plot, save_model
 
 IRIS = load_iris().data
 
@@ -121,3 +121,13 @@ def test_without_dispatch_tensors_become_numpy_arrays() -> None:
     assert type(model[-1].labels_) is np.ndarray
     here = make_pipeline(StandardScaler(), KMeans(3, random_state=0)).fit(IRIS)
     assert model[-1].labels_.tobytes() == here[-1].labels_.tobytes()
+
+
+@pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler(), MaxAbsScaler()])
+def test_a_loaded_scaler_goes_on_with_more_rows(scaler: Any, tmp_path: Any) -> None:
+    model = make_pipeline(scaler, KMeans(3, random_state=0)).fit(IRIS[:90])
+    save_model(model, tmp_path / "model.npz")
+    loaded = load_model(tmp_path / "model.npz")[0].partial_fit(IRIS[90:])
+    assert (
+        loaded.transform(IRIS).tobytes() == scaler.partial_fit(IRIS[90:]).transform(IRIS).tobytes()
+    )
