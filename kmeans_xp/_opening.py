@@ -23,7 +23,7 @@ _SHARE = 4
 def memory_limit_of(limit: Any, /) -> int:
     """Bytes that ``memory_limit`` says; a quarter of what is available where it says nothing."""
     if limit is None:
-        return max(_LEAST_DEFAULT, _available() // _SHARE)
+        return max(_LEAST_DEFAULT, available_memory() // _SHARE)
     if not isinstance(limit, str):
         return int(limit)
     match = _SIZE.fullmatch(limit)
@@ -38,7 +38,7 @@ def memory_limit_of(limit: Any, /) -> int:
     return size
 
 
-def _available() -> int:
+def available_memory() -> int:
     """Memory that this process may still take, as the system tells."""
     found = []
     try:

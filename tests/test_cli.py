@@ -101,6 +101,7 @@ def test_every_parameter_reaches_the_estimator(capsys: pytest.CaptureFixture[str
         "tol": 0.5,
         "empty_cluster": "error",
         "device": None,
+        "memory_limit": None,
     }
     assert report["centers"] == model.cluster_centers_.tolist()
 

@@ -158,6 +158,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "files": (
         "_files._columns",
         "_files._delimited",
+        "_files._streamed",
         "_files._tables",
         "_files",
         "_model_scalers",
@@ -182,6 +183,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_cli",
         "_cli._console",
         "_cli._common",
+        "_cli._rows",
         "_cli._words",
         "_cli._arguments",
         "_cli._report",

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from .._files import EXAMPLES, parse_words
 from ._common import BAD_USAGE
-from ._words import at_least, criteria, device, or_word, search, seed, tolerance
+from ._words import at_least, criteria, device, or_word, search, seed, size, tolerance
 
 _STARTS = ("k-means++", "random", "random-partition", "k-means||")
 _SCALES = ("none", "standard", "minmax", "maxabs", "robust", "quantile")
@@ -65,6 +65,7 @@ def _add_fit(commands: Any) -> None:
         f"--out clusters\n{_EXIT_CODES}",
     )
     _add_input(fit)
+    _add_stream(fit)
     fit.add_argument("--weights", metavar="COLUMN", help="column with the weights of the rows")
     _add_scale(fit, "; centers are reported in the data's units, and the model takes rows in them")
     fit.add_argument(
@@ -75,7 +76,8 @@ def _add_fit(commands: Any) -> None:
         "--init",
         choices=_STARTS,
         default="k-means++",
-        help="where centers start; the last needs quotes in a shell (default: k-means++)",
+        help="where centers start; the last needs quotes in a shell, and fewest passes over files "
+        "larger than memory (default: k-means++)",
     )
     fit.add_argument(
         "--n-init",
@@ -166,6 +168,7 @@ def _add_predict(commands: Any) -> None:
         f"\n{_EXIT_CODES}",
     )
     _add_input(predict)
+    _add_stream(predict)
     _add_model(predict)
     _add_output(predict, "labels.csv, report.json")
 
@@ -236,6 +239,23 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "yes", "no"),
         default="auto",
         help="whether the first line of text names the columns (default: found out)",
+    )
+
+
+def _add_stream(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "more",
+        nargs="*",
+        metavar="INPUT",
+        help="with --memory-limit: more files (or one folder instead), read one after another",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        type=size,
+        metavar="SIZE",
+        help="read the rows in passes and keep at most so much of them, such as 500MB or 1.5GiB, "
+        "to the same result: .npy, .parquet, .arrow, .feather, .csv, .tsv with all their columns "
+        "(default: read whole)",
     )
 
 

@@ -10,7 +10,7 @@ import shutil
 import sys
 from typing import Any
 
-from .._files import Selection, Table, UsageError, read_example, read_table
+from .._files import Selection, StreamedTable, Table, UsageError, read_example, read_table
 from ._console import Progress
 
 OK, FAILED, BAD_USAGE, BAD_DATA, NO_DEVICE, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -28,23 +28,23 @@ def read(args: argparse.Namespace, selection: Selection) -> Table:
 def input_name(args: argparse.Namespace) -> str:
     if args.example is not None:
         return f"{args.example} (comes with scikit-learn)"
-    return "stdin" if args.input == "-" else str(args.input)
+    more = getattr(args, "more", [])
+    return "stdin" if args.input == "-" else ", ".join([str(args.input), *more])
 
 
-def input_facts(args: argparse.Namespace, table: Table) -> dict[str, Any]:
-    rows, features = table.values.shape
+def input_facts(args: argparse.Namespace, table: Table | StreamedTable) -> dict[str, Any]:
     return {
         "name": input_name(args),
-        "rows": rows,
-        "features": features,
+        "rows": table.n_rows,
+        "features": len(table.names),
         "columns": list(table.names),
         "weights": getattr(args, "weights", None),
-        "dtype": str(table.values.dtype),
+        "dtype": table.dtype,
         **table.facts,
     }
 
 
-def by_name(warning: str, table: Table) -> str:
+def by_name(warning: str, table: Table | StreamedTable) -> str:
     """A warning with a column called as in the table: the library saw rows without names."""
     return re.sub(
         r"^column (\d+)(?= of X )", lambda found: f"column {table.names[int(found[1])]!r}", warning

@@ -11,8 +11,10 @@ from typing import Any
 from .._files import (
     DataError,
     Selection,
+    StreamedTable,
     Table,
     UsageError,
+    array_blocks,
     replacing,
     write_centers,
     write_json,
@@ -26,10 +28,10 @@ from ._common import (
     input_facts,
     input_name,
     make_folder,
-    read,
     width,
 )
 from ._console import Progress, listening, say
+from ._rows import rows_for
 from ._scale import Scaled, scale
 from ._words import LARGEST_SEED
 
@@ -46,7 +48,7 @@ def fit(args: argparse.Namespace) -> int:
     ready = time.perf_counter()
     model = _model(args)
     scaled = scale(args.scale, table)
-    what = f"fitting {len(table.values):,} x {len(table.names)}, k={args.n_clusters}"
+    what = f"fitting {table.n_rows:,} x {len(table.names)}, k={args.n_clusters}"
     with listening() as heard, Progress(what, quiet=args.quiet):
         interrupted = _run_fit(model, scaled, table)
     fitted = time.perf_counter()
@@ -73,11 +75,11 @@ def fit(args: argparse.Namespace) -> int:
     return INTERRUPTED if interrupted else OK
 
 
-def _rows(args: argparse.Namespace) -> Table:
-    table = read(args, Selection(args.columns, args.exclude, args.weights))
-    if len(table.values) < args.n_clusters:
+def _rows(args: argparse.Namespace) -> Table | StreamedTable:
+    table = rows_for(args, Selection(args.columns, args.exclude, args.weights))
+    if table.n_rows < args.n_clusters:
         raise DataError(
-            f"{input_name(args)} has {len(table.values)} rows, fewer than --n-clusters "
+            f"{input_name(args)} has {table.n_rows} rows, fewer than --n-clusters "
             f"{args.n_clusters}. Ask for fewer clusters or give more rows"
         )
     return table
@@ -93,6 +95,7 @@ def _parameters(args: argparse.Namespace) -> dict[str, Any]:
         "tol",
         "empty_cluster",
         "device",
+        "memory_limit",
     )
     return {name: getattr(args, name) for name in names}
 
@@ -104,7 +107,7 @@ def _model(args: argparse.Namespace) -> Any:
     return KMeans(**_parameters(args), random_state=seed, checkpoint=args.checkpoint)
 
 
-def _run_fit(model: Any, scaled: Scaled, table: Table) -> bool:
+def _run_fit(model: Any, scaled: Scaled, table: Table | StreamedTable) -> bool:
     """Fit; return whether Ctrl-C ended it with a result."""
     try:
         model.fit(scaled.values, sample_weight=table.weights)
@@ -113,22 +116,25 @@ def _run_fit(model: Any, scaled: Scaled, table: Table) -> bool:
             raise
         return True
     except ValueError as error:
-        table.refuse_non_finite()
+        if isinstance(table, Table):
+            table.refuse_non_finite()
         raise DataError(str(error)) from error
     return False
 
 
-def _outcome(model: Any, scaled: Scaled, table: Table) -> dict[str, Any]:
+def _outcome(model: Any, scaled: Scaled, table: Table | StreamedTable) -> dict[str, Any]:
     from ._report import cluster_facts, library_versions
 
+    blocks = table.blocks() if isinstance(table, StreamedTable) else array_blocks(scaled.values)
     return {
         "status": model.status_,
         "iterations": model.n_iter_,
+        "n_passes": model.n_passes_,
         "inertia": model.inertia_,
         "lower_bound": model.lower_bound_,
         "n_best": model.n_best_,
         "trials": [vars(trial) for trial in model.trials_],
-        **cluster_facts(scaled.values, table.weights, model.labels_, model.cluster_centers_),
+        **cluster_facts(blocks, table.weights, model.labels_, model.cluster_centers_),
         "centers": scaled.original(model.cluster_centers_).tolist(),
         "history": [
             {"iteration": item.iteration, "changed": item.changed, "shift": item.shift}
@@ -142,7 +148,11 @@ def _outcome(model: Any, scaled: Scaled, table: Table) -> dict[str, Any]:
 
 
 def _write_fit(
-    args: argparse.Namespace, report: dict[str, Any], model: Any, scaled: Scaled, table: Table
+    args: argparse.Namespace,
+    report: dict[str, Any],
+    model: Any,
+    scaled: Scaled,
+    table: Table | StreamedTable,
 ) -> None:
     """Write the files; the report goes last and so tells that all are there."""
     if args.out is None:

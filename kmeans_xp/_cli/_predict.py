@@ -8,9 +8,20 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .._files import DataError, Selection, Table, UsageError, replacing, write_json, write_labels
-from ._common import OK, check_folder, input_facts, make_folder, read
+from .._files import (
+    DataError,
+    Selection,
+    StreamedTable,
+    Table,
+    UsageError,
+    listing,
+    replacing,
+    write_json,
+    write_labels,
+)
+from ._common import OK, check_folder, input_facts, make_folder
 from ._console import Progress, listening, say
+from ._rows import rows_for
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -24,21 +35,28 @@ def predict(args: argparse.Namespace) -> int:
     # rows come without names
     names = vars(first_step(model)).pop("feature_names_in_", None)
     wanted = None if names is None else [str(name) for name in names]
-    table = read(args, Selection(args.columns, args.exclude, wanted=wanted))
-    notes = check_features(model, table, wanted)
+    table = rows_for(args, Selection(args.columns, args.exclude, wanted=wanted))
+    if isinstance(table, StreamedTable):
+        notes: list[str] = []
+        _prepare_stream(args, model, table, wanted)
+    else:
+        notes = check_features(model, table, wanted)
     make_folder(args.out)
     began = time.perf_counter()
-    with listening() as warned, Progress(f"labelling {len(table.values):,} rows", quiet=args.quiet):
+    with listening() as warned, Progress(f"labelling {table.n_rows:,} rows", quiet=args.quiet):
         try:
-            labels = model.predict(table.values)
+            labels = model.predict(
+                table.paths if isinstance(table, StreamedTable) else table.values
+            )
         except ValueError as error:
-            table.refuse_non_finite()
+            if isinstance(table, Table):
+                table.refuse_non_finite()
             raise DataError(str(error)) from error
     report = {
         "command": "predict",
         "input": input_facts(args, table),
         "model": str(args.model),
-        "parameters": {"device": args.device},
+        "parameters": {"device": args.device, "memory_limit": args.memory_limit},
         **_sizes(labels, model),
         "seconds": {"predict": time.perf_counter() - began},
         "warnings": notes + warned,
@@ -82,6 +100,31 @@ def check_features(model: Any, table: Table, wanted: Sequence[str] | None) -> li
         f"columns {', '.join(table.names)} stand for the model's {', '.join(wanted)}, as "
         "--columns or --exclude say"
     ]
+
+
+def _prepare_stream(
+    args: argparse.Namespace, model: Any, table: StreamedTable, wanted: Sequence[str] | None
+) -> None:
+    """Give the model the limit, and refuse columns other than those that it was fitted on."""
+    if "memory_limit" not in model.get_params():
+        raise UsageError(
+            f"--memory-limit {args.memory_limit}: the model of {args.model} is no KMeans alone "
+            f"({type(model).__name__}), and takes whole tables. Leave --memory-limit out"
+        )
+    are_others = wanted is not None and table.named and list(table.names) != list(wanted)
+    if len(table.names) != model.n_features_in_ or are_others:
+        fitted = f"{model.n_features_in_} features" if wanted is None else listing(wanted)
+        raise DataError(
+            f"the data has the columns {listing(table.names)}, and the model was fitted on "
+            f"{fitted}. Streamed files are taken with all their columns in their order: leave "
+            "--memory-limit out to choose some, or write a file of the model's"
+        )
+    model.set_params(memory_limit=args.memory_limit)
+    if table.named:
+        import numpy as np
+
+        # scikit-learn's check would warn where only one of both has names
+        model.feature_names_in_ = np.asarray(table.names, dtype=object)
 
 
 def _sizes(labels: Any, model: Any) -> dict[str, Any]:

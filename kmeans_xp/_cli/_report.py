@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._files import Blocks
 from .._info import versions
 
-_BLOCK_CELLS = 1 << 20
 _MOST_LINES = 40
 _LONGEST_NAME = 24
 
 
 def cluster_facts(
-    x: npt.NDArray[Any],
+    blocks: Blocks,
     weights: npt.NDArray[Any] | None,
     labels: npt.NDArray[Any],
     centers: npt.NDArray[Any],
@@ -26,13 +26,12 @@ def cluster_facts(
     k = len(centers)
     total, distance = np.zeros(k), np.zeros(k)
     centers = centers.astype(np.float64)
-    step = max(1, _BLOCK_CELLS // x.shape[1])
-    for start in range(0, len(x), step):
-        part = labels[start : start + step]
-        away = x[start : start + step].astype(np.float64) - centers[part]
+    for start, rows in blocks:
+        part = labels[start : start + len(rows)]
+        away = rows.astype(np.float64) - centers[part]
         largest = np.maximum(np.max(np.abs(away), axis=1), np.finfo(np.float64).tiny)
         length = largest * np.sqrt(np.sum((away / largest[:, None]) ** 2, axis=1))
-        weight = np.ones(len(part)) if weights is None else weights[start : start + step]
+        weight = np.ones(len(part)) if weights is None else weights[start : start + len(rows)]
         total += np.bincount(part, weight, k)
         distance += np.bincount(part, weight * length, k)
     facts: dict[str, list[Any]] = {"cluster_sizes": np.bincount(labels, minlength=k).tolist()}
@@ -78,6 +77,10 @@ def fit_text(report: dict[str, Any], width: int) -> str:
         facts.insert(6, ("reached by", f"{report['n_best']} of {len(report['trials'])} runs"))
     if report["lower_bound"] is not None:
         facts.insert(7, ("at least", f"{report['lower_bound']:.4g} for any clustering"))
+    if report["n_passes"] is not None:
+        limit = parameters["memory_limit"]
+        bound = "" if limit is None else f", with {limit:,} bytes of memory"
+        facts.append(("passes", f"{report['n_passes']} over the file{bound}"))
     if report["scale"] != "none":
         # the rest is shown as it was clustered
         facts.insert(3, ("scale", f"{report['scale']} (of all but the centers)"))

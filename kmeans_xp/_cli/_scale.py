@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .._files import DataError, Table
+from .._files import DataError, StreamedTable, Table
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,10 @@ class Scaled:
         return centers if self.scaler is None else self.scaler.inverse_transform(centers)
 
 
-def scale(method: str, table: Table) -> Scaled:
-    """Scale the rows of a table, as they are with "none"."""
+def scale(method: str, table: Table | StreamedTable) -> Scaled:
+    """Scale the rows of a table, as they are with "none"; of a stream, what stands for them."""
+    if isinstance(table, StreamedTable):
+        return Scaled(table.paths)
     if method == "none":
         return Scaled(table.values)
     from .. import FeatureScaler

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from .._files import size_of
+
 LARGEST_SEED = 2**32 - 1
 CRITERIA = (
     "elbow",
@@ -51,6 +53,16 @@ def search(text: str) -> Any:
         return or_word("auto", 1)(text)
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f'{error}, nor seconds such as "10s"') from None
+
+
+def size(text: str) -> int:
+    """Bytes."""
+    try:
+        return size_of(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size; give bytes, or a text such as 500MB or 1.5GiB"
+        ) from None
 
 
 def seed(text: str) -> int:

@@ -84,6 +84,14 @@ class Table:
     weights: npt.NDArray[Any] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def n_rows(self) -> int:
+        return len(self.values)
+
+    @property
+    def dtype(self) -> str:
+        return str(self.values.dtype)
+
     def refuse_non_finite(self) -> None:
         """Raise for the first cell that is NaN or infinite, with its column's name."""
         step = max(1, (1 << 20) // self.values.shape[1])
