@@ -142,6 +142,8 @@ def test_what_cannot_be_streamed_is_refused(
     assert "rows.txt cannot be read in passes" in error_of(capsys, 2, "fit", "rows.txt", *LIMIT)
     assert "--example iris" in error_of(capsys, 2, "fit", "--example", "iris", *LIMIT)
     assert "give INPUT" in error_of(capsys, 2, "fit", *LIMIT)
+    message = error_of(capsys, 2, "fit", "iris.npy", "iris.npy", *LIMIT)
+    assert "iris.npy is one of 2 files" in message
     assert "there is no file" in error_of(capsys, 3, "fit", "rows.npy", *LIMIT)
     assert "'1 apple' is no size" in error_of(
         capsys, 2, "fit", "iris.npy", "--memory-limit", "1 apple"
@@ -152,6 +154,24 @@ def test_what_cannot_be_streamed_is_refused(
     np.save("gap.npy", np.where(np.arange(8).reshape(4, 2) == 5, np.nan, 1.0))
     message = error_of(capsys, 3, "fit", "gap.npy", "--n-clusters", "2", *LIMIT)
     assert "row 2 of gap.npy" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("text.csv", "a,b\n1,x\n2,y\n", ["'b' (string)", "without --memory-limit", "--exclude"]),
+        ("points.csv", "a;b\n1;2\n3;4\n", ["'a;b' (string)", "may be of more forms"]),
+        # such a line was a row of the whole table
+        ("gaps.csv", "1,,3\n4,5,6\n7,8,9\n", ["numbers with gaps (1, , 3)", "Fill the gaps"]),
+    ],
+)
+def test_text_that_a_stream_would_take_for_something_else(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str], name: str, text: str, told: list[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    pathlib.Path(name).write_text(text)
+    message = error_of(capsys, 3, "fit", name, "--n-clusters", "2", *LIMIT)
+    assert all(part in message for part in told)
 
 
 def test_predict_refuses_other_columns_and_other_models(

@@ -185,6 +185,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_cli._common",
         "_cli._rows",
         "_cli._words",
+        "_cli._models",
         "_cli._arguments",
         "_cli._report",
         "_cli._check",

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from .._files import EXAMPLES, parse_words
 from ._common import BAD_USAGE
-from ._words import at_least, criteria, device, or_word, search, seed, size, tolerance
+from ._words import ALGORITHMS, at_least, criteria, device, or_word, search, seed, size, tolerance
 
 _STARTS = ("k-means++", "random", "random-partition", "k-means||")
 _SCALES = ("none", "standard", "minmax", "maxabs", "robust", "quantile")
@@ -72,6 +72,7 @@ def _add_fit(commands: Any) -> None:
         "--n-clusters", type=at_least(1), default=8, metavar="K", help="default: %(default)s"
     )
     fit.add_argument("--seed", type=seed, metavar="N", help="default: drawn, and reported")
+    _add_algorithm(fit)
     fit.add_argument(
         "--init",
         choices=_STARTS,
@@ -96,22 +97,22 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument(
         "--max-iter",
         type=or_word("none", 1),
-        default=300,
+        default=argparse.SUPPRESS,
         metavar="N",
-        help='most iterations a run, or "none" (default: %(default)s)',
+        help='most iterations a run, or "none" (default: 300; 100 with minibatch)',
     )
     fit.add_argument(
         "--tol",
         type=tolerance,
-        default=1e-4,
+        default=argparse.SUPPRESS,
         metavar="T",
         help="stop when centers move less, relative to the variance; 0: only when no row "
-        "changes (default: %(default)s)",
+        "changes (default: 1e-4; 0 with minibatch, which then goes by the inertia of the batches)",
     )
     fit.add_argument(
         "--empty-cluster",
         choices=_RULES,
-        default="farthest",
+        default=argparse.SUPPRESS,
         help="what a cluster without rows gets (default: the farthest row)",
     )
     fit.add_argument(
@@ -121,6 +122,23 @@ def _add_fit(commands: Any) -> None:
         help="keep how far the fit has come, and go on from there after a kill; needs --seed",
     )
     _add_output(fit, "labels.csv, centers.csv, model.npz, report.json")
+
+
+def _add_algorithm(fit: argparse.ArgumentParser) -> None:
+    fit.add_argument(
+        "--algorithm",
+        choices=ALGORITHMS,
+        default="lloyd",
+        help="lloyd looks at all rows in each iteration; minibatch at a few drawn ones, and comes "
+        "near on many rows in less time (default: %(default)s)",
+    )
+    fit.add_argument(
+        "--batch-size",
+        type=at_least(1),
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="rows in a batch of minibatch (default: 1024)",
+    )
 
 
 def _add_elbow(commands: Any) -> None:

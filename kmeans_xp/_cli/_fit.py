@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 import sys
 import time
 from typing import Any
@@ -13,7 +12,6 @@ from .._files import (
     Selection,
     StreamedTable,
     Table,
-    UsageError,
     array_blocks,
     replacing,
     write_centers,
@@ -31,22 +29,19 @@ from ._common import (
     width,
 )
 from ._console import Progress, listening, say
+from ._models import model_for, parameters, settle
 from ._rows import rows_for
 from ._scale import Scaled, scale
-from ._words import LARGEST_SEED
 
 
 def fit(args: argparse.Namespace) -> int:
     check_folder(args.out)
-    if args.checkpoint is not None and args.seed is None:
-        raise UsageError(
-            "--checkpoint needs --seed N: a fit that goes on must draw what it drew before"
-        )
+    settle(args)
     began = time.perf_counter()
     table = _rows(args)
     make_folder(args.out)
     ready = time.perf_counter()
-    model = _model(args)
+    model = model_for(args)
     scaled = scale(args.scale, table)
     what = f"fitting {table.n_rows:,} x {len(table.names)}, k={args.n_clusters}"
     with listening() as heard, Progress(what, quiet=args.quiet):
@@ -56,7 +51,8 @@ def fit(args: argparse.Namespace) -> int:
     report = {
         "command": "fit",
         "input": input_facts(args, table),
-        "parameters": {**_parameters(args), "seed": model.random_state},
+        "algorithm": args.algorithm,
+        "parameters": {**parameters(args), "seed": model.random_state},
         "scale": args.scale,
         "seed_given": args.seed is not None,
         **_outcome(model, scaled, table),
@@ -85,28 +81,6 @@ def _rows(args: argparse.Namespace) -> Table | StreamedTable:
     return table
 
 
-def _parameters(args: argparse.Namespace) -> dict[str, Any]:
-    names = (
-        "n_clusters",
-        "init",
-        "n_init",
-        "search",
-        "max_iter",
-        "tol",
-        "empty_cluster",
-        "device",
-        "memory_limit",
-    )
-    return {name: getattr(args, name) for name in names}
-
-
-def _model(args: argparse.Namespace) -> Any:
-    from .. import KMeans
-
-    seed = secrets.randbelow(LARGEST_SEED + 1) if args.seed is None else args.seed
-    return KMeans(**_parameters(args), random_state=seed, checkpoint=args.checkpoint)
-
-
 def _run_fit(model: Any, scaled: Scaled, table: Table | StreamedTable) -> bool:
     """Fit; return whether Ctrl-C ended it with a result."""
     try:
@@ -129,21 +103,30 @@ def _outcome(model: Any, scaled: Scaled, table: Table | StreamedTable) -> dict[s
     return {
         "status": model.status_,
         "iterations": model.n_iter_,
-        "n_passes": model.n_passes_,
+        **_progress(model),
         "inertia": model.inertia_,
-        "lower_bound": model.lower_bound_,
-        "n_best": model.n_best_,
-        "trials": [vars(trial) for trial in model.trials_],
         **cluster_facts(blocks, table.weights, model.labels_, model.cluster_centers_),
         "centers": scaled.original(model.cluster_centers_).tolist(),
-        "history": [
-            {"iteration": item.iteration, "changed": item.changed, "shift": item.shift}
-            for item in model.history_
-        ],
         "device": model.device_,
         "backend": model.backend_,
         "kernel": model.kernel_,
         "versions": library_versions(),
+    }
+
+
+def _progress(model: Any) -> dict[str, Any]:
+    """How far the fit came and by what: its batches, or its runs and iterations."""
+    if not hasattr(model, "history_"):
+        return {"n_steps": model.n_steps_}
+    return {
+        "n_passes": model.n_passes_,
+        "lower_bound": model.lower_bound_,
+        "n_best": model.n_best_,
+        "trials": [vars(trial) for trial in model.trials_],
+        "history": [
+            {"iteration": item.iteration, "changed": item.changed, "shift": item.shift}
+            for item in model.history_
+        ],
     }
 
 

@@ -56,8 +56,8 @@ def fit_text(report: dict[str, Any], width: int) -> str:
     """The report of a fit for a person, in lines of about ``width`` characters."""
     source, parameters = report["input"], report["parameters"]
     runs = "" if parameters["n_init"] == "auto" else f", best of {parameters['n_init']} runs"
-    more = sum(trial["swaps"] > 0 or trial["exchanges"] > 0 for trial in report["trials"])
-    if parameters["search"] is not None:
+    if parameters.get("search") is not None:
+        more = sum(trial["swaps"] > 0 or trial["exchanges"] > 0 for trial in report["trials"])
         runs += f", then {more} {'run' if more == 1 else 'runs'} of a search"
     drawn = "" if report["seed_given"] else f" (drawn; repeat with --seed {parameters['seed']})"
     facts = [
@@ -72,15 +72,18 @@ def fit_text(report: dict[str, Any], width: int) -> str:
         ("device", f"{report['device']} ({report['backend']}, kernel {report['kernel']})"),
         ("time", f"{report['seconds']['fit']:.3g} s"),
     ]
-    if parameters["search"] is not None:
+    if parameters.get("search") is not None:
         # whether more budget would pay
         facts.insert(6, ("reached by", f"{report['n_best']} of {len(report['trials'])} runs"))
-    if report["lower_bound"] is not None:
+    if report.get("lower_bound") is not None:
         facts.insert(7, ("at least", f"{report['lower_bound']:.4g} for any clustering"))
-    if report["n_passes"] is not None:
+    if report.get("n_passes") is not None:
         limit = parameters["memory_limit"]
         bound = "" if limit is None else f", with {limit:,} bytes of memory"
         facts.append(("passes", f"{report['n_passes']} over the file{bound}"))
+    if "n_steps" in report:
+        size = min(parameters["batch_size"], source["rows"])
+        facts.insert(5, ("batches", f"{report['n_steps']:,} of {size:,} rows"))
     if report["scale"] != "none":
         # the rest is shown as it was clustered
         facts.insert(3, ("scale", f"{report['scale']} (of all but the centers)"))

@@ -10,6 +10,7 @@ from typing import Any
 from .._files import size_of
 
 LARGEST_SEED = 2**32 - 1
+ALGORITHMS = ("lloyd", "minibatch")
 CRITERIA = (
     "elbow",
     "calinski_harabasz",

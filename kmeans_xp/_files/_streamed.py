@@ -11,8 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ._columns import DataError, UsageError, plain_names
+from ._delimited import MISSING
 
 _BLOCK_CELLS = 1 << 20
+_WHOLE = (
+    "Files that are read whole, without --memory-limit, may be of more forms, and --exclude leaves "
+    "columns of them out"
+)
 Blocks = Iterable[tuple[int, npt.NDArray[Any]]]
 """Consecutive rows, and the number of the first."""
 
@@ -89,23 +94,50 @@ def open_streamed(paths: Sequence[str], limit: int) -> StreamedTable:
     """
     from .._opening import open_stream
 
+    _check_endings(paths)
+    given = [str(path) for path in paths]
+    shown = ", ".join(given)
+    try:
+        reader: Any = open_stream(given if len(given) > 1 else given[0], limit)
+    except ValueError as error:
+        raise DataError(f"cannot stream {shown}: {str(error).rstrip('.')}. {_WHOLE}") from error
+    except (OSError, ImportError) as error:
+        raise DataError(f"cannot stream {shown}: {error}") from error
+    named = not isinstance(reader.head, np.ndarray)
+    names = tuple(reader.head.column_names) if named else plain_names(reader.n_features)
+    facts: dict[str, Any] = {}
+    texts = [name for name in _files_of(given[0]) if name.lower().endswith((".csv", ".tsv"))]
+    if texts:
+        if named and all(cell.lower() in MISSING or _is_number(cell) for cell in names):
+            raise DataError(
+                f"the first line of {shown} is numbers with gaps ({', '.join(names)}), and would "
+                "be taken for names. Fill the gaps, or put a line of names above it"
+            )
+        separator = "tab" if texts[0].lower().endswith(".tsv") else "comma"
+        facts = {"separator": separator, "header": named, "decimal_comma": False}
+    return StreamedTable(given, reader, names, named, facts)
+
+
+def _check_endings(paths: Sequence[str]) -> None:
     for path in paths:
         if not can_stream(path):
             raise UsageError(
                 f"{path} cannot be read in passes, as --memory-limit says; .npy, .parquet, .arrow, "
                 ".feather, .csv and .tsv files can. Leave --memory-limit out, or write such a file"
             )
-    given = [str(path) for path in paths]
+        if len(paths) > 1 and path.lower().endswith(".npy"):
+            raise UsageError(
+                f"{path} is one of {len(paths)} files, and an .npy file is read in passes alone. "
+                "Name one, or write .parquet, .arrow, .feather, .csv or .tsv files"
+            )
+
+
+def _is_number(cell: str) -> bool:
     try:
-        reader: Any = open_stream(given if len(given) > 1 else given[0], limit)
-    except (ValueError, OSError, ImportError) as error:
-        raise DataError(f"cannot stream {', '.join(given)}: {error}") from error
-    named = not isinstance(reader.head, np.ndarray)
-    names = tuple(reader.head.column_names) if named else plain_names(reader.n_features)
-    is_text = any(name.lower().endswith((".csv", ".tsv")) for name in _files_of(given[0]))
-    separator = "tab" if given[0].lower().endswith(".tsv") else "comma"
-    facts = {"separator": separator, "header": named, "decimal_comma": False} if is_text else {}
-    return StreamedTable(given, reader, names, named, facts)
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _files_of(path: str) -> list[str]:
