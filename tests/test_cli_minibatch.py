@@ -76,13 +76,29 @@ def test_with_a_scale_and_weights(folder: pathlib.Path, capsys: pytest.CaptureFi
     assert report["inertia"] == pytest.approx(model.inertia_, rel=1e-9)
 
 
+def test_batches_of_a_file_that_stays_there(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("rows.npy", np.random.default_rng(0).normal(size=(3000, 4)))
+    whole = report_of(capsys, "fit", "rows.npy", *BATCHES, "--out", "whole")
+    limit = ["--memory-limit", "20KB"]
+    report = report_of(capsys, "fit", "rows.npy", *BATCHES, *limit, "--out", "passes")
+    for key in ("centers", "inertia", "n_steps", "mean_distances", "status"):
+        assert report[key] == whole[key], key
+    assert (report["parameters"]["memory_limit"], "n_passes" in report) == (20_000, False)
+    words = ["predict", "--model", "passes/model.npz", "rows.npy", *limit, "--out", "new"]
+    assert main(words) == 0
+    labels = (folder / "whole" / "labels.csv").read_bytes()
+    for name in ("passes", "new"):
+        assert (folder / name / "labels.csv").read_bytes() == labels
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["--search", "auto"],
         ["--empty-cluster", "random"],
         ["--checkpoint", "kept"],
-        ["--memory-limit", "1000"],
         ["--max-iter", "none"],
     ],
     ids=lambda words: words[0],

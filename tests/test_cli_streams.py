@@ -111,7 +111,7 @@ def test_the_printed_report_tells_of_the_passes(
     assert main(["fit", "iris.npy", "--n-clusters", "3", "--seed", "0", *LIMIT]) == 0
     out = capsys.readouterr().out
     passes = report_of(capsys, "fit", "iris.npy", "--n-clusters", "3", "--seed", "0", *LIMIT)
-    assert f"passes      {passes['n_passes']} over the file, with 20,000 bytes of memory" in out
+    assert f"passes      {passes['n_passes']}\nlimit       20,000 bytes of memory\n" in out
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_predict_refuses_other_columns_and_other_models(
     assert "fitted on a, b" in error_of(capsys, 3, *words, "narrow.npy", *LIMIT)
     assert main(["fit", rows, *FIT, "--scale", "standard", "--out", "scaled"]) == 0
     message = error_of(capsys, 2, "predict", "--model", "scaled/model.npz", rows, *LIMIT)
-    assert "--memory-limit 20000: the model of scaled/model.npz" in message
+    assert "--memory-limit 20000: the model of scaled/model.npz is a Pipeline" in message
 
 
 def test_a_large_file_is_told_of_and_read_whole(

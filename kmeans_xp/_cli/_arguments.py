@@ -271,7 +271,7 @@ def _add_stream(parser: argparse.ArgumentParser) -> None:
         "--memory-limit",
         type=size,
         metavar="SIZE",
-        help="read the rows in passes and keep at most so much of them, such as 500MB or 1.5GiB, "
+        help="read the rows in passes, with so much memory for them, such as 500MB or 1.5GiB, "
         "to the same result: .npy, .parquet, .arrow, .feather, .csv, .tsv with all their columns "
         "(default: read whole)",
     )

@@ -9,9 +9,9 @@ from typing import Any
 from .._files import UsageError
 from ._words import ALGORITHMS, LARGEST_SEED
 
-_SHARED = ("n_clusters", "init", "n_init", "max_iter", "tol", "device")
+_SHARED = ("n_clusters", "init", "n_init", "max_iter", "tol", "device", "memory_limit")
 _OWN: dict[str, tuple[str, ...]] = {
-    "lloyd": ("search", "empty_cluster", "checkpoint", "memory_limit"),
+    "lloyd": ("search", "empty_cluster", "checkpoint"),
     "minibatch": ("batch_size",),
 }
 # of options that are left out: those of the estimators

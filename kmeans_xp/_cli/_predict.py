@@ -108,8 +108,8 @@ def _prepare_stream(
     """Give the model the limit, and refuse columns other than those that it was fitted on."""
     if "memory_limit" not in model.get_params():
         raise UsageError(
-            f"--memory-limit {args.memory_limit}: the model of {args.model} is no KMeans alone "
-            f"({type(model).__name__}), and takes whole tables. Leave --memory-limit out"
+            f"--memory-limit {args.memory_limit}: the model of {args.model} is a "
+            f"{type(model).__name__}, which takes whole tables. Leave --memory-limit out"
         )
     are_others = wanted is not None and table.named and list(table.names) != list(wanted)
     if len(table.names) != model.n_features_in_ or are_others:

@@ -78,9 +78,9 @@ def fit_text(report: dict[str, Any], width: int) -> str:
     if report.get("lower_bound") is not None:
         facts.insert(7, ("at least", f"{report['lower_bound']:.4g} for any clustering"))
     if report.get("n_passes") is not None:
-        limit = parameters["memory_limit"]
-        bound = "" if limit is None else f", with {limit:,} bytes of memory"
-        facts.append(("passes", f"{report['n_passes']} over the file{bound}"))
+        facts.append(("passes", f"{report['n_passes']}"))
+    if parameters["memory_limit"] is not None:
+        facts.append(("limit", f"{parameters['memory_limit']:,} bytes of memory"))
     if "n_steps" in report:
         size = min(parameters["batch_size"], source["rows"])
         facts.insert(5, ("batches", f"{report['n_steps']:,} of {size:,} rows"))

@@ -63,8 +63,7 @@ def _given(args: argparse.Namespace) -> list[tuple[str, str]]:
 
 def _tell_of_streams(args: argparse.Namespace) -> None:
     """Say that a large file can be read in passes, where the other options allow it."""
-    refused = _given(args) or getattr(args, "algorithm", "lloyd") != "lloyd"
-    found = None if args.input is None or refused else outgrown(args.input)
+    found = None if args.input is None or _given(args) else outgrown(args.input)
     if found is None:
         return
     size, room = found
