@@ -15,7 +15,7 @@ from ._columns import DataError, Selection, Table, plain_names, quoted, refuse_t
 _SAMPLE = 50
 _SEPARATORS = ("\t", ";", ",", None)  # None is any run of spaces; the first that fits wins
 _SEPARATOR_NAMES = {"\t": "tab", ";": "semicolon", ",": "comma", None: "space"}
-MISSING = {"", "na", "n/a", "null", "none", "-", "?"}
+_MISSING = {"", "na", "n/a", "null", "none", "-", "?"}
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,14 @@ def _has_header(rows: Sequence[Sequence[str]], dialect: _Dialect) -> bool:
     words = [
         index
         for index, cell in enumerate(first)
-        if cell.lower() not in MISSING and not dialect.is_number(cell)
+        if cell.lower() not in _MISSING and not dialect.is_number(cell)
     ]
     if not words or not rest:
         return bool(words)
 
     def is_numeric(index: int) -> bool:
         cells = [row[index] for row in rest if index < len(row)]
-        return all(dialect.is_number(cell) or cell.lower() in MISSING for cell in cells)
+        return all(dialect.is_number(cell) or cell.lower() in _MISSING for cell in cells)
 
     return len(words) == len(first) or any(is_numeric(index) for index in words)
 
@@ -147,7 +147,7 @@ def _text_cells(
     for index in sorted(wanted):
         for row in rows:
             cell = row[index] if index < len(row) else ""
-            if cell.lower() not in MISSING and not dialect.is_number(cell):
+            if cell.lower() not in _MISSING and not dialect.is_number(cell):
                 found[names[index]] = cell
                 break
     return found
@@ -196,18 +196,18 @@ def _parse(
         number, line = last
         cells = dialect.split(line)
         for index in wanted:
-            is_gap = gaps and cells[index].lower() in MISSING
+            is_gap = gaps and cells[index].lower() in _MISSING
             if not is_gap and not dialect.is_number(cells[index]):
                 _refuse_cell(cells[index], names[index], f"{label}, line {number}")
         raise DataError(f"{label}, line {number}: {error}") from error
 
 
 def _number_or_gap(cell: str) -> float:
-    return float("nan") if cell.strip().lower() in MISSING else float(cell)
+    return float("nan") if cell.strip().lower() in _MISSING else float(cell)
 
 
 def _refuse_cell(cell: str, name: str, where: str) -> None:
-    if cell.lower() in MISSING:
+    if cell.lower() in _MISSING:
         raise DataError(
             f"{where}: column {name!r} has no value ({cell!r}). Fill it or drop the row, or "
             f"leave the column out with --exclude {quoted(name)}"

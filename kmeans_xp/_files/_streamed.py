@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ._columns import DataError, UsageError, plain_names
-from ._delimited import MISSING
 
 _BLOCK_CELLS = 1 << 20
 _WHOLE = (
@@ -108,11 +107,6 @@ def open_streamed(paths: Sequence[str], limit: int) -> StreamedTable:
     facts: dict[str, Any] = {}
     texts = [name for name in _files_of(given[0]) if name.lower().endswith((".csv", ".tsv"))]
     if texts:
-        if named and all(cell.lower() in MISSING or _is_number(cell) for cell in names):
-            raise DataError(
-                f"the first line of {shown} is numbers with gaps ({', '.join(names)}), and would "
-                "be taken for names. Fill the gaps, or put a line of names above it"
-            )
         separator = "tab" if texts[0].lower().endswith(".tsv") else "comma"
         facts = {"separator": separator, "header": named, "decimal_comma": False}
     return StreamedTable(given, reader, names, named, facts)
@@ -130,43 +124,3 @@ def _check_endings(paths: Sequence[str]) -> None:
                 f"{path} is one of {len(paths)} files, and an .npy file is read in passes alone. "
                 "Name one, or write .parquet, .arrow, .feather, .csv or .tsv files"
             )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _files_of(path: str) -> list[str]:
-    folder = pathlib.Path(path)
-    return [item.name for item in folder.iterdir()] if folder.is_dir() else [path]
-
-
-def can_stream(name: str) -> bool:
-    """Whether a file of this ending (or a folder of such files) can be read in passes."""
-    from .._table_files import SUFFIXES
-
-    path = pathlib.Path(name)
-    return path.is_dir() or path.suffix.lower() in (".npy", *SUFFIXES)
-
-
-def size_of(text: str) -> int:
-    """Bytes that a text such as "500MB" says; a ValueError where it says none."""
-    from .._opening import memory_limit_of
-
-    return memory_limit_of(text)
-
-
-def outgrown(name: str) -> tuple[int, int] | None:
-    """Size of a file that would take half of the memory available, and that memory; else None."""
-    from .._opening import available_memory
-
-    path = pathlib.Path(name)
-    # an .npy file is mapped, not read whole
-    if path.suffix.lower() == ".npy" or not can_stream(name) or not path.is_file():
-        return None
-    size, room = path.stat().st_size, available_memory()
-    return (size, room) if 2 * size > room else None
