@@ -124,3 +124,35 @@ def _check_endings(paths: Sequence[str]) -> None:
                 f"{path} is one of {len(paths)} files, and an .npy file is read in passes alone. "
                 "Name one, or write .parquet, .arrow, .feather, .csv or .tsv files"
             )
+
+
+def _files_of(path: str) -> list[str]:
+    folder = pathlib.Path(path)
+    return [item.name for item in folder.iterdir()] if folder.is_dir() else [path]
+
+
+def can_stream(name: str) -> bool:
+    """Whether a file of this ending (or a folder of such files) can be read in passes."""
+    from .._table_files import SUFFIXES
+
+    path = pathlib.Path(name)
+    return path.is_dir() or path.suffix.lower() in (".npy", *SUFFIXES)
+
+
+def size_of(text: str) -> int:
+    """Bytes that a text such as "500MB" says; a ValueError where it says none."""
+    from .._opening import memory_limit_of
+
+    return memory_limit_of(text)
+
+
+def outgrown(name: str) -> tuple[int, int] | None:
+    """Size of a file that would take half of the memory available, and that memory; else None."""
+    from .._opening import available_memory
+
+    path = pathlib.Path(name)
+    # an .npy file is mapped, not read whole
+    if path.suffix.lower() == ".npy" or not can_stream(name) or not path.is_file():
+        return None
+    size, room = path.stat().st_size, available_memory()
+    return (size, room) if 2 * size > room else None
