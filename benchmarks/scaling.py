@@ -5,10 +5,10 @@
 
 A full pass (labels without bounds, sums, merge) over P partitions of r rows on W workers takes
 
-    T = t0 + P t + ceil(P / W) (k d a + d b) r + P k d 4 c + L min(P, 8) S m
+    T = t0 + P t + ceil(P / W) (k d a + d b) r + W k d 4 c + L min(P, 8) S m
 
 with ``a`` seconds a row, cluster and feature, ``b`` a row and feature, ``t`` a task's time with
-scheduler and client, ``c`` a byte of the pass that each task gets, and ``m`` a byte of the
+scheduler and client, ``c`` a byte of the pass that each worker gets, and ``m`` a byte of the
 S = 8 w k (d l + 1) bytes of sums (w words, l limbs) that is sent, and added, in each of the
 L = ceil(log8 P) levels of the tree.  ``a`` and ``b`` are learnt from passes over rows in memory,
 the rest from tasks that do nothing else; then the model is held against passes that taught it
@@ -79,7 +79,7 @@ def pass_seconds(
     parts = {
         "rows": turns * rows * (k * d * found.a + d * found.b),
         "tasks": found.t0 + partitions * found.t,
-        "centers": partitions * 4.0 * k * d * found.c,
+        "centers": workers * 4.0 * k * d * found.c,
         "merge": levels * min(partitions, FAN_IN) * sums * found.m,
     }
     return {**parts, "all": sum(parts.values())}
@@ -151,7 +151,7 @@ def problem_of(x: Any, k: int, partitions: int) -> Training:
 
 
 def overheads(rounds: int) -> tuple[float, float, float, float]:
-    """t0 and t, c, m: by tasks on small rows, that do nothing, carry bytes, and leave sums."""
+    """t0 and t, c, m of two workers: by tasks on small rows, that do nothing, carry bytes, and leave sums."""
     x = rows_of(64 * 64)
     by_tasks = {}
     for partitions in (2, 16, 64):
@@ -169,7 +169,7 @@ def overheads(rounds: int) -> tuple[float, float, float, float]:
         # in two words each
         summed = functools.partial(source.add_up, functools.partial(leave, size // 16), 2)
         left[float(size)] = seconds(summed, rounds)
-    return t0, t, slope(carried)[1] / FAN_IN, slope(left)[1] / FAN_IN
+    return t0, t, slope(carried)[1] / 2, slope(left)[1] / FAN_IN
 
 
 def carry_along(load: Any, block: Any) -> int:
