@@ -151,7 +151,7 @@ def problem_of(x: Any, k: int, partitions: int) -> Training:
 
 
 def overheads(rounds: int) -> tuple[float, float, float, float]:
-    """t0 and t, c, m of two workers: by tasks on small rows, that do nothing, carry bytes, and leave sums."""
+    """t0 and t, c, m, by tasks on small rows of two workers: idle, carrying, leaving sums."""
     x = rows_of(64 * 64)
     by_tasks = {}
     for partitions in (2, 16, 64):

@@ -42,7 +42,7 @@ def test_four_commands_take_a_newcomer_from_table_to_pictures(
     assert [command.split()[0] for command in COMMANDS] == ["check", "elbow", "fit", "plot"]
     assert "proline outweighs its variance is 441 times" in " ".join(check.split())
     assert check.endswith("options for a fit: --scale standard\n")
-    assert "\nclear structure: 3 clusters explain more" in elbow
+    assert "\nclear structure: 8 clusters explain more" in elbow
     assert re.search(r"^scale +standard$", elbow, re.MULTILINE)
     assert "centers.csv, model.npz" in fit
     made = sorted(f"{path.relative_to(folder)}" for path in folder.rglob("*") if path.is_file())

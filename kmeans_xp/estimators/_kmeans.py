@@ -296,7 +296,7 @@ of shape (n_clusters, n_features), default="k-means++"
               ``.tsv`` files (pyarrow reads them), a list of such paths, or their folder;
             - an iterable of blocks (arrays (m, n_features), data frames, record batches) that
               can be iterated again, or a callable without arguments that returns one;
-            - a `numpy.memmap` larger than ``memory_limit``.
+            - a ``numpy.memmap`` larger than ``memory_limit``.
 
             ``init="k-means++"`` reads the rows two or three times for each cluster, "k-means||"
             a dozen times in all.
