@@ -72,7 +72,7 @@ for library in libraries:
         for scaler in (StandardScaler(), MinMaxScaler(), MaxAbsScaler())
         if get_tags(scaler).array_api_support  # by this scikit-learn
     ]
-    assert len(known) > 1
+    assert known
     for scaler in known:
         check(scaler, x)
 """
