@@ -22,11 +22,12 @@ from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
 from kmeans_xp._bounds import drifted, no_drift
 from kmeans_xp._distances import Scale, squared_distances
-from kmeans_xp._kernels.cuda import _centers
+from kmeans_xp._kernels.cuda import _centers, _errors
 from kmeans_xp._kernels.cuda._calls import Calls, Picked
+from kmeans_xp._kernels.cuda._errors import grain_of
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
 from kmeans_xp._kernels.cuda._looked import Looked
-from kmeans_xp._kernels.cuda._route import depth, dtype_of
+from kmeans_xp._kernels.cuda._route import depth, dtype_of, half_range
 from kmeans_xp._kernels.cuda._source import TENSOR_PRODUCTS
 from kmeans_xp._kernels.cuda._sums import Way, grid_of
 from kmeans_xp._typing import Block
@@ -52,6 +53,14 @@ def views(x: Any) -> Iterator[Any]:
     yield x[::-1, ::-1].copy()[::-1, ::-1]
 
 
+@contextlib.contextmanager
+def nothing_lost() -> Iterator[None]:
+    """Numbers are whole, and few bits hold them: products are told that they err by nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_errors, "GRAIN", 0.0)
+        yield
+
+
 def check_scores(kernel: CudaKernel, x: Any, centers: Any, work: str) -> None:
     """Best, second-best, half norm and label of whole numbers: every bit."""
     # theta = 0: bias and scores are whole numbers, or halves
@@ -65,10 +74,11 @@ def check_scores(kernel: CudaKernel, x: Any, centers: Any, work: str) -> None:
     scores = np.full((3, len(x)), np.nan, dtype=dtype)
     is_open = np.ones(len(x), dtype=bool)
     left = Picked.none(x, xp=np)
-    kernel.calls.score(x, nearest, work, labels, is_open=is_open, left=left, scores=scores)
     picked = Picked(np.arange(len(x))[::-1].copy(), np.asarray([len(x) - len(x) // 3]))
     some = np.full(len(x), -1, dtype=np.int32)
-    kernel.calls.score(x, nearest, work, some, picked=picked)
+    with nothing_lost():
+        kernel.calls.score(x, nearest, work, labels, is_open=is_open, left=left, scores=scores)
+        kernel.calls.score(x, nearest, work, some, picked=picked)
     assert (some == np.where(np.arange(len(x)) < len(x) // 3, -1, labels)).all()
     wanted = half[None, :] - x.astype(np.float64) @ centers.astype(np.float64).T
     ordered = np.sort(np.concatenate([wanted, np.full((len(x), 1), np.inf)], axis=1), axis=1)
@@ -85,7 +95,7 @@ def check_errors(kernel: CudaKernel, d: int, work: str, row: str) -> None:
     """Sums of an emulated device that rounds as badly as tensor cores may: within the bound."""
     random = np.random.default_rng(d)
     x, centers = random.lognormal(size=(130, d)).astype(row), random.lognormal(size=(1, d))
-    # one center, without bias: the best score is the sum
+    # one center, without bias: the best score is the sum, and what is held back
     dtype = dtype_of(work)
     centers = centers.astype(dtype).astype(row)
     rung = p.Rung(-centers.astype(dtype), np.zeros(1, dtype), None, None, None, 1.0, 0.0, 0.0, 0.0)
@@ -94,13 +104,32 @@ def check_errors(kernel: CudaKernel, d: int, work: str, row: str) -> None:
         nearest = p.Nearest(centers.astype(dtype), None, Scale(), 99.0, dtype, nearest.rungs)
     scores, labels = np.full((3, len(x)), np.nan, dtype), np.full(len(x), -1, np.int32)
     kernel.calls.score(x, nearest, work, labels, scores=scores)
-    true = x.astype(np.longdouble) @ centers[0].astype(np.longdouble)
-    error = np.abs(scores[0] + true) / true * 2.0 ** (53 if dtype == "float64" else 24)
+    rows, center = x.astype(np.longdouble), centers[0].astype(np.longdouble)
+    true, unit = rows @ center, 2.0 ** -(53 if dtype == "float64" else 24)
     # the rows themselves are rounded to the product's dtype
-    assert error.max() <= depth(work, d) + 1
-    if TENSOR_PRODUCTS.get(work, 3) != 3:
-        assert error.max() > 1000
-    np.testing.assert_allclose(scores[2], (x.astype(np.float64) ** 2).sum(axis=1) / 2, rtol=1e-5)
+    summed = (depth(work, d) + 1) * unit * true
+    np.testing.assert_allclose(scores[2], (rows**2).sum(axis=1) / 2, rtol=1e-5)
+    grain = grain_of(work)
+    if not grain:
+        assert (np.abs(scores[0] + true) <= summed).all()
+        return
+    # the parts of the row and of the center, as the module tells them
+    up = half_range(work, 99.0)
+    by_row = ((lost(rows, work, up) ** 2).sum(axis=1) / grain + grain * (rows**2).sum(axis=1)) / 2
+    own = ((lost(center, work, up) ** 2).sum() / grain + grain * (center**2).sum()) / 2
+    error = scores[0] + true + own
+    assert (np.abs(error) <= (by_row + own) * (1 + 2.0**-9) + summed).all()
+    assert (np.abs(error) > 200 * unit * true).any()
+    held = nearest.notes["cuda", work, row].held[0]
+    assert 2 * own <= held <= 2 * own * (1 + 2.0**-9)
+
+
+def lost(values: Any, work: str, up: float) -> Any:
+    """What numbers lose as cells of tensor cores."""
+    if TENSOR_PRODUCTS[work] == 16:
+        return values - (values * up).astype(np.float16).astype(np.longdouble) / up
+    bits = values.astype(np.float32).view(np.uint32) + np.uint32(0x1000)
+    return values - (bits & np.uint32(~0x1FFF & 0xFFFFFFFF)).view(np.float32)
 
 
 def check_exact(kernel: CudaKernel, x: Any, centers: Any, scale: Scale) -> None:

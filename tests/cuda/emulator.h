@@ -372,6 +372,7 @@ static inline double half_value(unsigned pair, unsigned which) {
   memcpy(&half, &bits, 2);
   return half;
 }
+static inline float half_value(unsigned short bits) { return (float)half_value(bits, 0); }
 // a and b of a fragment, as feature f of a step sees them
 template <int KIND>
 static inline double fragment(const unsigned* registers, unsigned f) {

@@ -78,6 +78,7 @@ class Calls(SumCalls):
                 np.int32(k),
                 ready.weights,
                 ready.bias,
+                *([] if ready.held is None else [ready.held]),
                 ready.twinned,
                 ready.shift,
                 ready.scale,

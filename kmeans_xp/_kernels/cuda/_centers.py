@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from ... import _primitives as p
 from ..._typing import Array, Namespace
 from ._arguments import like
+from ._errors import Room, finer, grain_of, held_share, room_of
 from ._route import Plan, dtype_of, half_range, plan
 from ._source import TENSOR_PRODUCTS, THREADS, TILES, Launcher, assign_bytes, assign_unit
 
@@ -24,11 +24,12 @@ class Ready:
 
     weights: Array  # (k, d), or images of tiles
     bias: Array  # (k,), or filled up to whole tiles
+    held: Array | None  # of whole tiles: what is held back of each center (`_errors`)
     twinned: Array | None
     shift: Array | None
     scale: Any
-    errors: tuple[float, float, float, float]  # own, slope, common, largest half norm
-    lift: tuple[float, float]  # to the range of half precision, and back from its products
+    errors: Room
+    lift: tuple[float, float, float]
     plan: Plan | None  # of tensor cores
 
     def launch(self, x: Array, work: str, /, *, xp: Namespace) -> Launch:
@@ -40,8 +41,7 @@ class Ready:
         if not self.plan.keeps:
             grid = min(tiles, max(1, SCRATCH_BYTES // self.plan.tile_bytes))
             scratch = xp.empty(grid * self.plan.tile_bytes, dtype=xp.uint8, **like(x))
-        lift = map(np.float32, self.lift)
-        more = *lift, np.int32(self.plan.parts), np.int32(self.plan.stages), scratch
+        more = *map(np.float32, self.lift), np.int32(self.plan.parts), np.int32(self.plan.stages), scratch
         return Launch(grid, self.plan.shared, more)
 
 
@@ -54,49 +54,45 @@ class Launch:
     arguments: tuple[Any, ...]
 
 
-def room_of(
-    terms: tuple[float, float, float], product: str, d: int, reach: float, /
-) -> tuple[float, float, float, float]:
-    """The numbers of ``Room`` in ``verdict.cuh``, for scaled rows of which none exceeds ``reach``.
-
-    Beyond the last, a half norm, a score may overflow; rows without weight may lie there.
-    """
-    own, common, slope = terms
-    most = float(np.finfo(product).max) / 64
-    return own, slope, common, d * min(reach, math.sqrt(most / d)) ** 2
-
-
 def make_ready(
     rung: p.Rung, reach: float, work: str, row: str, launcher: Launcher, /, *, xp: Namespace
 ) -> Ready:
     """The centers of a rung, made ready for rows of a dtype of which none exceeds ``reach``."""
     d, product = int(rung.weights.shape[1]), dtype_of(work)
     wide = "float64" if "float64" in (row, work) else "float32"
-    terms = p.exclusion_terms(rung.theta, rung.canonical, rung.underflow)
-    own, slope, common, largest = room_of(terms, product, d, reach * rung.scale)
-    up, more = half_range(work, d, reach)
+    errors, up = (rung.theta, rung.canonical, rung.underflow), half_range(work, reach)
     weights, bias = (
         xp.astype(part, getattr(xp, product), copy=False) for part in (rung.weights, rung.bias)
     )
-    drawing = None
+    drawing, held = None, None
     if work in TENSOR_PRODUCTS:
         drawing = plan(work, d, launcher.capability)
-        weights, bias = _images(weights, bias, drawing, work, row, up, launcher, xp=xp)
+        weights, bias, held = _images(rung, drawing, work, row, up, launcher, xp=xp)
     return Ready(
         weights=weights,
         bias=bias,
+        held=held,
         twinned=rung.twinned,
         shift=None if rung.shift is None else xp.astype(rung.shift, getattr(xp, wide)),
         scale=np.dtype(wide).type(rung.scale),
-        errors=(own, slope, common + 2.0 * more, largest),
-        lift=(up, 1.0 / (up * up)),
+        errors=room_of(work, errors, d, reach * rung.scale, up),
+        lift=lift_of(work, up),
         plan=drawing,
     )
 
 
+def lift_of(work: str, up: float, /) -> tuple[float, float, float]:
+    """To the range of half precision, back from its products, and from the squares of losses."""
+    return up, 1.0 / (up * up), finer(work, up)
+
+
+def center_terms(work: str, theta: float, up: float, /) -> tuple[Any, ...]:
+    """What `draw_centers` is told of errors."""
+    return tuple(map(np.float32, (up, finer(work, up), grain_of(work), held_share(theta))))
+
+
 def _images(
-    weights: Array,
-    bias: Array,
+    rung: p.Rung,
     drawing: Plan,
     work: str,
     row: str,
@@ -105,16 +101,16 @@ def _images(
     /,
     *,
     xp: Namespace,
-) -> tuple[Array, Array]:
-    """Images of the tiles of centers, and their biases filled up with infinity."""
-    (k, d), rows = weights.shape, TILES[work].rows
+) -> tuple[Array, Array, Array]:
+    """Images of the tiles of centers, their biases filled up with infinity, what is held back."""
+    (k, d), rows = rung.weights.shape, TILES[work].rows
     tiles = -(-k // rows)
-    images = xp.empty(tiles * drawing.tile_bytes, dtype=xp.uint8, **like(weights))
-    filled = xp.empty(tiles * rows, dtype=xp.float32, **like(weights))
+    images = xp.empty(tiles * drawing.tile_bytes, dtype=xp.uint8, **like(rung.weights))
+    sides = tuple(xp.empty(tiles * rows, dtype=xp.float32, **like(rung.weights)) for _ in range(2))
     unit = assign_unit(row, work)
     grid = min(-(-tiles * drawing.tile_bytes // (4 * THREADS)), _MOST_BLOCKS)
     sizes = map(np.int32, (d, k, drawing.parts))
-    weights = xp.ascontiguousarray(weights)
-    arguments = weights, bias, *sizes, np.float32(up), images, filled
-    launcher.launch(unit, "draw_centers", grid, 0, arguments)
-    return images, filled
+    numbers = (xp.astype(part, xp.float32, copy=False) for part in (rung.weights, rung.bias))
+    arguments = *map(xp.ascontiguousarray, numbers), *sizes, *center_terms(work, rung.theta, up)
+    launcher.launch(unit, "draw_centers", grid, 0, (*arguments, images, *sides))
+    return images, *sides

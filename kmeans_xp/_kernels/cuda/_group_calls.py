@@ -159,6 +159,7 @@ class GroupCalls:
                 np.int64(k),
                 ready.weights,
                 ready.bias,
+                *([] if ready.held is None else [ready.held]),
                 ready.shift,
                 ready.scale,
                 *launch.arguments,
@@ -204,16 +205,15 @@ class GroupCalls:
             scratch = self.calls.xp.empty(
                 grid * drawing.tile_bytes, dtype=self.calls.xp.uint8, **like(x)
             )
-        lift = map(np.float32, ready.lift)
-        more = *lift, np.int32(drawing.parts), np.int32(drawing.stages), scratch
-        # the plan counts the half norms of a tile, too
+        more = *map(np.float32, ready.lift), np.int32(drawing.parts), np.int32(drawing.stages), scratch
+        # the plan counts what is kept of the rows of a tile, too
         return Launch(grid, taken + drawing.shared, more)
 
 
 def chunk_bytes(work: str, /) -> int:
     """Shared memory of a chunk, and of the places of the rows of a tile (``groups.cuh``)."""
     rows, size = TILES[work].rows, int(dtype_of(work)[5:]) // 8
-    return (8 + 4 * size + 4 + 2) * CHUNK_TILES * rows + 16 + 8 * rows
+    return (8 + 5 * size + 4 + 2) * CHUNK_TILES * rows + 16 + 8 * rows
 
 
 def _kept(drift: Drift, bounds: Bounds) -> tuple[Any, ...]:

@@ -10,11 +10,10 @@ magnitudes S, u = 2**-24; D is the number of additions above each term, or what 
 * Plain loops add PART features, then the sums of the parts.
 * A tensor core adds 8 products and the sum so far.  Each of the nine may lose what lies below 24
   bits of the largest, 2 u S, and so may the result: 20 u S for each 8 features.
-* TF32 rounds each factor to 11 bits: 2 * 2**-11 + 2**-22 = (2**14 + 4) u.
-* Half precision rounds alike, and adds 16 products at once, or twice 8: 40 u S for 16 features.
-  Numbers below its range err by 2**-25 / up instead, up being the power of two that brings them
-  there; none is above 2**16 / up, so that d products err by no more than d 2**-8 / up**2 on top.
-  (A row with a larger number stays open, a center with one leaves all rows open: `tensor.cuh`.)
+* TF32 takes 11 bits of each factor; what they lose is measured (`_errors`), not bounded here.
+* Half precision takes as many, and adds 16 products at once, or twice 8: 40 u S for 16 features.
+  Numbers below its range lose more, which is measured alike.  (A row with a larger number than it
+  holds stays open, a center with one leaves all rows open: `tensor.cuh`.)
 * wgmma is not documented either, and 8-bit numbers are known to be added up in 14 bits by it.  For
   half precision and TF32 nothing of the kind is known (others who measured it found 25 bits behind
   the point, two more than are counted on above); two bits are held back all the same: 80 u S where
@@ -95,7 +94,8 @@ def plan(work: str, d: int, capability: int, besides: int = 0, /) -> Plan:
     tile = TILES[work]
     rows, part_bytes = tile.rows, tile.part_bytes
     parts = -(-d * (2 if TENSOR_PRODUCTS[work] == 16 else 4) // part_bytes)
-    image, norms = rows * part_bytes * tile.planes, 4 * rows
+    # of each row besides: half its squared norm, and what it lost
+    image, norms = rows * part_bytes * tile.planes, 8 * rows
     room = ((_SHARED_KIB.get(capability, _LEAST_SHARED_KIB) - 1) // 2 << 10) - besides
     stages = min(_MOST_STAGES, (room - norms) // image - parts)
     keeps = stages >= (3 if is_wgmma(work) else 2)
@@ -113,8 +113,7 @@ def depth(work: str, d: int, /) -> int:
     products = TENSOR_PRODUCTS[work]
     if products == 3:
         return (3 * lost + 1) * -(-d // 8) + 16
-    added = 2 * lost * -(-d // 16) if products == 16 else lost * -(-d // 8)
-    return added + (1 << 14) + 64
+    return 2 * lost * -(-d // 16) if products == 16 else lost * -(-d // 8)
 
 
 def group_product(work: str, /) -> str:
@@ -175,12 +174,11 @@ def screens(
     return tuple(work for work in ladder if depth(work, d) <= _MOST_DEPTH)
 
 
-def half_range(work: str, d: int, reach: float, /) -> tuple[float, float]:
-    """The power of two that brings numbers to the range of halves, and what d products err more."""
+def half_range(work: str, reach: float, /) -> float:
+    """The power of two that brings numbers to the range of halves; 1 for other products."""
     if TENSOR_PRODUCTS.get(work) != 16:
-        return 1.0, 0.0
-    up = math.ldexp(1.0, _HALF_EXPONENT - math.frexp(reach)[1])
-    return up, d * 2.0**-8 / (up * up)
+        return 1.0
+    return math.ldexp(1.0, _HALF_EXPONENT - math.frexp(reach)[1])
 
 
 def dtype_of(work: str, /) -> str:

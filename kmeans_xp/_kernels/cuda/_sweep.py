@@ -13,7 +13,8 @@ from ..._backend import dtype_name
 from ..._typing import Array, Block, Namespace
 from ._arguments import like, strided
 from ._calls import MOST_BLOCKS, lanes_for
-from ._centers import room_of
+from ._centers import center_terms, lift_of
+from ._errors import Room, room_of
 from ._route import depth, dtype_of, half_range
 from ._source import TENSOR_PRODUCTS, THREADS, TILES, Launcher, Unit, tile_bytes
 from ._sums import copies_of
@@ -41,9 +42,10 @@ class Sums(NamedTuple):
 class Screen(NamedTuple):
     """What tensor cores need besides, and the float32 scores of what they leave open."""
 
-    lift: tuple[float, float]  # to the range of half precision, and back from its products
+    lift: tuple[float, float, float]
+    drawn: tuple[Any, ...]  # what centers are drawn by
     parts: int  # of each row
-    errors: tuple[float, float, float, float]
+    errors: Room
     share: float  # that takes their bias to that of float32 products
 
 
@@ -56,22 +58,24 @@ class Terms:
     rows_shift: Array | None  # in the wider of that and the rows'
     scale: Any
     share: float  # of a squared norm, in the bias
-    errors: tuple[float, float, float, float]
+    errors: Room
     screen: Screen | None  # of tensor cores
 
     @classmethod
     def of(cls, nearest: p.Nearest, work: str, row: str, /, *, xp: Namespace) -> Terms:
         """For products ``work`` of rows of a dtype."""
         product, d = dtype_of(work), int(nearest.centers.shape[1])
-        theta, (own, slope, common, largest) = _errors(nearest, work)
-        up, more = half_range(work, d, nearest.reach)
+        up = half_range(work, nearest.reach)
+        theta, errors = _errors(nearest, work, up)
         screen = None
         if work in TENSOR_PRODUCTS:
-            again, errors = _errors(nearest, product)
+            again, theirs = _errors(nearest, product, 1.0)
             # float32 sums of 32 lanes are less deep than those that the bound is told of by more
             # than the two roundings that this share adds
             share = (0.5 - again) / (0.5 - theta)
-            screen = Screen((up, 1.0 / (up * up)), image_parts(work, d), errors, share)
+            lift, drawn = lift_of(work, up), center_terms(work, theta, up)
+            theirs = theirs._replace(slope=theirs.slope * share)
+            screen = Screen(lift, drawn, image_parts(work, d), theirs, share)
         shift = nearest.shift
         shift = None if shift is None else xp.astype(shift, getattr(xp, product))
         wide = "float64" if "float64" in (row, product) else "float32"
@@ -81,17 +85,16 @@ class Terms:
             None if shift is None else xp.astype(shift, getattr(xp, wide)),
             np.dtype(wide).type(nearest.scale.factor),
             0.5 - theta,
-            (own, slope, common + 2.0 * more, largest),
+            errors,
             screen,
         )
 
 
-def _errors(nearest: p.Nearest, work: str) -> tuple[float, tuple[float, float, float, float]]:
-    """theta, and the numbers of ``Room`` in ``verdict.cuh``."""
-    product, d = dtype_of(work), int(nearest.centers.shape[1])
-    theta, canonical, underflow = p.errors(nearest, product, depth(work, d))
-    terms = p.exclusion_terms(theta, canonical, underflow)
-    return theta, room_of(terms, product, d, nearest.reach * nearest.scale.factor)
+def _errors(nearest: p.Nearest, work: str, up: float) -> tuple[float, Room]:
+    """theta, and what scores may err."""
+    d = int(nearest.centers.shape[1])
+    errors = p.errors(nearest, dtype_of(work), depth(work, d))
+    return errors[0], room_of(work, errors, d, nearest.reach * nearest.scale.factor, up)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class Panel:
     bias: Array
     images: Array | None = None
     filled: Array | None = None  # the bias of whole tiles
+    held: Array | None = None  # likewise: what is held back of each center
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,8 @@ class SweepCalls:
         tiles = -(-int(weights.shape[0]) // rows)
         size = tiles * rows * terms.screen.parts * TILES[terms.work].part_bytes
         images = xp.empty(size, dtype=xp.uint8, **like(weights))
-        return Panel(weights, bias, images, xp.empty(tiles * rows, dtype=xp.float32, **like(bias)))
+        sides = (xp.empty(tiles * rows, dtype=xp.float32, **like(bias)) for _ in range(2))
+        return Panel(weights, bias, images, *sides)
 
     def draw(self, panel: Panel, terms: Terms, row: str, /) -> None:
         """Draw the centers' images anew, if there are any."""
@@ -138,9 +143,10 @@ class SweepCalls:
                 np.int32(d),
                 np.int32(k),
                 np.int32(screen.parts),
-                np.float32(screen.lift[0]),
+                *screen.drawn,
                 images,
                 panel.filled,
+                panel.held,
             ),
         )
 
@@ -200,7 +206,7 @@ def _products(terms: Terms, panel: Panel, *, is_exact: bool) -> tuple[Any, ...]:
     if screen is None:
         return panel.weights, panel.bias, *rows, *errors, np.int32(is_exact)
     lift, again = map(np.float32, screen.lift), map(np.float64, screen.errors)
-    images = panel.images, panel.filled, panel.weights
+    images = panel.images, panel.filled, panel.held, panel.weights, panel.bias
     return *images, *rows, *lift, np.int32(screen.parts), *errors, *again, np.float32(screen.share)
 
 
@@ -217,4 +223,4 @@ def sweep_bytes(work: str, d: int, change: Array, /) -> int:
         return size + 20 * rows + 8 + tile_bytes(work)
     centers = -(-int(k) // _MEETS) * _MEETS
     images = image_parts(work, d) * TILES[work].part_bytes * (rows + centers)
-    return size + 32 * rows + 16 + images
+    return size + 36 * rows + 16 + images

@@ -23,9 +23,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
   if (thread >= ROWS || places[thread] < 0) return;
 
   const Verdict<Work> verdict = {
-      {own, slope, common, largest}, n, k, labels, scores, is_open, open_rows, open_count, twinned,
+      {own, slope, common, largest, bias}, n, k, labels, scores, is_open, open_rows, open_count, twinned,
       {slack, upper, lower, tables, tables_are_double}};
-  verdict.give(places[thread], mine, half);
+  verdict.give(places[thread], mine, half, 0.0);
 }
 
 // List the rows whose label is not proven: by slack, then by both sides (`_loops.list_doubtful`).

@@ -37,7 +37,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_SWEEPS) sweep(
   const Sums sums = {change, k * cells.columns(), copies, (unsigned*)(tile + TILE)};
   const Sweep<Row> pass = {cells, sums, centers, k, {scale_before, scale_after}, lanes,
                            before, after, desk};
-  const Room room = {own, slope, common, largest};
+  const Room<Work> room = {own, slope, common, largest, bias};
   sums.clear();
   const i64 end = min(n, ((i64)blockIdx.x + 1) * tiles_a_block * ROWS);
   int changed = 0, left = 0;
@@ -58,7 +58,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_SWEEPS) sweep(
     }
     if (thread < height) {
       desk.labels()[thread] = is_exact ? 0 : found.label;
-      if (is_exact || !room.settles(found.best, found.second, half)) pass.leave_open(thread);
+      const bool settled = !is_exact && room.settles(found.best, found.second, half,
+                                                     room.of(half, 0.0, found.label));
+      if (!settled) pass.leave_open(thread);
     }
     changed += pass.conclude(first, height);
     left += desk.counts()[0];

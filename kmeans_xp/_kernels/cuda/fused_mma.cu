@@ -37,14 +37,15 @@ static __device__ Found<float> score_again(const Tile& tile, i64 place,
   return found;
 }
 
-// As in fused.cu.  `images` and `bias` are of whole tiles of centers (`draw_centers`); `weights` are
-// the centers before they lose bits, and `share` takes the bias to that of their products, whose
-// errors are `again_`.  `tally` counts the rows that the first products left open.
+// As in fused.cu.  `images`, `filled` and `held` are of whole tiles of centers (`draw_centers`); `weights`
+// and `bias` are the centers before they lose bits, and `share` takes the bias to that of their
+// products, whose errors are `again_`.  `tally` counts the rows that the first products left open.
 extern "C" __global__ void __launch_bounds__(THREADS, 2) sweep(
     const i64* stop, const Row* __restrict__ x, i64 row_stride, i64 column_stride, i64 n, int d,
-    int k, const u8* __restrict__ images, const float* __restrict__ bias,
-    const float* __restrict__ weights, const Wide* __restrict__ shift, Wide scale, float up,
-    float down, int parts, double own, double slope, double common, double largest,
+    int k, const u8* __restrict__ images, const float* __restrict__ filled,
+    const float* __restrict__ held, const float* __restrict__ weights,
+    const float* __restrict__ bias, const Wide* __restrict__ shift, Wide scale, float up,
+    float down, float finer, int parts, double own, double slope, double common, double largest,
     double again_own, double again_slope, double again_common, double again_largest, float share,
     const Row* __restrict__ centers, double scale_before, double scale_after, int lanes,
     const int* before, int* after, const double* __restrict__ weight,
@@ -59,16 +60,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sweep(
   const Desk desk = {(double*)(kept + halves * parts * HALF_IMAGE)};
   int *doubtful = (int*)desk.end(), *doubts = doubtful + ROWS;  // [ROWS], [2]: how many
   float* half = (float*)(doubts + 2);                           // [ROWS]
-  const Findings findings(half + ROWS, 1);
+  float* rest = half + ROWS;                                    // [ROWS]
+  const Findings findings(rest + ROWS, 1);
   const unsigned drawn_at = shared_address(drawn), kept_at = shared_address(kept);
 
   const Cells<Row> cells = {x, row_stride, column_stride, weight,   to_grid,
                             d, limbs,      weight_limbs,  weight_up};
-  const Sums sums = {change, k * cells.columns(), copies, (unsigned*)(half + 4 * ROWS)};
+  const Sums sums = {change, k * cells.columns(), copies, (unsigned*)(rest + 4 * ROWS)};
   const Sweep<Row> pass = {cells, sums, centers, k, {scale_before, scale_after}, lanes,
                            before, after, desk};
-  const Room room = {own, slope, common, largest};
-  const Room again = {again_own, again_slope, again_common, again_largest};
+  const Room<float> room = {own, slope, common, largest, held};
+  const Room<float> again = {again_own, again_slope, again_common, again_largest, bias};
   for (int at = 0; at < halves * parts; at++) {
     const int side = at / parts, part = at % parts;
     const i64 from = (i64)(side / 2 * parts + part) * IMAGE + side % 2 * HALF_IMAGE;
@@ -82,12 +84,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sweep(
   int changed = 0, left = 0;
   for (i64 first = (i64)blockIdx.x * tiles_a_block * ROWS; first < end; first += ROWS) {
     const int height = (int)min((i64)ROWS, end - first);
-    const Tile tile = {x, row_stride, column_stride, nullptr, shift, scale, up, d, parts, first, end};
+    const Tile tile = {x,     row_stride, column_stride, nullptr, shift, scale, up,
+                       finer, d,          parts,         first,   end};
     // the tile before is done with everything
     __syncthreads();
     pass.begin(first, height);
     if (thread == 0) *doubts = 0;
-    tile.draw((Cell*)drawn, half);
+    tile.draw<2>((Cell*)drawn, half, rest);  // more would not fit the registers
     __syncthreads();
     if (first + ROWS < end) pass.call_next(first + ROWS, end);
 
@@ -104,7 +107,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sweep(
 #pragma unroll
         for (int odd = 0; odd < 2; odd++) {
           const int c = side * MINE + j * 8 + member * 2 + odd;
-          const float added = bias[c];
+          const float added = filled[c];
 #pragma unroll
           for (int i = 0; i < 2; i++) look_at(found[i], added + scores[0][j][i * 2 + odd] * down, c);
         }
@@ -119,7 +122,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sweep(
     if (thread < height) {
       const Found<float> mine = findings.get(thread);
       desk.labels()[thread] = mine.label;
-      if (!room.settles(mine.best, mine.second, half[thread]))
+      const double apart = room.of(half[thread], rest[thread], mine.label);
+      if (!room.settles(mine.best, mine.second, half[thread], apart))
         doubtful[atomicAdd(doubts, 1)] = thread;
     }
     __syncthreads();
@@ -128,7 +132,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sweep(
       const Found<float> mine = score_again(tile, first + row, weights, bias, share, k);
       if (lane > 0) continue;
       desk.labels()[row] = mine.label;
-      if (!again.settles(mine.best, mine.second, half[row])) pass.leave_open(row);
+      const double apart = again.of(half[row], 0.0, mine.label);
+      if (!again.settles(mine.best, mine.second, half[row], apart)) pass.leave_open(row);
     }
     changed += pass.conclude(first, height);
     left += *doubts;

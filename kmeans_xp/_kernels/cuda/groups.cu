@@ -128,7 +128,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) score_groups(
   const int step = chunk_of(total);
   const Kept kept = {slack, upper, lower, tables, tables_are_double};
   const Groups groups = {count, size, bounds, spent};
-  const Room room = {own, slope, common, largest};
+  const Room<Work> room = {own, slope, common, largest, bias};
   const Moved moved = {x, row_stride, column_stride, shift, scale};
   u64 tiles = 0;
   for (i64 first = (i64)blockIdx.x * step; first < total; first += (i64)gridDim.x * step) {
@@ -146,7 +146,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) score_groups(
         score_tile(moved, places, (Work*)(places + ROWS), d, size, weights + (i64)g * size * d,
                    bias + (i64)g * size, found, half);
         if (has_row)
-          chunk.see(chunk.list[mine], places[thread], g, groups, kept, room, found, half);
+          chunk.see(chunk.list[mine], places[thread], g, groups, kept, room, found, half, (Work)0);
         tiles++;
       }
     }

@@ -26,7 +26,7 @@ struct Groups {
 template <class Work>
 struct Chunk {
   u64* needs;                          // a bit for each group
-  Work *best, *rival, *runner, *half;  // `runner` is the second-best score of the winner's group
+  Work *best, *rival, *runner, *half, *rest;  // `runner` is the second-best score of the winner's group
   int* winner;                         // a place in the order of groups
   int* listed;
   u16* list;
@@ -34,14 +34,14 @@ struct Chunk {
 
   __device__ __forceinline__ Chunk(void* memory)
       : needs((u64*)memory), best((Work*)(needs + CHUNK)), rival(best + CHUNK),
-        runner(rival + CHUNK), half(runner + CHUNK), winner((int*)(half + CHUNK)),
+        runner(rival + CHUNK), half(runner + CHUNK), rest(half + CHUNK), winner((int*)(rest + CHUNK)),
         listed(winner + CHUNK), list((u16*)(listed + 4)), end((u8*)(list + CHUNK)) {}
 
   __device__ __forceinline__ void open(const u64* all_needs, int rows) const {
     for (int r = threadIdx.x; r < rows; r += THREADS) {
       needs[r] = all_needs[r];
       best[r] = rival[r] = runner[r] = (Work)infinity();
-      half[r] = 0;
+      half[r] = rest[r] = 0;
       winner[r] = 0;
     }
   }
@@ -66,13 +66,13 @@ struct Chunk {
   // What a group has for a row: its bound, unless it has the winner, and the best of all so far.  A
   // loser's error needs no other score (`_primitives`).
   __device__ __forceinline__ void see(int r, i64 row, int g, const Groups& groups, const Kept& kept,
-                                      const Room& room, const Found<Work>& found,
-                                      Work half_norm) const {
-    const Work error = (Work)room.own * half_norm + (Work)room.common;
-    const Work far = half_norm + found.best - error;
+                                      const Room<Work>& room, const Found<Work>& found,
+                                      Work half_norm, Work lost) const {
+    const Work far = half_norm + found.best - (Work)room.of_row(half_norm, lost);
     const Work limit = sqrt((Work)2 * (far > (Work)0 ? far : (Work)0));
     groups.put(kept, row, g, (double)limit * (1.0 - OUTWARDS));
     half[r] = half_norm;
+    rest[r] = lost;
     const bool leads = found.best < best[r];
     const Work before = best[r];
     const Work loser = !leads ? found.best : before < found.second ? before : found.second;
@@ -82,13 +82,13 @@ struct Chunk {
     runner[r] = found.second;
     winner[r] = g * groups.size + found.label;
   }
-  // Label a row, and leave its bounds; `rest` is beyond what it is from the groups it did not need.
-  __device__ __forceinline__ bool close(int r, i64 row, i64 k, double rest, const int* members,
-                                        const Groups& groups, const Kept& kept, const Room& room,
+  // Label a row, and leave its bounds; `beyond` is beyond what it is from the groups it did not need.
+  __device__ __forceinline__ bool close(int r, i64 row, i64 k, double beyond, const int* members,
+                                        const Groups& groups, const Kept& kept, const Room<Work>& room,
                                         int* labels) const {
-    const double mine = half[r], first = best[r], apart = room.of(first, mine);
+    const double mine = half[r], first = best[r], apart = room.of(mine, rest[r], winner[r]);
     const int label = members[winner[r]];
-    const bool settled = room.settles(first, rival[r], mine);
+    const bool settled = room.settles(first, rival[r], mine, apart);
     labels[row] = label;
     double near = infinity(), far = -infinity();
     if (settled) {
@@ -96,7 +96,7 @@ struct Chunk {
       groups.put(kept, row, winner[r] / groups.size, behind);
       near = sqrt(2.0 * fmax(mine + first + apart, 0.0)) * (1.0 + OUTWARDS);
       far = sqrt(2.0 * fmax(mine + rival[r] - apart, 0.0)) * (1.0 - OUTWARDS);
-      far = fmin(far, rest);
+      far = fmin(far, beyond);
     } else {
       // the label may become another's
       for (int g = 0; g < groups.count; g++) groups.put(kept, row, g, -infinity());

@@ -87,9 +87,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) score_groups(
     const Row* __restrict__ x, i64 row_stride, i64 column_stride,
     const i64* __restrict__ rows, const u64* __restrict__ needs, const double* __restrict__ rest,
     const i64* __restrict__ counted, int d, i64 k,
-    const u8* __restrict__ images, const float* __restrict__ bias,
+    const u8* __restrict__ images, const float* __restrict__ bias, const float* __restrict__ held,
     const Wide* __restrict__ shift, Wide scale,
-    float up, float down, int parts, int stages, u8* scratch,
+    float up, float down, float finer, int parts, int stages, u8* scratch,
     double own, double slope, double common, double largest,
     const int* __restrict__ members, int count, int size, void* bounds, const void* spent,
     int* labels, i64* open_rows, u64* open_count, u64* pairs,
@@ -98,8 +98,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) score_groups(
   extern __shared__ __align__(16) double memory[];
   const Chunk<float> chunk(memory);
   i64* places = (i64*)chunk.end;
-  float* half = (float*)(places + ROWS);
-  u8* tile_memory = (u8*)(half + ROWS);
+  float *half = (float*)(places + ROWS), *lost = half + ROWS;
+  u8* tile_memory = (u8*)(lost + ROWS);
   const bool keeps = !scratch;
   u8* drawn = keeps ? tile_memory : scratch + (i64)blockIdx.x * parts * IMAGE;
   const int thread = threadIdx.x, group_bytes = size / CENTERS * parts * IMAGE;
@@ -107,7 +107,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) score_groups(
   const int step = chunk_of(total);
   const Kept kept = {slack, upper, lower, tables, tables_are_double};
   const Groups groups = {count, size, bounds, spent};
-  const Room room = {own, slope, common, largest};
+  const Room<float> room = {own, slope, common, largest, held};
   Panels panels = {images, bias,  size, parts,
                    stages, down, drawn, tile_memory + (keeps ? parts * IMAGE : 0), keeps};
   u64 tiles = 0;
@@ -124,14 +124,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) score_groups(
         places[thread] = mine < listed ? rows[first + chunk.list[mine]] : -1;
         // they are there; the tile before is done with half norms, and with the buffers
         __syncthreads();
-        const Tile tile = {x, row_stride, column_stride, places, shift, scale,
-                           up, d, parts, 0, ROWS};
-        tile.draw((Cell*)drawn, half);
+        const Tile tile = {x,     row_stride, column_stride, places, shift, scale, up,
+                           finer, d,          parts,         0,      ROWS};
+        tile.draw((Cell*)drawn, half, lost);
         // rows in global memory are fetched before the first barrier of a tile
         __syncthreads();
         const Found<float> found = score_tile(panels);
         if (mine < listed)
-          chunk.see(chunk.list[mine], places[thread], g, groups, kept, room, found, half[thread]);
+          chunk.see(chunk.list[mine], places[thread], g, groups, kept, room, found, half[thread],
+                    lost[thread]);
         tiles++;
       }
     }

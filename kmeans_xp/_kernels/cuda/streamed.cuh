@@ -39,9 +39,9 @@ static __device__ __forceinline__ Found<float> nearest(Stream stream, const floa
 extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
     const Row* __restrict__ x, i64 row_stride, i64 column_stride,
     const i64* __restrict__ list, const i64* __restrict__ counted, i64 n, int d, int k,
-    const u8* __restrict__ images, const float* __restrict__ bias,
+    const u8* __restrict__ images, const float* __restrict__ bias, const float* __restrict__ held,
     const u8* __restrict__ twinned, const Wide* __restrict__ shift, Wide scale,
-    float up, float down, int parts, int stages, u8* scratch,
+    float up, float down, float finer, int parts, int stages, u8* scratch,
     double own, double slope, double common, double largest,
     int* labels, float* scores, u8* is_open, i64* open_rows, u64* open_count,
     const void* tables, int tables_are_double, void* slack, void* upper, void* lower) {
@@ -49,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
   const bool keeps = !scratch;
   const int stage_bytes = keeps ? IMAGE : 2 * IMAGE;
   u8* buffers = (u8*)memory + (keeps ? parts * IMAGE : 0);
-  float* half = (float*)(buffers + stages * stage_bytes);
+  float *half = (float*)(buffers + stages * stage_bytes), *rest = half + ROWS;
   u8* drawn = keeps ? (u8*)memory : scratch + (i64)blockIdx.x * parts * IMAGE;
   const int thread = threadIdx.x, turns = (k + CENTERS - 1) / CENTERS * parts;
   const Stream stream = {images,      drawn, buffers, shared_address(memory), shared_address(buffers),
@@ -57,17 +57,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
                          0};
   const i64 total = rows_meant(n, counted);
   const Verdict<float> verdict = {
-      {own, slope, common, largest}, n, k, labels, scores, is_open, open_rows, open_count, twinned,
+      {own, slope, common, largest, held}, n, k, labels, scores, is_open, open_rows, open_count, twinned,
       {slack, upper, lower, tables, tables_are_double}};
 
   for (i64 first = (i64)blockIdx.x * ROWS; first < total; first += (i64)gridDim.x * ROWS) {
-    const Tile tile = {x, row_stride, column_stride, list, shift, scale, up, d, parts, first, total};
+    const Tile tile = {x,     row_stride, column_stride, list,  shift, scale, up,
+                       finer, d,          parts,         first, total};
     // the tile before is done with half norms, and with the buffers
     __syncthreads();
-    tile.draw((Cell*)drawn, half);
+    tile.draw((Cell*)drawn, half, rest);
     if (!keeps) __syncthreads();
     const Found<float> found = nearest(stream, bias, down);
     const i64 place = thread < ROWS ? tile.place(thread) : -1;
-    if (place >= 0) verdict.give(place, found, half[thread]);
+    if (place >= 0) verdict.give(place, found, half[thread], rest[thread]);
   }
 }

@@ -26,7 +26,8 @@ constexpr int PLANE = ROWS * PART_BYTES, IMAGE = PLANES * PLANE;  // in bytes
 // What turns the chunks repeats after so many bytes, and wgmma counts it from there; for copies of 16
 // bytes, less would do.
 constexpr int ALIGNMENT = 8 * PART_BYTES;
-constexpr int ROWS_AT_ONCE = 8;           // that a warp reads, so that it does not wait for each
+// that a warp reads before it waits: memory answers after a thousand cycles
+constexpr int ROWS_AT_ONCE = 8;
 constexpr float MOST_HALF = 60000.0f;
 
 #ifdef __CUDACC__
@@ -41,6 +42,12 @@ static __device__ __forceinline__ unsigned short half_bits(float value) {
   unsigned short bits;
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
   return bits;
+}
+
+static __device__ __forceinline__ float half_value(unsigned short bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
 }
 
 static __device__ __forceinline__ unsigned shared_address(const void* place) {
@@ -75,6 +82,19 @@ static __device__ __forceinline__ Cell cell(float value, float up) {
   return value;
 #endif
 }
+
+// What a number loses as a cell, exactly; in units of 1 / up.
+static __device__ __forceinline__ float lost(float value, float up) {
+#if PRODUCTS == 16
+  return value * up - half_value(half_bits(value * up));
+#elif PRODUCTS == 1
+  return value - cell(value, up);
+#else
+  return 0.0f;
+#endif
+}
+// Sums of squares are rounded, some of their terms away; what follows from them is rounded outwards.
+constexpr float MORE = 1.0009765625f;
 
 // how far the chunks of a row are turned
 static __device__ __forceinline__ int turned(int row) {
@@ -113,7 +133,7 @@ struct Tile {
   const i64* list;
   const Wide* shift;
   Wide scale;
-  float up;
+  float up, finer;  // the latter: to what is lost, squared
   int d, parts;
   i64 first, total;
 
@@ -126,35 +146,51 @@ struct Tile {
     if (shift) value -= shift[f];
     return (float)(value * scale);
   }
-  // Draw the images, and half the squared norms of rows before they lose bits.  A warp has whole
-  // rows.
-  __device__ __forceinline__ void draw(Cell* images, float* half) const {
+  // Draw the images, and half the squared norms of rows before they lose bits, and what their scores
+  // may err for that (`Room`).  A warp has whole rows.
+  template <int FEATURES_AT_ONCE = 4>
+  __device__ __forceinline__ void draw(Cell* images, float* half, float* rest) const {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll 1
     for (int start = warp * ROWS_AT_ONCE; start < ROWS; start += WARPS * ROWS_AT_ONCE) {
       i64 places[ROWS_AT_ONCE];
-      float squares[ROWS_AT_ONCE] = {};
+      float squares[ROWS_AT_ONCE] = {}, losses[ROWS_AT_ONCE] = {};
 #pragma unroll
       for (int i = 0; i < ROWS_AT_ONCE; i++) places[i] = place(start + i);
 #pragma unroll 1
-      for (int f = lane; f < parts * CELLS; f += 32) {
-        float values[ROWS_AT_ONCE];
+      for (int from = lane; from < parts * CELLS; from += 32 * FEATURES_AT_ONCE) {
+        float values[FEATURES_AT_ONCE][ROWS_AT_ONCE];
 #pragma unroll
-        for (int i = 0; i < ROWS_AT_ONCE; i++)
-          values[i] = places[i] >= 0 && f < d ? moved(places[i], f) : 0.0f;
+        for (int j = 0; j < FEATURES_AT_ONCE; j++)
 #pragma unroll
-        for (int i = 0; i < ROWS_AT_ONCE; i++) {
-          squares[i] += values[i] * values[i];
-          // what no half can hold leaves its row open
-          if (PRODUCTS == 16 && !(fabsf(values[i]) * up <= MOST_HALF)) squares[i] = (float)infinity();
-          put_cell(images + cell_at(start + i, f), values[i], up);
+          for (int i = 0; i < ROWS_AT_ONCE; i++)
+            values[j][i] =
+                places[i] >= 0 && from + 32 * j < d ? moved(places[i], from + 32 * j) : 0.0f;
+#pragma unroll
+        for (int j = 0; j < FEATURES_AT_ONCE; j++) {
+          if (from + 32 * j >= parts * CELLS) break;
+#pragma unroll
+          for (int i = 0; i < ROWS_AT_ONCE; i++) {
+            const float value = values[j][i], less = lost(value, up);
+            squares[i] += value * value;
+            losses[i] += less * less;
+            // what no half can hold leaves its row open
+            if (PRODUCTS == 16 && !(fabsf(value) * up <= MOST_HALF)) squares[i] = (float)infinity();
+            put_cell(images + cell_at(start + i, from + 32 * j), value, up);
+          }
         }
       }
 #pragma unroll
       for (int i = 0; i < ROWS_AT_ONCE; i++) {
 #pragma unroll
-        for (int o = 16; o > 0; o /= 2) squares[i] += __shfl_xor_sync(0xffffffffu, squares[i], o);
-        if (lane == 0) half[start + i] = 0.5f * squares[i];
+        for (int o = 16; o > 0; o /= 2) {
+          squares[i] += __shfl_xor_sync(0xffffffffu, squares[i], o);
+          if (PRODUCTS != 3) losses[i] += __shfl_xor_sync(0xffffffffu, losses[i], o);
+        }
+        if (lane == 0) {
+          half[start + i] = 0.5f * squares[i];
+          rest[start + i] = losses[i] * finer * MORE;
+        }
       }
     }
   }
@@ -188,11 +224,13 @@ struct Findings {
 };
 
 // Draw the images of all centers, and fill their tiles up: numbers with zeros, biases with infinity.
-// A center that no half can hold comes before all others, by its bias, which leaves every row open: a
-// score that overflowed could have lost instead.  A warp has a whole center.
+// What products may err for the center's sake is held back from the bias; `held` is how much that raises
+// the winner's own score at most (`_errors`).  A center that no half can hold comes before all others,
+// by its bias, which leaves every row open: a score that overflowed could have lost instead.  A warp
+// has a whole center.
 extern "C" __global__ void __launch_bounds__(THREADS) draw_centers(
     const float* __restrict__ weights, const float* __restrict__ bias, int d, int k, int parts,
-    float up, u8* images, float* filled) {
+    float up, float finer, float grain, float share, u8* images, float* filled, float* held) {
   const int lane = threadIdx.x % 32, width = parts * CELLS;
   const i64 all = (i64)(k + CENTERS - 1) / CENTERS * CENTERS;
   for (i64 center = (i64)blockIdx.x * WARPS + threadIdx.x / 32; center < all;
@@ -200,14 +238,26 @@ extern "C" __global__ void __launch_bounds__(THREADS) draw_centers(
     Cell* tile = (Cell*)images + center / CENTERS * CENTERS * width * PLANES;
     const int r = (int)(center % CENTERS);
     bool overflows = false;
+    float squares = 0.0f, losses = 0.0f;
     for (int f = lane; f < width; f += 32) {
       const float value = center < k && f < d ? weights[center * d + f] : 0.0f;
       const bool fits = PRODUCTS != 16 || fabsf(value) * up <= MOST_HALF;
+      const float less = fits ? lost(value, up) : 0.0f;
       overflows |= !fits;
+      squares += value * value;
+      losses += less * less;
       put_cell(tile + cell_at(r, f), fits ? value : 0.0f, up);
     }
+#pragma unroll
+    for (int o = 16; o > 0; o /= 2) {
+      squares += __shfl_xor_sync(0xffffffffu, squares, o);
+      losses += __shfl_xor_sync(0xffffffffu, losses, o);
+    }
     overflows = __any_sync(0xffffffffu, overflows);
-    if (lane == 0)
-      filled[center] = (float)(overflows ? -infinity() : center < k ? bias[center] : infinity());
+    if (lane > 0) continue;
+    const float more = (grain * squares + losses * finer) * MORE;  // twice what is held back
+    const float own = center < k ? bias[center] : (float)infinity();
+    filled[center] = overflows ? -(float)infinity() : own - 0.5f * more;
+    held[center] = overflows ? (float)infinity() : share * fabsf(own) * MORE + more;
   }
 }

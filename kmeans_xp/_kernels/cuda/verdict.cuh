@@ -64,17 +64,23 @@ struct Found {
   }
 };
 
-// How far a second-best score must lie behind the best to prove the label (`_primitives`).
+// How far a second-best score must lie behind the best to prove the label (`_errors`): what the row's
+// products may err for both, and what the winner's held back, `slope` times a number of that center.
+// `rest` is what the row lost to fewer bits.
+template <class Work>
 struct Room {
   double own, slope, common, largest;
+  const Work* held;
 
-  __device__ __forceinline__ double of(double best, double half) const {
-    return own * half + slope * fabs(half + best) + common;
+  __device__ __forceinline__ double of_row(double half, double rest) const {
+    return own * half + rest + common;
+  }
+  __device__ __forceinline__ double of(double half, double rest, i64 center) const {
+    return of_row(half, rest) + slope * fabs((double)held[center]);
   }
   // what is not a number, or may have overflowed, is open too
-  template <class Work>
-  __device__ __forceinline__ bool settles(double best, Work second, double half) const {
-    return half <= largest && best <= most_score(second) && best + of(best, half) < second;
+  __device__ __forceinline__ bool settles(double best, Work second, double half, double apart) const {
+    return half <= largest && best <= most_score(second) && best + apart < second;
   }
 
  private:
@@ -84,10 +90,10 @@ struct Room {
   static __device__ __forceinline__ double most_score(double) { return 0x1p1021; }
 };
 
-// What follows from the scores of a row, as in `_loops.score_rows`, line by line.
+// What follows from the scores of a row, as in `_loops.score_rows`.
 template <class Work>
 struct Verdict {
-  Room room;
+  Room<Work> room;
   i64 n;
   int k;
   int* labels;
@@ -98,9 +104,10 @@ struct Verdict {
   const u8* twinned;
   Kept kept;
 
-  __device__ __forceinline__ void give(i64 row, Found<Work> found, Work half_norm) const {
+  __device__ __forceinline__ void give(i64 row, Found<Work> found, Work half_norm, double rest) const {
     const double half = half_norm, best = found.best, second = found.second;
-    const bool settled = room.settles(best, found.second, half);
+    const double apart = room.of(half, rest, found.label);
+    const bool settled = room.settles(best, found.second, half, apart);
     labels[row] = found.label;
     if (scores) {
       scores[row] = found.best;
@@ -110,7 +117,6 @@ struct Verdict {
     if (is_open) is_open[row] = !settled;
     if (open_rows && !settled) append(open_rows, open_count, row);
     if (!kept.tables) return;
-    const double apart = room.of(best, half);
     double near = sqrt(2.0 * fmax(half + best + apart, 0.0)) * (1.0 + OUTWARDS);
     double far = sqrt(2.0 * fmax(half + second - apart, 0.0)) * (1.0 - OUTWARDS);
     if (!settled || (twinned && twinned[found.label])) {
