@@ -36,7 +36,7 @@ from ._primitives import Nearest, Rung, cross_distances, exclusion_threshold, no
 from ._typing import Array, Namespace
 
 OUTWARDS = 2.0**-20
-_LEAST_MOVE = 1e-150
+LEAST_MOVE = 1e-150
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def no_drift(n_clusters: int, dtype: str, like: Array, /, *, xp: Namespace) -> D
 
 def drifted(drift: Drift, squared: Array, /, *, xp: Namespace) -> Drift:
     """Add movements, given as canonical squared distances (k,) of centers old and new."""
-    moves = xp.sqrt(squared) * (1.0 + OUTWARDS) + _LEAST_MOVE
+    moves = xp.sqrt(squared) * (1.0 + OUTWARDS) + LEAST_MOVE
     place = xp.arange(int(moves.shape[0]), dtype=xp.int64, device=array_api_compat.device(moves))
     is_fastest = place == xp.argmax(moves)
     second = xp.max(xp.where(is_fastest, xp.zeros_like(moves), moves))

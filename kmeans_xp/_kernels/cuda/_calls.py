@@ -16,7 +16,7 @@ from ..._typing import Array, Namespace
 from ._arguments import like, strided
 from ._centers import Ready, make_ready
 from ._route import depth, dtype_of
-from ._source import THREADS, Unit, assign_unit
+from ._source import TENSOR_PRODUCTS, THREADS, Unit, assign_unit
 from ._sums import SumCalls
 
 _LANES_FROM = 32  # features from which a warp shares a row
@@ -58,9 +58,13 @@ class Calls(SumCalls):
         drift: Drift | None = None,
         bounds: Bounds | None = None,
         scores: Array | None = None,
+        limits: tuple[Array, Array] | None = None,
     ) -> None:
-        """Label rows by a product; mark or list those that it leaves open."""
-        ready, row = self._ready(nearest, work, x), dtype_name(x)
+        """Label rows by a product; mark or list those that it leaves open.
+
+        ``limits`` : of tensor cores, for the first open rows what is kept for `_shortlist`.
+        """
+        ready, row = self.ready(nearest, work, x), dtype_name(x)
         n_rows, (k, d) = int(x.shape[0]), nearest.centers.shape
         sides = (None, None, None) if bounds is None else sides_of(bounds)
         tables = None if drift is None else drift.tables
@@ -88,6 +92,7 @@ class Calls(SumCalls):
                 scores,
                 is_open,
                 *((None, None) if left is None else (left.rows, left.count)),
+                *(_room_for(limits) if work in TENSOR_PRODUCTS else ()),
                 tables,
                 np.int32(tables is not None and dtype_name(tables) == "float64"),
                 *sides,
@@ -110,7 +115,7 @@ class Calls(SumCalls):
                 np.int64(n_rows),
                 np.int32(d),
                 np.int32(k),
-                self._wide_centers(nearest),
+                self.wide_centers(nearest),
                 np.float64(nearest.scale.before),
                 np.float64(nearest.scale.after),
                 lanes_for(d),
@@ -185,7 +190,8 @@ class Calls(SumCalls):
             ),
         )
 
-    def _ready(self, nearest: p.Nearest, work: str, x: Array) -> Ready:
+    def ready(self, nearest: p.Nearest, work: str, x: Array, /) -> Ready:
+        """The centers as products want them, made once a sweep."""
         row = dtype_name(x)
         key = "cuda", work, row
         if key not in nearest.notes:
@@ -267,7 +273,8 @@ class Calls(SumCalls):
         )
         return out
 
-    def _wide_centers(self, nearest: p.Nearest) -> Array:
+    def wide_centers(self, nearest: p.Nearest, /) -> Array:
+        """The centers as float64, made once a sweep."""
         key = "cuda", "centers"
         if key not in nearest.notes:
             nearest.notes[key] = self.wide(nearest.centers)
@@ -277,6 +284,12 @@ class Calls(SumCalls):
 def lanes_for(d: int) -> Any:
     """Threads that share a row of canonical distances."""
     return np.int32(32 if d >= _LANES_FROM else 1)
+
+
+def _room_for(limits: tuple[Array, Array] | None) -> tuple[Any, ...]:
+    if limits is None:
+        return np.int64(0), None, None
+    return np.int64(limits[0].shape[0]), *limits
 
 
 def sides_of(bounds: Bounds, /) -> tuple[Array, Array, Array]:

@@ -41,7 +41,12 @@ class Ready:
         if not self.plan.keeps:
             grid = min(tiles, max(1, SCRATCH_BYTES // self.plan.tile_bytes))
             scratch = xp.empty(grid * self.plan.tile_bytes, dtype=xp.uint8, **like(x))
-        more = *map(np.float32, self.lift), np.int32(self.plan.parts), np.int32(self.plan.stages), scratch
+        more = (
+            *map(np.float32, self.lift),
+            np.int32(self.plan.parts),
+            np.int32(self.plan.stages),
+            scratch,
+        )
         return Launch(grid, self.plan.shared, more)
 
 

@@ -205,7 +205,12 @@ class GroupCalls:
             scratch = self.calls.xp.empty(
                 grid * drawing.tile_bytes, dtype=self.calls.xp.uint8, **like(x)
             )
-        more = *map(np.float32, ready.lift), np.int32(drawing.parts), np.int32(drawing.stages), scratch
+        more = (
+            *map(np.float32, ready.lift),
+            np.int32(drawing.parts),
+            np.int32(drawing.stages),
+            scratch,
+        )
         # the plan counts what is kept of the rows of a tile, too
         return Launch(grid, taken + drawing.shared, more)
 

@@ -19,7 +19,7 @@ from ..._ledger import Advance
 from ..._stats import Surveyor
 from ..._typing import Array, Block
 from .._reference import ReferenceKernel
-from . import _seed
+from . import _seed, _shortlist
 from ._arguments import like
 from ._calls import Calls, Picked, sides_of
 from ._group_calls import GroupCalls
@@ -174,23 +174,26 @@ class CudaKernel(ReferenceKernel):
         works: Sequence[str] | None = None,
     ) -> list[tuple[str, Picked]]:
         """Label rows by cheap products, then by the first rung's; what each step left open."""
-        steps = []
+        steps: list[tuple[str, Picked]] = []
+        kept: dict[str, Any] = {"is_open": is_open, "drift": drift, "bounds": rows.bounds}
         for work in self.products(nearest) if works is None else works:
             left = Picked.none(x, xp=self.xp)
+            short = self._shortlist(x, work)
+            limits = None if short is None else (short.limits, short.beyond)
             self.calls.score(
-                x,
-                nearest,
-                work,
-                rows.labels,
-                picked=picked,
-                is_open=is_open,
-                left=left,
-                drift=drift,
-                bounds=rows.bounds,
+                x, nearest, work, rows.labels, picked=picked, left=left, limits=limits, **kept
             )
             steps.append((work, left))
             picked = left
+            if short is not None:
+                args = self.calls, x, nearest, work, rows.labels, left, short
+                picked = _shortlist.resolve(*args, **kept)
         return steps
+
+    def _shortlist(self, x: Array, work: str) -> _shortlist.Shortlist | None:
+        if work not in TENSOR_PRODUCTS or int(x.shape[0]) < _shortlist.LEAST_ROWS:
+            return None
+        return _shortlist.Shortlist.of(x, xp=self.xp)
 
     def learn(self, looked: Looked, seen: Seen, /) -> None:
         """Do without products that leave many rows open; labels do not depend on it.

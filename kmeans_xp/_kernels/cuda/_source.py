@@ -58,6 +58,8 @@ TILES = {
     "tf32 wgmma": Tile(128, part_bytes=128),
     "3xtf32 wgmma": Tile(128, part_bytes=64, planes=2),
 }
+MOST_FEW = 8
+"""Centers of a shortlist: more would be measured where the next product is as cheap."""
 TENSOR_PRODUCTS = {
     "float16": 16,
     "tf32": 1,
@@ -103,6 +105,7 @@ class Unit:
             "PART_BYTES": tile.part_bytes,
             "PLANES": tile.planes,
             "CHUNK_TILES": CHUNK_TILES,
+            "MOST_FEW": MOST_FEW,
             "OUTWARDS": OUTWARDS,
             "TABLE": TABLE,
             "ONE_LIMB": ONE_LIMB,

@@ -24,7 +24,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
 
   const Verdict<Work> verdict = {
       {own, slope, common, largest, bias}, n, k, labels, scores, is_open, open_rows, open_count, twinned,
-      {slack, upper, lower, tables, tables_are_double}};
+      {slack, upper, lower, tables, tables_are_double}, {}};
   verdict.give(places[thread], mine, half, 0.0);
 }
 

@@ -15,21 +15,35 @@
 //   A thread holds 128 sums, 16 + 16 registers of fragments, and best, second and label of 8 rows:
 //   184 registers, of 255 that it may have (2 x 128 x 255 are less than 65536).
 #include "mma.cuh"
-#include "streamed.cuh"
 
+constexpr int LANE_ROWS = 8, LANE_CENTERS = 16;
 constexpr int SIDES = 2;  // centers are halved among warps, which have MINE rows as well
 
-static __device__ __forceinline__ Found<float> nearest(Stream stream, const float* bias, float down) {
-  const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
+static __device__ __forceinline__ int row_of(int i) {
+  return threadIdx.x / 32 / SIDES * MINE + i / 2 * 16 + i % 2 * 8 + threadIdx.x % 32 / 4;
+}
+
+#include "streamed.cuh"
+
+struct Scores {
+  const float (&sums)[4][8][4];
+  int first;
+
+  __device__ __forceinline__ float at(int i, int c) const {
+    return sums[i / 2][c / 2][i % 2 * 2 + c % 2];
+  }
+  __device__ __forceinline__ int center(int c) const { return first + c / 2 * 8 + c % 2; }
+};
+
+template <class Look>
+static __device__ __forceinline__ void meet(Stream stream, const float* bias, float down, Look& look) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, stages = stream.stages;
   const int my_rows = warp / SIDES * MINE, my_centers = warp % SIDES * MINE;
-  const int group = lane / 4, member = lane % 4, stages = stream.stages;
   for (int turn = 0; turn < stages - 1; turn++) stream.fetch(turn, turn);
 
-  Found<float> found[8];
-#pragma unroll
-  for (int i = 0; i < 8; i++) found[i].clear();
   float sums[4][8][4] = {};
-  for (int turn = 0, part = 0, stage = 0, center = my_centers; turn < stream.turns; turn++) {
+  Scores scores = {sums, my_centers + lane % 4 * 2};
+  for (int turn = 0, part = 0, stage = 0; turn < stream.turns; turn++) {
     wait_for_copies(stages - 2);
     // all copies of this turn are there; the buffer of the turn before was read
     __syncthreads();
@@ -39,31 +53,25 @@ static __device__ __forceinline__ Found<float> nearest(Stream stream, const floa
     stage = stage + 1 < stages ? stage + 1 : 0;
     if (++part < stream.parts) continue;
     part = 0;
+    look.see(scores, bias, down);
 #pragma unroll
-    for (int j = 0; j < 8; j++)
-#pragma unroll
-      for (int side = 0; side < 2; side++) {
-        const int c = center + j * 8 + member * 2 + side;
-        const float added = bias[c];
-#pragma unroll
-        for (int i = 0; i < 8; i++) {
-          float& sum = sums[i / 2][j][i % 2 * 2 + side];
-          look_at(found[i], added + sum * down, c);
-          sum = 0;
-        }
-      }
-    center += CENTERS;
+    for (int at = 0; at < 128; at++) sums[at / 32][at / 4 % 8][at % 4] = 0;
+    scores.first += CENTERS;
   }
+}
 
+static __device__ __forceinline__ Found<float> nearest(Stream stream, const float* bias, float down) {
+  const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
+  Best look;
+  meet(stream, bias, down, look);
   // the 4 lanes that share rows, then the warps that do, by way of the buffers' memory
   const Findings findings(stream.buffers, SIDES);
   __syncthreads();
 #pragma unroll
-  for (int i = 0; i < 8; i++) {
-    found[i].join_lane(1);
-    found[i].join_lane(2);
-    if (member == 0)
-      findings.put(warp % SIDES * ROWS + my_rows + i / 2 * 16 + i % 2 * 8 + group, found[i]);
+  for (int i = 0; i < LANE_ROWS; i++) {
+    look.found[i].join_lane(1);
+    look.found[i].join_lane(2);
+    if (lane % 4 == 0) findings.put(warp % SIDES * ROWS + row_of(i), look.found[i]);
   }
   __syncthreads();
   Found<float> mine = findings.get(thread);

@@ -20,9 +20,14 @@
 // of all tensor cores (by counting; nothing is measured).  A thread holds 64 sums and best, second and
 // label of 2 rows; two blocks share a multiprocessor, and one looks at its scores while the other
 // multiplies.
-#include "streamed.cuh"
-
 constexpr int GROUP = 128, MINE = 64;  // threads of a warp group, and its rows
+constexpr int LANE_ROWS = 2, LANE_CENTERS = 32;
+
+static __device__ __forceinline__ int row_of(int i) {
+  return threadIdx.x / 32 * 16 + i * 8 + threadIdx.x % 32 / 4;
+}
+
+#include "streamed.cuh"
 
 #ifdef __CUDACC__
 static __device__ __forceinline__ void make_visible() {
@@ -92,19 +97,25 @@ static __device__ __forceinline__ void begin_part(float (&sums)[64], unsigned ro
   }
 }
 
-static __device__ __forceinline__ Found<float> nearest(Stream stream, const float* bias, float down) {
-  const int thread = threadIdx.x, lane = thread % 32, stages = stream.stages;
-  const int my_rows = thread / GROUP * MINE, group = lane / 4, member = lane % 4;
+struct Scores {
+  const float (&sums)[64];
+  int first;
+
+  __device__ __forceinline__ float at(int i, int c) const { return sums[c / 2 * 4 + i * 2 + c % 2]; }
+  __device__ __forceinline__ int center(int c) const { return first + c / 2 * 8 + c % 2; }
+};
+
+template <class Look>
+static __device__ __forceinline__ void meet(Stream stream, const float* bias, float down, Look& look) {
+  const int thread = threadIdx.x, stages = stream.stages, my_rows = thread / GROUP * MINE;
   if (stream.kept_at % ALIGNMENT) __trap();  // the swizzle counts from there
   for (int turn = 0; turn < stages - 2; turn++) stream.fetch(turn, turn);
 
-  Found<float> found[2];
-#pragma unroll
-  for (int i = 0; i < 2; i++) found[i].clear();
   float sums[64];
 #pragma unroll
   for (int i = 0; i < 64; i++) sums[i] = 0;
-  for (int turn = 0, stage = 0, center = 0; turn < stream.turns; center += CENTERS) {
+  Scores scores = {sums, thread % 4 * 2};
+  for (int turn = 0, stage = 0; turn < stream.turns; scores.first += CENTERS) {
     for (int part = 0; part < stream.parts; part++, turn++) {
       wait_for_copies(stages - 3);
       make_visible();
@@ -118,25 +129,22 @@ static __device__ __forceinline__ Found<float> nearest(Stream stream, const floa
       stage = stage + 1 < stages ? stage + 1 : 0;
     }
     wait_for_products<0>();
-#pragma unroll
-    for (int j = 0; j < CENTERS / 8; j++)
-#pragma unroll
-      for (int side = 0; side < 2; side++) {
-        const int c = center + j * 8 + member * 2 + side;
-        const float added = bias[c];
-#pragma unroll
-        for (int i = 0; i < 2; i++) look_at(found[i], added + sums[j * 4 + i * 2 + side] * down, c);
-      }
+    look.see(scores, bias, down);
   }
+}
 
+static __device__ __forceinline__ Found<float> nearest(Stream stream, const float* bias, float down) {
+  const int thread = threadIdx.x;
+  Best look;
+  meet(stream, bias, down, look);
   // from the 4 lanes that share rows to one thread, by way of the buffers' memory
   const Findings findings(stream.buffers, 1);
   __syncthreads();
 #pragma unroll
-  for (int i = 0; i < 2; i++) {
-    found[i].join_lane(1);
-    found[i].join_lane(2);
-    if (member == 0) findings.put(thread / 32 * 16 + i * 8 + group, found[i]);
+  for (int i = 0; i < LANE_ROWS; i++) {
+    look.found[i].join_lane(1);
+    look.found[i].join_lane(2);
+    if (thread % 4 == 0) findings.put(row_of(i), look.found[i]);
   }
   __syncthreads();
   return findings.get(thread % ROWS);

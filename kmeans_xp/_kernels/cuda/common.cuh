@@ -6,6 +6,7 @@
 //   ONE_LIMB             2**40 (_exact)
 //   EXACT_ROWS, LEAST_EXPONENT       also of _exact
 //   RUN, SEEDING, PARTITION          purposes of draws (_random)
+//   MOST_FEW             centers of a shortlist
 //   THREADS              of a block
 //   ROWS                 of a tile
 //   PRODUCTS, PART_BYTES, PLANES     of tensor cores (tensor.cuh)
@@ -39,9 +40,11 @@ static __device__ __forceinline__ i64 rows_meant(i64 n, const i64* counted) {
   return counted ? *counted : n;
 }
 
-// Append to a list; its order is that of the schedule, and nothing may depend on it.
-static __device__ __forceinline__ void append(i64* list, u64* count, i64 value) {
-  list[atomicAdd(count, 1ULL)] = value;
+// Append to a list, and tell the place; its order is that of the schedule, and nothing may depend on it.
+static __device__ __forceinline__ i64 append(i64* list, u64* count, i64 value) {
+  const i64 place = (i64)atomicAdd(count, 1ULL);
+  list[place] = value;
+  return place;
 }
 
 // As `_stats.weigh`: a row of weight 0 gives 0 even where its distance overflowed.

@@ -1,4 +1,5 @@
-// The kernel `assign` of tensor cores, but for the products: rows meet centers that stream by.
+// The kernels `assign` and `shortlist` of tensor cores, but for the products: rows meet centers that
+// stream by.
 //
 // Centers come as images, drawn once a sweep, through `stages` buffers that are filled while others
 // are multiplied.  Rows are drawn once for all centers: into shared memory, where they are kept, or,
@@ -32,8 +33,64 @@ struct Stream {
   }
 };
 
-// What the row `thread % ROWS` of the tile found among all centers; each source has its own.  Rows
-// are drawn, but threads have not met since, if rows are kept, and need not meet at the end.
+// What each thread makes of the scores of its LANE_ROWS rows, LANE_CENTERS at a time.  `scores.at(i, c)`
+// are sums of products, `scores.center(c)` tells the center; `row_of(i)` is the row's place in the tile.
+// Each source has its own, and its own `meet`: all rows of the tile meet all centers.  Rows are drawn,
+// but threads have not met since, if rows are kept, and need not meet at the end.
+
+// The best and the second best.
+struct Best {
+  Found<float> found[LANE_ROWS];
+
+  __device__ __forceinline__ Best() {
+#pragma unroll
+    for (int i = 0; i < LANE_ROWS; i++) found[i].clear();
+  }
+  template <class Scores>
+  __device__ __forceinline__ void see(const Scores& scores, const float* bias, float down) {
+#pragma unroll
+    for (int c = 0; c < LANE_CENTERS; c++) {
+      const float added = bias[scores.center(c)];
+#pragma unroll
+      for (int i = 0; i < LANE_ROWS; i++)
+        look_at(found[i], added + scores.at(i, c) * down, scores.center(c));
+    }
+  }
+};
+
+// The centers within the limit of each row: how many, and the first of them.
+struct Within {
+  float limit[LANE_ROWS];
+  int *counts, *few;  // of the tile
+
+  __device__ __forceinline__ Within(const float* limits, int* counts, int* few)
+      : counts(counts), few(few) {
+#pragma unroll
+    for (int i = 0; i < LANE_ROWS; i++) limit[i] = limits[row_of(i)];
+  }
+  static_assert(LANE_CENTERS <= 32, "a bit for each");
+  template <class Scores>
+  __device__ __forceinline__ void see(const Scores& scores, const float* bias, float down) {
+    unsigned hits[LANE_ROWS] = {};
+#pragma unroll
+    for (int c = 0; c < LANE_CENTERS; c++) {
+      const float added = bias[scores.center(c)];
+#pragma unroll
+      for (int i = 0; i < LANE_ROWS; i++)
+        if (added + scores.at(i, c) * down <= limit[i]) hits[i] |= 1u << c;
+    }
+#pragma unroll
+    for (int i = 0; i < LANE_ROWS; i++)
+      for (; hits[i]; hits[i] &= hits[i] - 1) {
+        const int place = atomicAdd(counts + row_of(i), 1);
+        if (place < MOST_FEW) few[row_of(i) * MOST_FEW + place] = scores.center(__ffs(hits[i]) - 1);
+      }
+  }
+};
+
+template <class Look>
+static __device__ __forceinline__ void meet(Stream stream, const float* bias, float down, Look& look);
+// What the row `thread % ROWS` of the tile found among all centers.
 static __device__ __forceinline__ Found<float> nearest(Stream stream, const float* bias, float down);
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
@@ -44,6 +101,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
     float up, float down, float finer, int parts, int stages, u8* scratch,
     double own, double slope, double common, double largest,
     int* labels, float* scores, u8* is_open, i64* open_rows, u64* open_count,
+    i64 room, float* limits, double* beyond,
     const void* tables, int tables_are_double, void* slack, void* upper, void* lower) {
   extern __shared__ __align__(ALIGNMENT) double memory[];
   const bool keeps = !scratch;
@@ -58,7 +116,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
   const i64 total = rows_meant(n, counted);
   const Verdict<float> verdict = {
       {own, slope, common, largest, held}, n, k, labels, scores, is_open, open_rows, open_count, twinned,
-      {slack, upper, lower, tables, tables_are_double}};
+      {slack, upper, lower, tables, tables_are_double}, {room, limits, beyond}};
 
   for (i64 first = (i64)blockIdx.x * ROWS; first < total; first += (i64)gridDim.x * ROWS) {
     const Tile tile = {x,     row_stride, column_stride, list,  shift, scale, up,
@@ -70,5 +128,46 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
     const Found<float> found = nearest(stream, bias, down);
     const i64 place = thread < ROWS ? tile.place(thread) : -1;
     if (place >= 0) verdict.give(place, found, half[thread], rest[thread]);
+  }
+}
+
+// Of the first rows of a list, as many as there is room for, the few centers within their limits: how
+// many, and (room, MOST_FEW) of them in any order.
+extern "C" __global__ void __launch_bounds__(THREADS, 2) shortlist(
+    const Row* __restrict__ x, i64 row_stride, i64 column_stride,
+    const i64* __restrict__ list, const i64* __restrict__ counted, i64 room, int d, int k,
+    const u8* __restrict__ images, const float* __restrict__ bias,
+    const Wide* __restrict__ shift, Wide scale,
+    float up, float down, int parts, int stages, u8* scratch,
+    const float* __restrict__ limits, int* few, int* counts) {
+  extern __shared__ __align__(ALIGNMENT) double memory[];
+  const bool keeps = !scratch;
+  const int stage_bytes = keeps ? IMAGE : 2 * IMAGE;
+  u8* buffers = (u8*)memory + (keeps ? parts * IMAGE : 0);
+  // in the place of what is told of rows first
+  float *half = (float*)(buffers + stages * stage_bytes), *rest = half + ROWS, *limit = half;
+  int* found = (int*)rest;
+  u8* drawn = keeps ? (u8*)memory : scratch + (i64)blockIdx.x * parts * IMAGE;
+  const int thread = threadIdx.x, turns = (k + CENTERS - 1) / CENTERS * parts;
+  const Stream stream = {images,      drawn, buffers, shared_address(memory), shared_address(buffers),
+                         stage_bytes, parts, turns,   stages,                 keeps,
+                         0};
+  const i64 total = *counted < room ? *counted : room;
+
+  for (i64 first = (i64)blockIdx.x * ROWS; first < total; first += (i64)gridDim.x * ROWS) {
+    const Tile tile = {x,    row_stride, column_stride, list,  shift, scale, up,
+                       0.0f, d,          parts,         first, total};
+    __syncthreads();
+    tile.draw((Cell*)drawn, half, rest);
+    __syncthreads();
+    if (thread < ROWS) {
+      limit[thread] = first + thread < total ? limits[first + thread] : -(float)infinity();
+      found[thread] = 0;
+    }
+    __syncthreads();
+    Within look(limit, found, few + first * MOST_FEW);
+    meet(stream, bias, down, look);
+    __syncthreads();
+    if (thread < ROWS && first + thread < total) counts[first + thread] = found[thread];
   }
 }

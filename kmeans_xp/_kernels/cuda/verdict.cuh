@@ -80,7 +80,10 @@ struct Room {
   }
   // what is not a number, or may have overflowed, is open too
   __device__ __forceinline__ bool settles(double best, Work second, double half, double apart) const {
-    return half <= largest && best <= most_score(second) && best + apart < second;
+    return is_safe(best, half) && best + apart < second;
+  }
+  __device__ __forceinline__ bool is_safe(double best, double half) const {
+    return half <= largest && best <= most_score(Work());
   }
 
  private:
@@ -88,6 +91,25 @@ struct Room {
   // overflowed and lost, or all canonical distances overflow, and the lowest label wins.
   static __device__ __forceinline__ double most_score(float) { return 0x1p125; }
   static __device__ __forceinline__ double most_score(double) { return 0x1p1021; }
+};
+
+// The few centers that may be nearest to a row that scores left open, for the first `room` such rows.
+// A center whose score is above the limit is farther than the nearest one, and farther than `beyond`.
+struct Shortlist {
+  i64 room;
+  float* limits;
+  double* beyond;
+
+  // of an open row, in units of its scores
+  __device__ __forceinline__ void begin(i64 place, double best, double apart, double half,
+                                        double of_row, bool is_safe) const {
+    if (!limits || place >= room) return;
+    // outwards by more than a float32 rounds it
+    const double limit = best + apart + (fabs(best) + fabs(apart)) * 0x1p-22;
+    const bool serves = is_safe && limit < infinity() && limit > -infinity();
+    limits[place] = (float)(serves ? limit : -infinity());
+    beyond[place] = sqrt(2.0 * fmax(half + limit - of_row, 0.0)) * (1.0 - OUTWARDS);
+  }
 };
 
 // What follows from the scores of a row, as in `_loops.score_rows`.
@@ -103,6 +125,7 @@ struct Verdict {
   u64* open_count;
   const u8* twinned;
   Kept kept;
+  Shortlist few;
 
   __device__ __forceinline__ void give(i64 row, Found<Work> found, Work half_norm, double rest) const {
     const double half = half_norm, best = found.best, second = found.second;
@@ -115,7 +138,10 @@ struct Verdict {
       scores[2 * n + row] = half_norm;
     }
     if (is_open) is_open[row] = !settled;
-    if (open_rows && !settled) append(open_rows, open_count, row);
+    if (open_rows && !settled) {
+      const i64 place = append(open_rows, open_count, row);
+      few.begin(place, best, apart, half, room.of_row(half, rest), room.is_safe(best, half));
+    }
     if (!kept.tables) return;
     double near = sqrt(2.0 * fmax(half + best + apart, 0.0)) * (1.0 + OUTWARDS);
     double far = sqrt(2.0 * fmax(half + second - apart, 0.0)) * (1.0 - OUTWARDS);
