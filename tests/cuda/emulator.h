@@ -327,6 +327,11 @@ static inline long long __double_as_longlong(double value) {
   return bits;
 }
 static inline void __threadfence() {}
+static inline unsigned __float_as_uint(float value) {
+  unsigned bits;
+  memcpy(&bits, &value, 4);
+  return bits;
+}
 static inline int __float_as_int(float value) {
   int bits;
   memcpy(&bits, &value, 4);
@@ -371,6 +376,9 @@ static inline double half_value(unsigned pair, unsigned which) {
   _Float16 half;
   memcpy(&half, &bits, 2);
   return half;
+}
+static inline unsigned half_pair(float first, float second) {
+  return half_bits(first) | (unsigned)half_bits(second) << 16;
 }
 static inline float half_value(unsigned short bits) { return (float)half_value(bits, 0); }
 // a and b of a fragment, as feature f of a step sees them

@@ -80,6 +80,11 @@ static inline void put(T* place, T value) {
   *place = value;
   emulator::wrote(place, sizeof value);
 }
+template <class Bytes>
+static inline void put_chunk(unsigned char* place, const Bytes& chunk) {
+  memcpy(place, &chunk, sizeof chunk);
+  emulator::wrote(place, sizeof chunk);
+}
 static inline void make_visible() {
   auto& unseen = emulator::products[emulator::current].unseen;
   for (auto [at, size] : unseen) memcpy(emulator::seen + at, (char*)memory + at, size);

@@ -19,6 +19,9 @@ MOST_REGISTERS = {
     "sweep float32 float32": 128,
     "sweep float16": 128,
     "sweep tf32": 128,
+    "choose": 112,
+    "settle": 112,
+    "distances": 80,
     "survey_batch": 128,
     "fit_batch": 128,
 } | {

@@ -3,10 +3,10 @@
 The bound is that of `_primitives`, whose names these are, with two terms that a kernel knows and an
 array of scores does not: what each row and each center lost to fewer bits, and which center won.
 
-Let A(x, c) be what a product errs by.  With sums that err by at most theta times |x'| |c'| that is
-theta (|x'|^2 + |c'|^2) / 2.  Where tensor cores take fewer bits of both factors, x' = y + p and
-c' = b + q, the sums are those of y.b, and x'.c' - y.b = p.c' + y.q is at most |p| |c'| + |y| |q|.
-With any sigma > 0 (`GRAIN`, near what is usual for |p| / |x'|), and |y| <= (1 + 2**-11) |x'|,
+A product whose sums err by at most theta |x'| |c'| errs by no more than theta (|x'|^2 + |c'|^2) / 2.
+Where tensor cores take fewer bits of both factors, x' = y + p and c' = b + q, the sums are those of
+y.b, and x'.c' - y.b = p.c' + y.q is at most |p| |c'| + |y| |q|.  With any sigma > 0 (`GRAIN`, near
+what is usual for |p| / |x'|), and |y| <= (1 + 2**-11) |x'|,
 
     |p| |c'| + |y| |q| <= (|p|^2 / sigma + sigma (1 + 2**-10) |x'|^2) / 2
                           + (|q|^2 / sigma + sigma |c'|^2) / 2:
@@ -23,8 +23,8 @@ theta (|x'| |c'| + |c'|^2 / 2) + r + h, and theta |c'|^2 + h were held back.  So
     L > L* + (theta + 2 e) |x'|^2 + 2 r + 2 eta + (2 theta |c'|^2 + 2 h)
 
 is provably not the nearest.  In this order: ``own`` times half the squared norm, the row's ``rest``
-|p|^2 / sigma (the other part of r is in ``own``), ``common``, and what the winner held back: ``slope``
-times its bias, or times what `draw_centers` has left of it.
+|p|^2 / sigma (the other part of r is in ``own``), ``common``, and what the winner held back:
+``slope`` times its bias, or times what `draw_centers` has left of it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _UP = 1.0 + 2.0**-20  # what follows from rounded numbers is rounded outwards
 
 
 class Room(NamedTuple):
-    """The numbers of ``Room`` in ``verdict.cuh``; beyond the last, a half norm, scores may overflow."""
+    """The numbers of ``Room`` in ``verdict.cuh``; above the last, a half norm, scores may overflow."""
 
     own: float
     slope: float

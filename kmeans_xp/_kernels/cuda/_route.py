@@ -153,8 +153,8 @@ def screens(
     ============ =============== =======================================
     up to 15     none
     16 to 31     TF32, 3xTF32    both
-    32 to 5368   half, 3xTF32    half up to 2448, 3xTF32 up to 1360
-    5369 to 9808 half
+    32 to 5368   half, 3xTF32    half up to 4096, 3xTF32 up to 1360
+    to 16,400    half            none
     more         none
     ============ =============== =======================================
 

@@ -1,8 +1,8 @@
-"""Rows that tensor cores left open: the few centers that may be nearest, judged by canonical distance.
+"""Rows that tensor cores left open: the few centers that may be nearest, measured exactly.
 
-Where many centers are about as near, half precision leaves some rows open whose nearest center it has
-seen, among one or two others.  Scored once more, the same products list the centers that the bound does
-not exclude, and these alone are measured exactly; in the next precision the row would meet all centers.
+Where other centers are about as near, half precision leaves rows open whose nearest center it has
+seen, among one or two others.  Scored once more, the same products list the centers that the bound
+does not exclude, and these alone are measured; in the next precision a row would meet all centers.
 """
 
 from __future__ import annotations

@@ -20,10 +20,54 @@ struct Scale {
   }
 };
 
+// The terms of a sum, and where its folds leave them.
+template <class Row, class Center>
+struct Terms {
+  const Row* x;
+  i64 stride;
+  const Center* center;
+  int d;
+  Scale scale;
+
+  __device__ __forceinline__ double at(int f) const { return scale.square(x[f * stride], center[f]); }
+
+  // Value i after so many folds: of few, all reads are under way together.
+  template <int FOLDS>
+  __device__ __forceinline__ double value(int i) const {
+    if constexpr (FOLDS == 0) {
+      return at(i);
+    } else {
+      const double left = value<FOLDS - 1>(i);
+      const int other = i + folded(d, FOLDS);
+      return other < folded(d, FOLDS - 1) ? __dadd_rn(left, value<FOLDS - 1>(other)) : left;
+    }
+  }
+  // Of many: a tree over the features i, i + w, ... which is walked depth first.
+  __device__ double walked(int i, int levels) const {
+    double waiting[MOST_LEVELS], value = 0.0;  // left children, by level
+    for (i64 leaf = 0; leaf < 1LL << levels; leaf++) {
+      int f = i, at_level = 0;
+      for (int level = levels; level > 0; level--) {
+        if (!(leaf >> (level - 1) & 1)) continue;
+        f += folded(d, level);
+        if (f >= folded(d, level - 1)) {
+          // the middle one, which has no partner: skip the leaves below
+          leaf |= (1LL << (level - 1)) - 1;
+          at_level = level;
+          break;
+        }
+      }
+      value = at_level ? waiting[at_level - 1] : at(f);
+      for (; leaf >> at_level & 1; at_level++) value = __dadd_rn(waiting[at_level], value);
+      waiting[at_level] = value;
+    }
+    return value;
+  }
+};
+
 // The halving sum without room for its terms.  After so many folds that at most `lanes` values
-// are left, value i is a tree over the features i, i + w, ... which each lane walks depth first;
-// neighbouring lanes read neighbouring features.  The last folds go between the lanes.
-// The result is that of lane 0.  `lanes` is 1 or 32.
+// are left, each lane has one; neighbouring lanes read neighbouring features.  The last folds go
+// between the lanes.  The result is that of lane 0.  `lanes` is 1 or 32.
 template <class Row, class Center>
 static __device__ double canonical(const Row* x, i64 stride, const Center* center, int d,
                                    int lanes, int lane, Scale scale) {
@@ -32,22 +76,14 @@ static __device__ double canonical(const Row* x, i64 stride, const Center* cente
   int width = folded(d, levels);
   double value = 0.0;
   if (lane < width) {
-    double waiting[MOST_LEVELS];  // left children, by level
-    for (i64 leaf = 0; leaf < 1LL << levels; leaf++) {
-      int f = lane, at = 0;
-      for (int level = levels; level > 0; level--) {
-        if (!(leaf >> (level - 1) & 1)) continue;
-        f += folded(d, level);
-        if (f >= folded(d, level - 1)) {
-          // the middle one, which has no partner: skip the leaves below
-          leaf |= (1LL << (level - 1)) - 1;
-          at = level;
-          break;
-        }
-      }
-      value = at ? waiting[at - 1] : scale.square(x[f * stride], center[f]);
-      for (; leaf >> at & 1; at++) value = __dadd_rn(waiting[at], value);
-      waiting[at] = value;
+    const Terms<Row, Center> terms = {x, stride, center, d, scale};
+    switch (levels) {
+      case 0: value = terms.template value<0>(lane); break;
+      case 1: value = terms.template value<1>(lane); break;
+      case 2: value = terms.template value<2>(lane); break;
+      case 3: value = terms.template value<3>(lane); break;
+      case 4: value = terms.template value<4>(lane); break;
+      default: value = terms.walked(lane, levels);
     }
   }
   while (width > 1) {

@@ -126,7 +126,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) score_groups(
         __syncthreads();
         const Tile tile = {x,     row_stride, column_stride, places, shift, scale, up,
                            finer, d,          parts,         0,      ROWS};
-        tile.draw((Cell*)drawn, half, lost);
+        tile.draw(drawn, half, lost);
         // rows in global memory are fetched before the first barrier of a tile
         __syncthreads();
         const Found<float> found = score_tile(panels);

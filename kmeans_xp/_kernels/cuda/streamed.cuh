@@ -123,7 +123,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
                        finer, d,          parts,         first, total};
     // the tile before is done with half norms, and with the buffers
     __syncthreads();
-    tile.draw((Cell*)drawn, half, rest);
+    tile.draw(drawn, half, rest);
     if (!keeps) __syncthreads();
     const Found<float> found = nearest(stream, bias, down);
     const i64 place = thread < ROWS ? tile.place(thread) : -1;
@@ -158,7 +158,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) shortlist(
     const Tile tile = {x,    row_stride, column_stride, list,  shift, scale, up,
                        0.0f, d,          parts,         first, total};
     __syncthreads();
-    tile.draw((Cell*)drawn, half, rest);
+    tile.draw(drawn, half, rest);
     __syncthreads();
     if (thread < ROWS) {
       limit[thread] = first + thread < total ? limits[first + thread] : -(float)infinity();

@@ -26,8 +26,9 @@ constexpr int PLANE = ROWS * PART_BYTES, IMAGE = PLANES * PLANE;  // in bytes
 // What turns the chunks repeats after so many bytes, and wgmma counts it from there; for copies of 16
 // bytes, less would do.
 constexpr int ALIGNMENT = 8 * PART_BYTES;
-// that a warp reads before it waits: memory answers after a thousand cycles
-constexpr int ROWS_AT_ONCE = 8;
+constexpr int CHUNK_CELLS = 16 / sizeof(Cell);
+// chunks that a lane has under way at a time: memory answers after a thousand cycles
+constexpr int CHUNKS_AT_ONCE = 32 / CHUNK_CELLS;
 constexpr float MOST_HALF = 60000.0f;
 
 #ifdef __CUDACC__
@@ -44,6 +45,12 @@ static __device__ __forceinline__ unsigned short half_bits(float value) {
   return bits;
 }
 
+// two of them, the first in the lower half
+static __device__ __forceinline__ unsigned half_pair(float first, float second) {
+  unsigned bits;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(second), "f"(first));
+  return bits;
+}
 static __device__ __forceinline__ float half_value(unsigned short bits) {
   float value;
   asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
@@ -54,6 +61,10 @@ static __device__ __forceinline__ unsigned shared_address(const void* place) {
   return (unsigned)__cvta_generic_to_shared(place);
 }
 static __device__ __forceinline__ void put(Cell* place, Cell value) { *place = value; }
+template <class Bytes>
+static __device__ __forceinline__ void put_chunk(u8* place, const Bytes& chunk) {
+  *(Bytes*)place = chunk;
+}
 
 // Copies of 16 bytes into shared memory: begun, closed as a group, and waited for until no more than
 // so many groups of this thread are under way.
@@ -126,6 +137,10 @@ static __device__ __forceinline__ void begin_image(unsigned to, const u8* from) 
   }
 }
 
+// What is read, and written, at once.
+struct __align__(16) Numbers { float at[4]; };
+struct __align__(16) Chunk16 { unsigned at[4]; };
+
 // Rows of a tile: where they are, and how they become cells.
 struct Tile {
   const Row* x;
@@ -141,58 +156,103 @@ struct Tile {
     return first + r >= total ? -1 : list ? list[first + r] : first + r;
   }
   __device__ __forceinline__ float moved(i64 place, int f) const {
-    const Row stored = x[place * row_stride + f * column_stride];
+    return moved(x[place * row_stride + f * column_stride], f);
+  }
+  __device__ __forceinline__ float moved(Row stored, int f) const {
     Wide value = sizeof(Wide) > sizeof(Row) ? (Wide)widen(stored) : (Wide)stored;
     if (shift) value -= shift[f];
     return (float)(value * scale);
   }
-  // Draw the images, and half the squared norms of rows before they lose bits, and what their scores
-  // may err for that (`Room`).  A warp has whole rows.
-  template <int FEATURES_AT_ONCE = 4>
-  __device__ __forceinline__ void draw(Cell* images, float* half, float* rest) const {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  // whether rows can be read 16 bytes at a time
+  __device__ __forceinline__ bool is_packed() const {
+    return sizeof(Row) == 4 && column_stride == 1 && row_stride % 4 == 0 && (u64)x % 16 == 0;
+  }
+  __device__ __forceinline__ void read(float (&values)[CHUNK_CELLS], i64 place, int f,
+                                       bool packed) const {
+    const Row* from = x + (place < 0 ? 0 : place) * row_stride;
+    if (packed && f + CHUNK_CELLS <= d) {
+#pragma unroll
+      for (int i = 0; i < CHUNK_CELLS; i += 4) {
+        const Numbers some = *(const Numbers*)(from + f + i);
+#pragma unroll
+        for (int j = 0; j < 4; j++) values[i + j] = moved((Row)some.at[j], f + i + j);
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < CHUNK_CELLS; i++)
+        values[i] = f + i < d ? moved(from[(f + i) * column_stride], f + i) : 0.0f;
+    }
+    if (place >= 0) return;
+#pragma unroll
+    for (int i = 0; i < CHUNK_CELLS; i++) values[i] = 0.0f;
+  }
+  // Draw the images of rows `from` to `to`, and half their squared norms before they lose bits, and
+  // what their scores may err for that (`Room`); the work of so many warps.  Lanes share rows: a
+  // chunk each, of as many rows as fit a warp.
+  template <int TURNS = CHUNKS_AT_ONCE>
+  __device__ __forceinline__ void draw(u8* images, float* half, float* rest, int from = 0,
+                                       int to = ROWS, int warp = threadIdx.x / 32,
+                                       int warps = WARPS) const {
+    const int lane = threadIdx.x % 32, chunks = parts * CHUNKS;
+    int lanes = 32;
+    while (lanes / 2 >= chunks) lanes /= 2;
+    const int height = 32 / lanes, mine = lane % lanes;
+    const bool packed = is_packed();
 #pragma unroll 1
-    for (int start = warp * ROWS_AT_ONCE; start < ROWS; start += WARPS * ROWS_AT_ONCE) {
-      i64 places[ROWS_AT_ONCE];
-      float squares[ROWS_AT_ONCE] = {}, losses[ROWS_AT_ONCE] = {};
+    for (int start = from + warp * height * TURNS; start < to; start += warps * height * TURNS) {
+      const int top = start + lane / lanes;
+      i64 places[TURNS];
+      float squares[TURNS] = {}, losses[TURNS] = {};
 #pragma unroll
-      for (int i = 0; i < ROWS_AT_ONCE; i++) places[i] = place(start + i);
+      for (int i = 0; i < TURNS; i++) places[i] = top + i * height < to ? place(top + i * height) : -1;
 #pragma unroll 1
-      for (int from = lane; from < parts * CELLS; from += 32 * FEATURES_AT_ONCE) {
-        float values[FEATURES_AT_ONCE][ROWS_AT_ONCE];
+      for (int chunk = mine; chunk < chunks; chunk += lanes) {
+        float values[TURNS][CHUNK_CELLS];
 #pragma unroll
-        for (int j = 0; j < FEATURES_AT_ONCE; j++)
+        for (int i = 0; i < TURNS; i++) read(values[i], places[i], chunk * CHUNK_CELLS, packed);
 #pragma unroll
-          for (int i = 0; i < ROWS_AT_ONCE; i++)
-            values[j][i] =
-                places[i] >= 0 && from + 32 * j < d ? moved(places[i], from + 32 * j) : 0.0f;
-#pragma unroll
-        for (int j = 0; j < FEATURES_AT_ONCE; j++) {
-          if (from + 32 * j >= parts * CELLS) break;
-#pragma unroll
-          for (int i = 0; i < ROWS_AT_ONCE; i++) {
-            const float value = values[j][i], less = lost(value, up);
-            squares[i] += value * value;
-            losses[i] += less * less;
-            // what no half can hold leaves its row open
-            if (PRODUCTS == 16 && !(fabsf(value) * up <= MOST_HALF)) squares[i] = (float)infinity();
-            put_cell(images + cell_at(start + i, from + 32 * j), value, up);
-          }
-        }
+        for (int i = 0; i < TURNS; i++)
+          if (top + i * height < to)
+            draw_chunk(images, top + i * height, chunk, values[i], squares[i], losses[i]);
       }
 #pragma unroll
-      for (int i = 0; i < ROWS_AT_ONCE; i++) {
-#pragma unroll
-        for (int o = 16; o > 0; o /= 2) {
+      for (int i = 0; i < TURNS; i++) {
+        for (int o = lanes / 2; o > 0; o /= 2) {
           squares[i] += __shfl_xor_sync(0xffffffffu, squares[i], o);
           if (PRODUCTS != 3) losses[i] += __shfl_xor_sync(0xffffffffu, losses[i], o);
         }
-        if (lane == 0) {
-          half[start + i] = 0.5f * squares[i];
-          rest[start + i] = losses[i] * finer * MORE;
-        }
+        if (mine > 0 || top + i * height >= to) continue;
+        half[top + i * height] = 0.5f * squares[i];
+        rest[top + i * height] = losses[i] * finer * MORE;
       }
     }
+  }
+
+ private:
+  __device__ __forceinline__ void draw_chunk(u8* images, int row, int chunk,
+                                             const float (&values)[CHUNK_CELLS], float& squares,
+                                             float& losses) const {
+    Chunk16 cells, lower;
+    float largest = 0.0f;
+#pragma unroll
+    for (int i = 0; i < CHUNK_CELLS; i++) {
+      const float value = values[i], less = lost(value, up);
+      squares += value * value;
+      losses += less * less;
+      largest = fmaxf(largest, fabsf(value));
+#if PRODUCTS == 16
+      if (i % 2) cells.at[i / 2] = half_pair(values[i - 1] * up, value * up);
+#else
+      cells.at[i] = __float_as_uint(PLANES == 2 ? __uint_as_float(tf32(value)) : cell(value, up));
+      lower.at[i] = tf32(value - __uint_as_float(cells.at[i]));
+#endif
+    }
+    // what no half can hold leaves its row open
+    if (PRODUCTS == 16 && !(largest * up <= MOST_HALF)) squares = (float)infinity();
+    const unsigned at = (unsigned)(chunk / CHUNKS * IMAGE + row * PART_BYTES +
+                                   (chunk % CHUNKS ^ turned(row)) * 16);
+    put_chunk(images + at, cells);
+    if (PLANES == 2) put_chunk(images + at + PLANE, lower);
   }
 };
 
