@@ -98,7 +98,7 @@ def test_the_lowest_of_equal_centers_wins() -> None:
     problem.cover(centers)
     nearest, state = problem.nearest_to(centers), {}
     looked = kernel.launch_look(x, nearest, None, state)
-    # they had a room for a quarter of them
+    # there was room for half of them
     assert int(looked.steps[0][1].count[0]) == len(x)
     kernel.launch_settle(x, nearest, state["labels"], looked)
     assert (state["labels"] == 0).all()

@@ -29,7 +29,7 @@ from ._route import group_product, pair_centers, screens
 from ._source import TENSOR_PRODUCTS, CupyLauncher, Launcher
 from ._survey import CudaSurveyor
 
-_POOR_SHARE = 0.25
+_POOR_SHARE = 0.5  # of rows left open: as many as shortlists are kept for
 
 
 @dataclass(frozen=True)

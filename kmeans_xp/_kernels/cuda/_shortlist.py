@@ -21,7 +21,7 @@ from ._source import MOST_FEW, THREADS, TILES, Unit, assign_unit
 
 LEAST_ROWS = 1 << 14
 """Two launches more are not worth it for fewer."""
-_SHARE = 4
+_SHARE = 2
 _BLOCKS = 1 << 10
 
 
@@ -36,7 +36,7 @@ class Shortlist:
 
     @classmethod
     def of(cls, x: Array, /, *, xp: Namespace) -> Shortlist:
-        """For a quarter of the rows: where more are open, other products are better."""
+        """For half of the rows: where more are open, other products are better."""
         rows, where = -(-int(x.shape[0]) // _SHARE), like(x)
         return cls(
             xp.empty(rows, dtype=xp.float32, **where),
