@@ -14,7 +14,7 @@ from conftest import make_backend
 from emulator import Emulator
 from engine import problem_of
 from group_checks import check_groups, check_tensor_groups
-from loop_checks import check_passes, check_reasons, check_recenter, check_sweeps
+from loop_checks import check_drift, check_passes, check_reasons, check_recenter, check_sweeps
 from seeding_checks import check_rounds, check_seeds
 from survey_checks import check_statistics
 
@@ -353,6 +353,8 @@ def everything(kernel: CudaKernel, file: str) -> None:
     elif file == "recenter.cu":
         check_recenter(kernel)
         check_reasons(kernel)
+    elif file == "drift.cu":
+        check_drift(kernel)
     elif file == "fused.cu":
         check_sweeps(kernel)
     elif file == "fused_mma.cu":

@@ -340,6 +340,7 @@ static inline int __float_as_int(float value) {
 static inline double __dadd_rn(double a, double b) { return a + b; }
 static inline double __dsub_rn(double a, double b) { return a - b; }
 static inline double __dmul_rn(double a, double b) { return a * b; }
+static inline double __dsqrt_rn(double value) { return sqrt(value); }
 static inline double __ddiv_rn(double a, double b) { return a / b; }
 static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
   return (unsigned __int128)a * b >> 64;

@@ -11,6 +11,7 @@ from engine import problem_of, solve
 
 from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
+from kmeans_xp._bounds import drifted, no_drift
 from kmeans_xp._distances import Scale, halving_total, squared_distances
 from kmeans_xp._kernels.cuda import _loop, _sweep
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
@@ -209,3 +210,30 @@ def check_passes(kernel: CudaKernel) -> None:
         before = launches.count("sweep")
         assert pass_bits(x, weight, start, kernel, words=words) == wanted
         assert launches.count("sweep") > before
+
+
+def check_drift(kernel: CudaKernel) -> None:
+    """Movements added up, with groups and without: every bit of `_bounds`."""
+    random, calls = np.random.default_rng(6), LoopCalls(np, kernel.launcher)
+    for k, dtype, size in (
+        (1, "float32", 0), (2, "float64", 0), (700, "float32", 128), (300, "float64", 64)
+    ):  # fmt: skip
+        centers = random.normal(size=(k, 3))
+        drift = no_drift(k, dtype, centers, xp=np)
+        drift = drift.grouped(centers, size, xp=np) if size else drift
+        wanted = drift
+        for step in range(3):
+            squared = random.random(k) ** 2
+            # two are as fast; then none has moved
+            squared[[k // 2, -1]] = (4.0, 4.0, 0.0)[step]
+            squared *= step < 2
+            drift, wanted = calls.drift(drift, squared), drifted(wanted, squared, xp=np)
+            names = "own", "rival", "tables"
+            pairs = [(getattr(drift, name), getattr(wanted, name)) for name in names]
+            if size:
+                pairs += [(drift.groups.spent, wanted.groups.spent)]
+                pairs += [(drift.groups.tables, wanted.groups.tables)]
+                assert drift.groups.tally == []
+            for found, right in pairs:
+                assert found.dtype == right.dtype
+                assert found.tobytes() == right.tobytes()

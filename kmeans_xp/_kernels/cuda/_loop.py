@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 from ... import _primitives as p
 from ..._backend import dtype_name, to_host
-from ..._bounds import drifted
 from ..._ledger import Advance
 from ..._typing import Array
 from ._arguments import like
@@ -224,7 +223,7 @@ class Loop:
         )  # fmt: skip
         # in the shadow of what the device is at
         pruner = problem.pruner
-        tentative = None if pruner.drift is None else drifted(pruner.drift, moves[0, :], xp=xp)
+        tentative = None if pruner.drift is None else self.calls.drift(pruner.drift, moves[0, :])
         numbers = to_host(xp.concat([*counts, record])).tolist()
         seen = [look.read(numbers) for look in looks]
         changed = sum(numbers.pop(0) for _ in blocks)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ... import _primitives as p
 from ..._backend import dtype_name
+from ..._bounds import LEAST_MOVE, Drift
 from ..._typing import Array, Namespace
 from ._arguments import like
 from ._calls import MOST_BLOCKS
@@ -112,3 +113,24 @@ class LoopCalls(SweepCalls):
 def new_tally(x: Array, /, *, xp: Namespace) -> Array:
     """Counters of `sweep` and `recenter`."""
     return xp.zeros(_TALLY, dtype=xp.int64, **like(x))
+
+    def drift(self, drift: Drift, squared: Array, /) -> Drift:
+        """As `_bounds.drifted`, in one launch."""
+        xp, groups, (k,) = self.xp, drift.groups, drift.own.shape
+        is_double = np.int32(dtype_name(drift.tables) == "float64")
+        own, rival, tables = map(xp.empty_like, (drift.own, drift.rival, drift.tables))
+        after, several = Drift(own, rival, tables), (np.int32(0), np.int32(0), *[None] * 4)
+        if groups is not None:
+            spent, ends = map(xp.empty_like, (groups.spent, groups.tables))
+            after = replace(after, groups=replace(groups, spent=spent, tables=ends, tally=[]))
+            sizes = np.int32(groups.count), np.int32(groups.size)
+            several = *sizes, groups.members, groups.spent, spent, ends
+        least, sides = np.float64(LEAST_MOVE), (drift.own, drift.rival)
+        self.launcher.launch(
+            Unit("drift.cu", "float64"),
+            "drift",
+            1,
+            24 * THREADS,
+            (np.int64(k), squared, least, *sides, own, rival, tables, is_double, *several),
+        )
+        return after

@@ -153,6 +153,7 @@ UNITS = (
     *(groups_unit(row, work) for row in _C_NAMES for work in TILES if not work.endswith("wgmma")),
     *(Unit(file, row) for file in _ROW_FILES for row in _C_NAMES),
     *(Unit(file, row, work) for file in _LOOP_FILES for row in _C_NAMES for work in _C_NAMES),
+    Unit("drift.cu", "float64"),
     *(Unit("fused_mma.cu", row, work) for row in _C_NAMES for work in _PASS_PRODUCTS),
     *(Unit(file, row) for file in ("batch_survey.cu", "batch.cu") for row in _C_NAMES),
 )
