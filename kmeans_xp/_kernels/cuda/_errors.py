@@ -3,7 +3,7 @@
 The bound is that of `_primitives`, whose names these are, with two terms that a kernel knows and an
 array of scores does not: what each row and each center lost to fewer bits, and which center won.
 
-A product whose sums err by at most theta |x'| |c'| errs by no more than theta (|x'|^2 + |c'|^2) / 2.
+A product whose sums err by at most theta |x'| |c'| errs by at most theta (|x'|^2 + |c'|^2) / 2.
 Where tensor cores take fewer bits of both factors, x' = y + p and c' = b + q, the sums are those of
 y.b, and x'.c' - y.b = p.c' + y.q is at most |p| |c'| + |y| |q|.  With any sigma > 0 (`GRAIN`, near
 what is usual for |p| / |x'|), and |y| <= (1 + 2**-11) |x'|,
@@ -43,7 +43,7 @@ _UP = 1.0 + 2.0**-20  # what follows from rounded numbers is rounded outwards
 
 
 class Room(NamedTuple):
-    """The numbers of ``Room`` in ``verdict.cuh``; above the last, a half norm, scores may overflow."""
+    """The numbers of ``Room`` in ``verdict.cuh``; above the last half norm scores may overflow."""
 
     own: float
     slope: float

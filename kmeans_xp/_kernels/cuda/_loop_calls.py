@@ -109,11 +109,6 @@ class LoopCalls(SweepCalls):
             ),
         )
 
-
-def new_tally(x: Array, /, *, xp: Namespace) -> Array:
-    """Counters of `sweep` and `recenter`."""
-    return xp.zeros(_TALLY, dtype=xp.int64, **like(x))
-
     def drift(self, drift: Drift, squared: Array, /) -> Drift:
         """As `_bounds.drifted`, in one launch."""
         xp, groups, (k,) = self.xp, drift.groups, drift.own.shape
@@ -134,3 +129,8 @@ def new_tally(x: Array, /, *, xp: Namespace) -> Array:
             (np.int64(k), squared, least, *sides, own, rival, tables, is_double, *several),
         )
         return after
+
+
+def new_tally(x: Array, /, *, xp: Namespace) -> Array:
+    """Counters of `sweep` and `recenter`."""
+    return xp.zeros(_TALLY, dtype=xp.int64, **like(x))
