@@ -283,9 +283,10 @@ def check_high_scores(kernel: CudaKernel, work: str) -> None:
 
 @contextlib.contextmanager
 def little_scratch() -> Iterator[None]:
-    """Tiles whose rows do not stay in shared memory are the work of one block."""
+    """Tiles whose rows do not stay in shared memory, or that wgmma labels, are one block's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_centers, "SCRATCH_BYTES", 1)
+        patch.setattr(_centers, "BLOCKS_AT_ONCE", 1)
         yield
 
 

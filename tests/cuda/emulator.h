@@ -32,7 +32,7 @@ struct Place {
 static Place threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulator {
-enum State { RUNNING, AT_BARRIER, IN_WARP, IN_GROUP, DONE };
+enum State { RUNNING, AT_BARRIER, IN_WARP, IN_GROUP, AT_PHASE, DONE };
 struct Fiber {
   ucontext_t context;
   jmp_buf jump;
@@ -41,6 +41,8 @@ struct Fiber {
   bool begun;
   const char* what;
   unsigned exchanges;
+  unsigned barrier;  // whose phase it waits for
+  int parity;
   unsigned char slot[2][8];
 };
 static Fiber fibers[1024];
@@ -88,6 +90,8 @@ static void trap(const char* text) {
 // what emulator_async.h keeps of a block
 static void begin_block();
 static bool all_copies_landed();
+static bool land_one();
+static bool phase_ended(unsigned barrier, int parity);
 
 // Runs the threads of a warp to their next meeting, in any order; true unless they disagree.
 static bool step(unsigned warp, unsigned threads, bool& moved) {
@@ -106,6 +110,7 @@ static bool step(unsigned warp, unsigned threads, bool& moved) {
   const char* what = nullptr;
   for (unsigned i = 0; i < lanes; i++) {
     Fiber& fiber = fibers[32 * warp + i];
+    if (fiber.state == AT_PHASE) return true;  // the others wait for it
     if (fiber.state != IN_WARP) continue;
     if (what && strcmp(what, fiber.what)) return fail("lanes of a warp meet at different places");
     what = fiber.what;
@@ -126,6 +131,15 @@ static void meet_in_groups(unsigned threads, bool& moved) {
       met += fibers[group + i].state == IN_GROUP && !strcmp(fibers[group + i].what, fibers[group].what);
     if (met != 128) continue;
     for (unsigned i = 0; i < 128; i++) fibers[group + i].state = RUNNING;
+    moved = true;
+  }
+}
+
+// Who waits for bytes goes on when they have come.
+static void wake(unsigned threads, bool& moved) {
+  for (unsigned i = 0; i < threads; i++) {
+    if (fibers[i].state != AT_PHASE || !phase_ended(fibers[i].barrier, fibers[i].parity)) continue;
+    fibers[i].state = RUNNING;
     moved = true;
   }
 }
@@ -169,6 +183,8 @@ static bool run_block(size_t shared) {
       if (!step(is_alone ? ahead : draws() % warps, threads, moved)) return false;
     if (message[0]) return false;
     meet_in_groups(threads, moved);
+    if (draws() % 8 == 0) land_one();
+    wake(threads, moved);
     unsigned done = 0, waiting = 0;
     for (unsigned i = 0; i < threads; i++) {
       done += fibers[i].state == DONE;
@@ -183,7 +199,7 @@ static bool run_block(size_t shared) {
     if (!moved) {
       bool runs = false;
       for (unsigned i = 0; i < threads; i++) runs |= fibers[i].state == RUNNING;
-      if (!runs) return fail("threads wait for each other for ever");
+      if (!runs && !land_one()) return fail("threads wait for each other for ever");
     }
   }
   if (!all_copies_landed()) return fail("a copy that nobody waits for");
@@ -263,6 +279,10 @@ T exchange(T value, unsigned source, const char* what) {
 
 using std::max;
 using std::min;
+
+struct float2 {
+  float x, y;
+};
 
 static inline void __syncthreads() { emulator::wait(emulator::AT_BARRIER, "__syncthreads"); }
 static inline void __syncwarp(unsigned = ~0u) { emulator::wait(emulator::IN_WARP, "__syncwarp"); }

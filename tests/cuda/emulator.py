@@ -73,6 +73,8 @@ class Emulator:
     schedules.
     """
 
+    multiprocessors = 1
+
     def __init__(
         self, edit: Callable[[str], str] | None = None, seed: int = 0, capability: int = 80
     ) -> None:

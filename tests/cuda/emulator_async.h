@@ -3,7 +3,7 @@
 // The bytes of a copy are taken at the first or at the last moment that is allowed, as drawn, and land
 // at the last, when its thread waits for it.  Where they will land is poison from the first.
 #pragma once
-#include "emulator_wgmma.h"
+#include "emulator_bulk.h"
 
 namespace emulator {
 struct Copy {
@@ -24,6 +24,7 @@ static void begin_block() {
     mine.closed.clear();
   }
   begin_products_of_block();
+  begin_bulks_of_block();
 }
 // A copy that nobody waits for fetched what nobody needs, perhaps from behind an array.
 static bool all_copies_landed() {
@@ -32,7 +33,7 @@ static bool all_copies_landed() {
     for (const auto& group : mine.closed)
       if (!group.empty()) return false;
   }
-  return true;
+  return all_phases_were_awaited();
 }
 }  // namespace emulator
 

@@ -1,8 +1,9 @@
 // Products of warp groups (wgmma) as the PTX manual describes them.
 //
 // They read shared memory by the asynchronous proxy, which sees what a thread wrote only after that
-// thread made it visible: a second image of the memory, which begins as NaN.  They read at the last
-// moment that is allowed, when they are waited for; until then the registers of their sums are NaN.
+// thread made it visible: a second image of the memory, which begins as NaN.  They read at the first or
+// at the last moment that is allowed, as drawn: when they are begun, or when they are waited for; until
+// then the registers of their sums are NaN.
 // Roundings are worse than those of mma: terms are cut to the 22 bits of the largest.  Of 32 bits, the
 // last 13 are not read.
 #pragma once
@@ -12,11 +13,13 @@ struct Product {
   uint64_t rows, centers;
   bool adds;
   int bytes;  // of a number
+  std::vector<double> numbers;  // of 2 rows, then of 32 columns, once they are read
 };
 struct Products {
   std::vector<Product> open;
   std::vector<std::vector<Product>> closed;
   std::vector<std::pair<size_t, size_t>> unseen;  // what the thread wrote: where, how much
+  std::vector<std::pair<const char*, size_t>> unseen_globally;
   float (*registers)[64];
   float sums[64];
   bool is_open, are_under_way;
@@ -30,12 +33,16 @@ static void begin_products_of_block() {
     mine.open.clear();
     mine.closed.clear();
     mine.unseen.clear();
+    mine.unseen_globally.clear();
     mine.is_open = mine.are_under_way = false;
   }
 }
 static void wrote(const void* place, size_t size) {
   const size_t at = (const char*)place - (const char*)memory;
-  if (at < MOST_SHARED) products[current].unseen.push_back({at, size});
+  if (at < MOST_SHARED)
+    products[current].unseen.push_back({at, size});
+  else
+    products[current].unseen_globally.push_back({(const char*)place, size});
 }
 // A number of a matrix, K-major, with a swizzle of as many bytes as its rows lie apart in groups of 8:
 // 128 or 64.  Eight chunks of 128 bytes, or four of every second 64, are turned by address bits.
@@ -53,18 +60,26 @@ static double number_at(uint64_t described, unsigned row, unsigned feature, unsi
   if (memcmp(seen + at, (char*)memory + at, bytes)) return NAN;
   return bytes == 2 ? half_value(bits, 0) : __uint_as_float(bits & ~0x1fffu);
 }
-static void carry_out(Products& mine, const Product& product) {
-  const unsigned lane = current % 32, warp = current / 32 % 4;
-  const unsigned bytes = product.bytes, features = 32 / bytes;
-  double rows[2][16];
-  for (unsigned f = 0; f < features; f++)
-    for (unsigned i = 0; i < 2; i++)
-      rows[i][f] = number_at(product.rows, warp * 16 + lane / 4 + i * 8, f, bytes);
+static void read_numbers(Product& product) {
+  if (!product.numbers.empty()) return;
+  const unsigned lane = current % 32, warp = current / 32 % 4, features = 32 / product.bytes;
+  for (unsigned i = 0; i < 2; i++)
+    for (unsigned f = 0; f < features; f++)
+      product.numbers.push_back(
+          number_at(product.rows, warp * 16 + lane / 4 + i * 8, f, product.bytes));
+  for (unsigned i = 0; i < 32; i++)
+    for (unsigned f = 0; f < features; f++)
+      product.numbers.push_back(
+          number_at(product.centers, i / 2 * 8 + lane % 4 * 2 + i % 2, f, product.bytes));
+}
+static void carry_out(Products& mine, Product& product) {
+  read_numbers(product);
+  const unsigned features = 32 / product.bytes;
+  const double *rows = product.numbers.data(), *columns = rows + 2 * features;
   for (unsigned i = 0; i < 64; i++) {
-    const unsigned column = i / 4 * 8 + lane % 4 * 2 + i % 2;
     double terms[17] = {product.adds ? mine.sums[i] : 0.0}, largest = fabs(terms[0]), sum = 0.0;
     for (unsigned f = 0; f < features; f++) {
-      terms[f + 1] = rows[i / 2 % 2][f] * number_at(product.centers, column, f, bytes);
+      terms[f + 1] = rows[i / 2 % 2 * features + f] * columns[(i / 4 * 2 + i % 2) * features + f];
       largest = max(largest, fabs(terms[f + 1]));
     }
     for (double term : terms) sum += cut(term, largest, 22);
@@ -90,6 +105,9 @@ static inline void make_visible() {
   for (auto [at, size] : unseen) memcpy(emulator::seen + at, (char*)memory + at, size);
   unseen.clear();
 }
+static inline void make_global_visible() {
+  emulator::products[emulator::current].unseen_globally.clear();
+}
 static inline void open_products() {
   emulator::wait(emulator::IN_WARP, "wgmma.fence");
   emulator::products[emulator::current].is_open = true;
@@ -103,7 +121,8 @@ static inline void begin_product_as(float (&sums)[64], uint64_t rows, uint64_t c
   mine.are_under_way = true;
   mine.registers = &sums;
   memset(sums, 0xff, sizeof sums);
-  mine.open.push_back({rows, centers, adds != 0, KIND == 16 ? 2 : 4});
+  mine.open.push_back({rows, centers, adds != 0, KIND == 16 ? 2 : 4, {}});
+  if (emulator::draws() % 2) emulator::read_numbers(mine.open.back());
 }
 #define begin_product begin_product_as<PRODUCTS>
 static inline void close_products() {
@@ -118,7 +137,7 @@ static inline void wait_for_products() {
   emulator::wait(emulator::IN_GROUP, UNDER_WAY ? "wgmma.wait_group 1" : "wgmma.wait_group 0");
   emulator::Products& mine = emulator::products[emulator::current];
   while ((int)mine.closed.size() > UNDER_WAY) {
-    for (const emulator::Product& product : mine.closed.front()) emulator::carry_out(mine, product);
+    for (emulator::Product& product : mine.closed.front()) emulator::carry_out(mine, product);
     mine.closed.erase(mine.closed.begin());
   }
   if (mine.closed.empty() && mine.open.empty() && mine.are_under_way) {

@@ -61,8 +61,8 @@ def test_a_unit_compiles_without_spills(unit: Unit, architecture: str) -> None:
     if unit.file == "fused_mma.cu":
         products, matrices = 16, 10
     assert (ptx.count("mma.sync"), ptx.count("ldmatrix")) == (products, matrices)
-    # four steps of 32 bytes (3xTF32: two, of three products each)
-    products = {"float16 wgmma": 4, "tf32 wgmma": 4, "3xtf32 wgmma": 6}.get(unit.work, 0)
+    # four steps of 32 bytes (3xTF32: two, of three products each), for the first part and the others
+    products = {"float16 wgmma": 8, "tf32 wgmma": 8, "3xtf32 wgmma": 12}.get(unit.work, 0)
     assert ptx.count("wgmma.mma_async.sync") == products
     kind = "k8.f32.tf32.tf32" if "tf32" in unit.work else "k16.f32.f16.f16"
     assert ptx.count(f"wgmma.mma_async.sync.aligned.m64n128{kind}") == products
@@ -71,7 +71,8 @@ def test_a_unit_compiles_without_spills(unit: Unit, architecture: str) -> None:
         (aligned,) = re.findall(r"\.extern \.shared \.align (\d+) \.b8 memory\[\]", ptx)
         in_groups = unit.file == "groups_mma.cu"
         assert int(aligned) == (16 if in_groups else 8 * TILES[unit.work].part_bytes)
-    assert ("cp.async.cg.shared.global" in ptx) == (unit.work in TENSOR_PRODUCTS)
+    assert ("cp.async.cg.shared.global" in ptx) == (unit.work in TENSOR_PRODUCTS and products == 0)
+    assert ("cp.async.bulk.shared::cluster.global" in ptx) == (products > 0)
     # where bits count, no two roundings may become one
     assert unit.file.startswith(("assign", "fused", "groups")) or "fma.rn.f64" not in ptx
 

@@ -11,11 +11,12 @@ from ... import _primitives as p
 from ..._typing import Array, Namespace
 from ._arguments import like
 from ._errors import Room, finer, grain_of, held_share, room_of
-from ._route import Plan, dtype_of, half_range, plan
+from ._route import Plan, dtype_of, half_range, is_wgmma, plan
 from ._source import TENSOR_PRODUCTS, THREADS, TILES, Launcher, assign_bytes, assign_unit
 
 _MOST_BLOCKS = 1 << 12
 SCRATCH_BYTES = 128 << 20  # for rows drawn once, of the tiles that are worked on together
+BLOCKS_AT_ONCE = 2  # on a multiprocessor (`_route.plan`)
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,13 @@ class Ready:
     errors: Room
     lift: tuple[float, float, float]
     plan: Plan | None  # of tensor cores
+    blocks: int | None  # that go on until no rows are left; None: one for each tile of rows
 
     def launch(self, x: Array, work: str, /, *, xp: Namespace) -> Launch:
         """How the kernel is launched over rows."""
         tiles = -(-int(x.shape[0]) // TILES[work].rows)
+        if self.blocks is not None:
+            tiles = min(tiles, self.blocks)
         if self.plan is None:
             return Launch(tiles, assign_bytes(work), ())
         grid, scratch = tiles, None
@@ -83,6 +87,7 @@ def make_ready(
         errors=room_of(work, errors, d, reach * rung.scale, up),
         lift=lift_of(work, up),
         plan=drawing,
+        blocks=BLOCKS_AT_ONCE * launcher.multiprocessors if is_wgmma(work) else None,
     )
 
 

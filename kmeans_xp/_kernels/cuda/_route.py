@@ -86,8 +86,9 @@ def plan(work: str, d: int, capability: int, besides: int = 0, /) -> Plan:
     9.0, 10.0       227     113  384, 192
     =============== ======= ==== ===========================
 
-    wgmma takes three buffers or more, and parts of 128 bytes: it keeps 256 (128) features; 64 for
-    3xTF32, whose parts have two planes of 64 bytes a row.
+    wgmma has parts of 128 bytes: it keeps 256 (128) features; 64 for 3xTF32, whose parts have two
+    planes of 64 bytes a row.  Its buffers have what tells who is done with them, and a ring of
+    biases (``ring.cuh``).
 
     ``besides`` : bytes of a block that are taken for something else.
     """
@@ -97,12 +98,21 @@ def plan(work: str, d: int, capability: int, besides: int = 0, /) -> Plan:
     # of each row besides: half its squared norm, and what it lost
     image, norms = rows * part_bytes * tile.planes, 8 * rows
     room = ((_SHARED_KIB.get(capability, _LEAST_SHARED_KIB) - 1) // 2 << 10) - besides
-    stages = min(_MOST_STAGES, (room - norms) // image - parts)
-    keeps = stages >= (3 if is_wgmma(work) else 2)
-    if not keeps:
-        stages = min(_MOST_STAGES, (room - norms) // (2 * image))
-    shared = (parts + stages if keeps else 2 * stages) * image + norms
-    return Plan(parts, keeps, stages, shared, parts * image)
+
+    def shared(stages: int, keeps: bool) -> int:
+        ring = _ring_bytes(rows, parts, stages) if is_wgmma(work) else 0
+        return (parts + stages if keeps else 2 * stages) * image + norms + ring
+
+    for keeps in (True, False):
+        for stages in range(_MOST_STAGES, 1, -1):
+            if shared(stages, keeps) <= room:
+                return Plan(parts, keeps, stages, shared(stages, keeps), parts * image)
+    raise AssertionError("two buffers fit every device")
+
+
+def _ring_bytes(rows: int, parts: int, stages: int, /) -> int:
+    """What `Ring` in ``ring.cuh`` takes besides its buffers: biases, and `Turning`."""
+    return 4 * rows * ((stages - 1) // parts + 2) + 16 * _MOST_STAGES + 24
 
 
 def depth(work: str, d: int, /) -> int:

@@ -168,6 +168,11 @@ class Launcher(Protocol):
         """Compute capability of the device: 80 for 8.0."""
         ...
 
+    @property
+    def multiprocessors(self) -> int:
+        """How many the device has."""
+        ...
+
     def launch(
         self, unit: Unit, name: str, grid: int, shared: int, arguments: Sequence[Any], /
     ) -> None:
@@ -189,6 +194,10 @@ class CupyLauncher:
     @property
     def capability(self) -> int:
         return int(self.cupy.cuda.Device().compute_capability)
+
+    @property
+    def multiprocessors(self) -> int:
+        return int(self.cupy.cuda.Device().attributes["MultiProcessorCount"])
 
     def launch(
         self, unit: Unit, name: str, grid: int, shared: int, arguments: Sequence[Any], /

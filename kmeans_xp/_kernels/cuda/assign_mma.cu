@@ -27,12 +27,14 @@ static __device__ __forceinline__ int row_of(int i) {
 
 struct Scores {
   const float (&sums)[4][8][4];
+  const float* biases;
   int first;
 
   __device__ __forceinline__ float at(int i, int c) const {
     return sums[i / 2][c / 2][i % 2 * 2 + c % 2];
   }
-  __device__ __forceinline__ int center(int c) const { return first + c / 2 * 8 + c % 2; }
+  __device__ __forceinline__ float bias(int c) const { return biases[first + place(c)]; }
+  __device__ __forceinline__ int place(int c) const { return c / 2 * 8 + c % 2; }
 };
 
 template <class Look>
@@ -42,7 +44,7 @@ static __device__ __forceinline__ void meet(Stream stream, const float* bias, fl
   for (int turn = 0; turn < stages - 1; turn++) stream.fetch(turn, turn);
 
   float sums[4][8][4] = {};
-  Scores scores = {sums, my_centers + lane % 4 * 2};
+  Scores scores = {sums, bias, my_centers + lane % 4 * 2};
   for (int turn = 0, part = 0, stage = 0; turn < stream.turns; turn++) {
     wait_for_copies(stages - 2);
     // all copies of this turn are there; the buffer of the turn before was read
@@ -53,7 +55,7 @@ static __device__ __forceinline__ void meet(Stream stream, const float* bias, fl
     stage = stage + 1 < stages ? stage + 1 : 0;
     if (++part < stream.parts) continue;
     part = 0;
-    look.see(scores, bias, down);
+    look.see(scores, down);
 #pragma unroll
     for (int at = 0; at < 128; at++) sums[at / 32][at / 4 % 8][at % 4] = 0;
     scores.first += CENTERS;

@@ -1,151 +1,132 @@
 // The nearest center of each row by the warp groups of compute capability 9.0: as assign_mma.cu.
-// Emulated only, not run on a GPU, and off unless it is asked for (`_route`).
+// Off unless it is asked for (`_route`).
 //
-// A block of two warp groups has 128 rows and meets 128 centers at a time; a group of 4 warps has 64
-// rows of them and all centers, as m64n128k16 (or m64n128k8 for TF32, of as many bytes) with both
-// factors in shared memory, K-major.  An image holds 128 bytes of each row, turned as wgmma's swizzle
-// of 128 bytes turns them: bits 4 to 6 of an address are those of the chunk, exclusive-or bits 7 to 9,
-// which count the rows of 8.
+// A group has 64 rows at a time, draws them, lets them meet all centers (ring.cuh), and says what was
+// found; it waits for no other group but by the ring, which lets one run ahead by its buffers.  So one
+// group draws or looks while others multiply: two blocks of two groups share a multiprocessor.  Blocks
+// go on until no rows are left.  They walk as many tiles of rows in each group, be the last of them of
+// none, for they share a stream of centers.
 //
-// What wgmma reads from shared memory it cannot halve: for 3xTF32 rows and centers come as images of
-// two planes.  Those take twice the room, so that a part is of 64 bytes, and the swizzle, too: bits 4
-// and 5, exclusive-or bits 7 and 8, which count the rows of 8 by twos.
-//
-// Tensor cores read shared memory by another way than threads write it (the asynchronous proxy): each
-// thread makes what it wrote visible there, then comes the barrier.  Products run on while the next
-// part is fetched: a buffer is filled again two turns after it was multiplied, when the products of
-// the turn between are still under way.
-//
-// For each product a group reads (64 + 128) x 32 bytes, which takes 48 of the 64 cycles that it takes
-// of all tensor cores (by counting; nothing is measured).  A thread holds 64 sums and best, second and
-// label of 2 rows; two blocks share a multiprocessor, and one looks at its scores while the other
-// multiplies.
-constexpr int GROUP = 128, MINE = 64;  // threads of a warp group, and its rows
-constexpr int LANE_ROWS = 2, LANE_CENTERS = 32;
+// What bounds it, for half precision of 128 features, per 64 rows and 128 centers (by counting): 512
+// cycles of all tensor cores, 640 of the lanes that take minima, comparisons and selections.
+// For each product of 64 x 128 x 32 bytes a group reads (64 + 128) x 32 bytes, which takes 48 of 64
+// cycles.  A thread holds 64 sums and best, second and label of 2 rows.
+#include "ring.cuh"
 
-static __device__ __forceinline__ int row_of(int i) {
-  return threadIdx.x / 32 * 16 + i * 8 + threadIdx.x % 32 / 4;
-}
+// A block's way through its tiles of rows, as one of its groups goes it.
+struct Walk {
+  Ring ring;
+  Stand stand;
+  int group, my_rows;
+  i64 first, step, total;  // of the block's tile
+  u8* drawn;               // the block's rows
+  float *half, *rest;
 
-#include "streamed.cuh"
-
-#ifdef __CUDACC__
-static __device__ __forceinline__ void make_visible() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-// Products are begun, closed as a group, and waited for until at most so many groups are under way.
-// Registers of sums belong to them from the first to the wait.
-static __device__ __forceinline__ void open_products() {
-  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-static __device__ __forceinline__ void close_products() {
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-template <int UNDER_WAY>
-static __device__ __forceinline__ void wait_for_products() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(UNDER_WAY) : "memory");
-}
-// sums (+)= 64 rows times 128 centers, 32 bytes of them
-static __device__ __forceinline__ void begin_product(float (&sums)[64], u64 rows, u64 centers,
-                                                     int adds) {
-// the last two: neither is transposed, which only numbers of 16 bits can be
-#if PRODUCTS == 16
-#define SHAPE "m64n128k16.f32.f16.f16"
-#define AS_THEY_ARE ", 0, 0"
-#else
-#define SHAPE "m64n128k8.f32.tf32.tf32"
-#define AS_THEY_ARE ""
-#endif
-#define FOUR(i) "+f"(sums[i]), "+f"(sums[i + 1]), "+f"(sums[i + 2]), "+f"(sums[i + 3])
-#define SIXTEEN(i) FOUR(i), FOUR(i + 4), FOUR(i + 8), FOUR(i + 12)
-  asm volatile(
-      "{ .reg .pred adds; setp.ne.b32 adds, %66, 0;"
-      " wgmma.mma_async.sync.aligned." SHAPE
-      " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-      "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63},"
-      " %64, %65, adds, 1, 1" AS_THEY_ARE "; }"
-      : SIXTEEN(0), SIXTEEN(16), SIXTEEN(32), SIXTEEN(48)
-      : "l"(rows), "l"(centers), "r"(adds));
-}
-#endif
-
-// How wgmma is told of a plane that begins there, or some features further on: address; a unit for
-// what a swizzle leaves unused; 8 rows to the next 8; which swizzle.  In units of 16 bytes.
-static __device__ __forceinline__ u64 described(unsigned at) {
-  constexpr u64 swizzle = PART_BYTES == 128 ? 1 : 2;
-  return (u64)((at & 0x3ffff) >> 4) | (u64)1 << 16 | (u64)(8 * PART_BYTES >> 4) << 32 | swizzle << 62;
-}
-static_assert(PART_BYTES == 128 || PART_BYTES == 64, "each swizzle has its number");
-
-// Begin to multiply one part of a group's rows and the same part of the centers, whose planes begin
-// there; sums are those of this product alone, or are added to.
-static __device__ __forceinline__ void begin_part(float (&sums)[64], unsigned rows_at,
-                                                  unsigned centers_at, int adds) {
-  const u64 rows = described(rows_at), centers = described(centers_at);
-#pragma unroll
-  for (int step = 0; step < CHUNKS; step += 2) {
-#if PLANES == 2
-    constexpr int LOWER = PLANE / 16;
-    begin_product(sums, rows + LOWER + step, centers + step, adds + step);
-    begin_product(sums, rows + step, centers + LOWER + step, 1);
-    begin_product(sums, rows + step, centers + step, 1);
-#else
-    begin_product(sums, rows + step, centers + step, adds + step);
-#endif
+  __device__ __forceinline__ Walk(u8* memory, const u8* images, const float* bias, int parts, int k,
+                                  int stages, u8* scratch, i64 total)
+      : ring(memory, images, scratch ? scratch + (i64)blockIdx.x * parts * IMAGE : nullptr, bias, parts,
+             k, stages),
+        stand{0, 0, 0}, first((i64)blockIdx.x * ROWS), step((i64)gridDim.x * ROWS), total(total) {
+    // the same for all lanes, which the compiler cannot know
+    group = __shfl_sync(0xffffffffu, threadIdx.x / GROUP, 0);
+    my_rows = group * MINE;
+    half = (float*)(ring.turning + 1);
+    rest = half + ROWS;
+    drawn = scratch ? (u8*)ring.drawn : memory;
+    if (ring.kept_at % ALIGNMENT) __trap();  // the swizzle counts from there
+    if (threadIdx.x == 0) {
+      ring.make();
+      if (!ring.drawn && first < total) ring.begin(((total - first - 1) / step + 1) * turns(), 0);
+    }
+    __syncthreads();
   }
-}
-
-struct Scores {
-  const float (&sums)[64];
-  int first;
-
-  __device__ __forceinline__ float at(int i, int c) const { return sums[c / 2 * 4 + i * 2 + c % 2]; }
-  __device__ __forceinline__ int center(int c) const { return first + c / 2 * 8 + c % 2; }
+  __device__ __forceinline__ i64 turns() const { return (i64)ring.tiles * ring.parts; }
+  // rows that come along with the centers are the whole block's
+  __device__ __forceinline__ void meet_for_rows() const {
+    if (ring.drawn)
+      __syncthreads();
+    else
+      meet_group(group);
+  }
+  // the rows before may be overwritten, and what was told of them
+  __device__ __forceinline__ void draw(const Tile& tile) const {
+    meet_for_rows();
+    const int warp = threadIdx.x % GROUP / 32;
+    tile.draw(drawn, half, rest, my_rows, my_rows + MINE, warp, GROUP / 32);
+    if (ring.drawn)
+      make_global_visible();
+    else
+      make_visible();
+    meet_for_rows();
+    if (ring.drawn && threadIdx.x == 0) ring.begin(turns(), stand.stage);
+  }
 };
 
-template <class Look>
-static __device__ __forceinline__ void meet(Stream stream, const float* bias, float down, Look& look) {
-  const int thread = threadIdx.x, stages = stream.stages, my_rows = thread / GROUP * MINE;
-  if (stream.kept_at % ALIGNMENT) __trap();  // the swizzle counts from there
-  for (int turn = 0; turn < stages - 2; turn++) stream.fetch(turn, turn);
+extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
+    const Row* __restrict__ x, i64 row_stride, i64 column_stride,
+    const i64* __restrict__ list, const i64* __restrict__ counted, i64 n, int d, int k,
+    const u8* __restrict__ images, const float* __restrict__ bias, const float* __restrict__ held,
+    const u8* __restrict__ twinned, const Wide* __restrict__ shift, Wide scale,
+    float up, float down, float finer, int parts, int stages, u8* scratch,
+    double own, double slope, double common, double largest,
+    int* labels, float* scores, u8* is_open, i64* open_rows, u64* open_count,
+    i64 room, float* limits, double* beyond,
+    const void* tables, int tables_are_double, void* slack, void* upper, void* lower) {
+  extern __shared__ __align__(ALIGNMENT) double memory[];
+  Walk walk((u8*)memory, images, bias, parts, k, stages, scratch, rows_meant(n, counted));
+  const Verdict<float> verdict = {
+      {own, slope, common, largest, held}, n, k, labels, scores, is_open, open_rows, open_count, twinned,
+      {slack, upper, lower, tables, tables_are_double}, {room, limits, beyond}};
 
-  float sums[64];
+  for (; walk.first < walk.total; walk.first += walk.step) {
+    const Tile tile = {x,     row_stride, column_stride, list,       shift, scale, up,
+                       finer, d,          parts,         walk.first, walk.total};
+    walk.draw(tile);
+    Best look;
+    meet_centers(walk.ring, walk.my_rows, walk.stand, down, look);
 #pragma unroll
-  for (int i = 0; i < 64; i++) sums[i] = 0;
-  Scores scores = {sums, thread % 4 * 2};
-  for (int turn = 0, stage = 0; turn < stream.turns; scores.first += CENTERS) {
-    for (int part = 0; part < stream.parts; part++, turn++) {
-      wait_for_copies(stages - 3);
-      make_visible();
-      // all copies of this turn are there; the products of the turn before the last are done
-      __syncthreads();
-      stream.fetch(turn + stages - 2, stage < 2 ? stage + stages - 2 : stage - 2);
-      open_products();
-      begin_part(sums, stream.rows_at(part, stage) + my_rows * PART_BYTES, stream.buffer(stage), part);
-      close_products();
-      wait_for_products<1>();
-      stage = stage + 1 < stages ? stage + 1 : 0;
+    for (int i = 0; i < LANE_ROWS; i++) {
+      look.found[i].join_lane(1);
+      look.found[i].join_lane(2);
     }
-    wait_for_products<0>();
-    look.see(scores, bias, down);
+    // of the 4 lanes that share two rows, each row has one
+    const int member = threadIdx.x % 4, row = row_of(member);
+    const Found<float> found = member ? look.found[1] : look.found[0];
+    const i64 place = member < LANE_ROWS ? tile.place(row) : -1;
+    if (place >= 0) verdict.give(place, found, walk.half[row], walk.rest[row]);
   }
 }
 
-static __device__ __forceinline__ Found<float> nearest(Stream stream, const float* bias, float down) {
-  const int thread = threadIdx.x;
-  Best look;
-  meet(stream, bias, down, look);
-  // from the 4 lanes that share rows to one thread, by way of the buffers' memory
-  const Findings findings(stream.buffers, 1);
-  __syncthreads();
-#pragma unroll
-  for (int i = 0; i < LANE_ROWS; i++) {
-    look.found[i].join_lane(1);
-    look.found[i].join_lane(2);
-    if (thread % 4 == 0) findings.put(row_of(i), look.found[i]);
+// Of the first rows of a list, as many as there is room for, the few centers within their limits: how
+// many, and (room, MOST_FEW) of them in any order.
+extern "C" __global__ void __launch_bounds__(THREADS, 2) shortlist(
+    const Row* __restrict__ x, i64 row_stride, i64 column_stride,
+    const i64* __restrict__ list, const i64* __restrict__ counted, i64 room, int d, int k,
+    const u8* __restrict__ images, const float* __restrict__ bias,
+    const Wide* __restrict__ shift, Wide scale,
+    float up, float down, int parts, int stages, u8* scratch,
+    const float* __restrict__ limits, int* few, int* counts) {
+  extern __shared__ __align__(ALIGNMENT) double memory[];
+  const i64 total = *counted < room ? *counted : room;
+  Walk walk((u8*)memory, images, bias, parts, k, stages, scratch, total);
+  // in the place of what is told of rows first
+  float* limit = walk.half;
+  int* found = (int*)walk.rest;
+
+  for (; walk.first < total; walk.first += walk.step) {
+    const Tile tile = {x,    row_stride, column_stride, list,       shift, scale, up,
+                       0.0f, d,          parts,         walk.first, total};
+    walk.draw(tile);
+    const int row = threadIdx.x % GROUP + walk.my_rows;
+    const i64 place = threadIdx.x % GROUP < MINE ? walk.first + row : total;
+    if (threadIdx.x % GROUP < MINE) {
+      limit[row] = place < total ? limits[place] : -(float)infinity();
+      found[row] = 0;
+    }
+    meet_group(walk.group);
+    Within look(limit, found, few + walk.first * MOST_FEW);
+    meet_centers(walk.ring, walk.my_rows, walk.stand, down, look);
+    meet_group(walk.group);
+    if (place < total) counts[place] = found[row];
   }
-  __syncthreads();
-  return findings.get(thread % ROWS);
 }

@@ -5,7 +5,7 @@
 // are multiplied.  Rows are drawn once for all centers: into shared memory, where they are kept, or,
 // where they do not fit (`_route.plan`), into the block's piece of `scratch`, from where they come
 // with the centers.
-#include "tensor.cuh"
+#include "looks.cuh"
 
 // What a tile of rows meets, turn by turn: in each, one part of all rows and of CENTERS centers.
 struct Stream {
@@ -33,61 +33,8 @@ struct Stream {
   }
 };
 
-// What each thread makes of the scores of its LANE_ROWS rows, LANE_CENTERS at a time.  `scores.at(i, c)`
-// are sums of products, `scores.center(c)` tells the center; `row_of(i)` is the row's place in the tile.
-// Each source has its own, and its own `meet`: all rows of the tile meet all centers.  Rows are drawn,
-// but threads have not met since, if rows are kept, and need not meet at the end.
-
-// The best and the second best.
-struct Best {
-  Found<float> found[LANE_ROWS];
-
-  __device__ __forceinline__ Best() {
-#pragma unroll
-    for (int i = 0; i < LANE_ROWS; i++) found[i].clear();
-  }
-  template <class Scores>
-  __device__ __forceinline__ void see(const Scores& scores, const float* bias, float down) {
-#pragma unroll
-    for (int c = 0; c < LANE_CENTERS; c++) {
-      const float added = bias[scores.center(c)];
-#pragma unroll
-      for (int i = 0; i < LANE_ROWS; i++)
-        look_at(found[i], added + scores.at(i, c) * down, scores.center(c));
-    }
-  }
-};
-
-// The centers within the limit of each row: how many, and the first of them.
-struct Within {
-  float limit[LANE_ROWS];
-  int *counts, *few;  // of the tile
-
-  __device__ __forceinline__ Within(const float* limits, int* counts, int* few)
-      : counts(counts), few(few) {
-#pragma unroll
-    for (int i = 0; i < LANE_ROWS; i++) limit[i] = limits[row_of(i)];
-  }
-  static_assert(LANE_CENTERS <= 32, "a bit for each");
-  template <class Scores>
-  __device__ __forceinline__ void see(const Scores& scores, const float* bias, float down) {
-    unsigned hits[LANE_ROWS] = {};
-#pragma unroll
-    for (int c = 0; c < LANE_CENTERS; c++) {
-      const float added = bias[scores.center(c)];
-#pragma unroll
-      for (int i = 0; i < LANE_ROWS; i++)
-        if (added + scores.at(i, c) * down <= limit[i]) hits[i] |= 1u << c;
-    }
-#pragma unroll
-    for (int i = 0; i < LANE_ROWS; i++)
-      for (; hits[i]; hits[i] &= hits[i] - 1) {
-        const int place = atomicAdd(counts + row_of(i), 1);
-        if (place < MOST_FEW) few[row_of(i) * MOST_FEW + place] = scores.center(__ffs(hits[i]) - 1);
-      }
-  }
-};
-
+// All rows of the tile meet all centers.  Each source has its own.  Rows are drawn, but threads have not
+// met since, if rows are kept, and need not meet at the end.
 template <class Look>
 static __device__ __forceinline__ void meet(Stream stream, const float* bias, float down, Look& look);
 // What the row `thread % ROWS` of the tile found among all centers.

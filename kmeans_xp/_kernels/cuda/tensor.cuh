@@ -258,12 +258,16 @@ struct Tile {
 
 // As `Found.see`, in fewer instructions.  A score that is no number, of a center that is far beyond all
 // that settle a row (`Room.settles`), counts for nothing or leaves the row open.
-static __device__ __forceinline__ void look_at(Found<float>& found, float score, int center) {
+static __device__ __forceinline__ void look_at(Found<float>& found, int& label, float score,
+                                               int center) {
   found.second = fminf(found.second, fmaxf(found.best, score));
   if (score < found.best) {
     found.best = score;
-    found.label = center;
+    label = center;
   }
+}
+static __device__ __forceinline__ void look_at(Found<float>& found, float score, int center) {
+  look_at(found, found.label, score, center);
 }
 
 // What is found of the rows of a tile, on its way from the lanes that share a row to one thread.
