@@ -110,7 +110,7 @@ static bool step(unsigned warp, unsigned threads, bool& moved) {
   const char* what = nullptr;
   for (unsigned i = 0; i < lanes; i++) {
     Fiber& fiber = fibers[32 * warp + i];
-    if (fiber.state == AT_PHASE) return true;  // the others wait for it
+    if (fiber.state == AT_PHASE || fiber.state == RUNNING) return true;  // the others wait for it
     if (fiber.state != IN_WARP) continue;
     if (what && strcmp(what, fiber.what)) return fail("lanes of a warp meet at different places");
     what = fiber.what;

@@ -107,6 +107,8 @@ static inline unsigned count_round(unsigned place, unsigned last) {
   unsigned& count = *(unsigned*)((char*)memory + place);
   const unsigned before = count;
   count = before >= last ? 0 : before + 1;
+  // others may go on before what the thread does next
+  while (emulator::draws() % 2) emulator::wait(emulator::RUNNING, "atom");
   return before;
 }
 static inline void meet_group(int) { emulator::wait(emulator::IN_GROUP, "bar.sync"); }
