@@ -14,11 +14,13 @@ from typing import Any
 
 from _data import Cell, blobs, uniform
 from _gpu_kit import Gpu, Keeper, Record, rows_of, timed, waited
-from _gpu_peers import GPU_PEERS
+from _gpu_peers import GPU_PEERS, flash_pass
+from _gpu_sums import WORKS, how_it_adds
 from _turns import Options, run_mode, table
 
 __all__ = ["Gpu", "Keeper"]
 PRODUCTS = ("float32", "tf32", "3xtf32", "float16")
+GROUPED = ("tf32 wgmma", "3xtf32 wgmma", "float16 wgmma")
 
 
 def matmul_rate(dtype: str, gpu: Any, size: int = 8192) -> Record:
@@ -58,6 +60,13 @@ def _card() -> str | None:
         return None
 
 
+def sums(keeper: Keeper, gpu: Any) -> None:
+    """How tensor cores add up, which the bound of their labels counts on."""
+    for work in WORKS:
+        keeper.record[work] = how_it_adds(work, gpu)
+        keeper.save()
+
+
 PASSES = (
     ("uniform", 1_000_000, 128, 1024),
     ("uniform", 1_000_000, 128, 4096),
@@ -95,7 +104,8 @@ def one_pass(x: Any, k: int, gpu: Any) -> Record:
         problem.cover(x[:k])
         nearest = problem.nearest_to(x[:k])
         found: Record = {"n": n, "d": d, "k": k, "products": {}}
-        for work in PRODUCTS:
+        is_hopper = problem.kernel.launcher.capability == 90
+        for work in (*PRODUCTS, *(GROUPED if is_hopper else ())):
             times = timed(lambda work=work: _by_product(problem, nearest, work), gpu)
             left = sum(int(count[0]) for count in _by_product(problem, nearest, work))
             rates = {"TFLOP/s": flops / times["ms"] / 1e9, "GB/s": size / times["ms"] / 1e6}
@@ -105,6 +115,7 @@ def one_pass(x: Any, k: int, gpu: Any) -> Record:
         by = problem.kernel.products(nearest)
         more = times["ms"] - found["products"][by[0]]["ms"] if by[0] in found["products"] else None
         found["exact labels"] = times | rates | {"products": list(by), "ms over the first": more}
+    found["flash-kmeans"] = flash_pass(x, k, gpu)
     return found | {"flops a byte": flops / size}
 
 

@@ -15,6 +15,9 @@ _LOOKS = {
     "tf32": ("#0072b2", "^"),
     "3xtf32": ("#e69f00", "D"),
     "float16": ("#009e73", "v"),
+    "tf32 wgmma": ("#0072b2", "<"),
+    "3xtf32 wgmma": ("#e69f00", "d"),
+    "float16 wgmma": ("#009e73", ">"),
     "exact labels": ("#c2185b", "o"),
 }
 _INK, _FAINT, _GRID = "#1b1f24", "#6b7280", "#e3e6ea"
@@ -63,6 +66,26 @@ def _passes(section: Record) -> Iterator[str]:
             yield (
                 f"  {name:<12} {found['ms']:9.3f} ms {found['TFLOP/s']:8.1f} TFLOP/s"
                 f" {found['GB/s']:7.0f} GB/s{said}"
+            )
+
+        for product, found in case.get("flash-kmeans", {}).items():
+            if product == "absent":
+                yield f"  flash-kmeans is absent: {found}"
+            else:
+                yield f"  flash-kmeans by {product}: {found['ms']:.3f} ms"
+
+
+def _sums(section: Record) -> Iterator[str]:
+    for work in ("float16", "float16 wgmma", "tf32", "tf32 wgmma"):
+        if work in section:
+            low, high = section[work]["512 positive products, errors in 2**-24 of the sum"]
+            kept = section[work]["one product of 1, others of 2**-j"]
+            last = max(
+                (j for j, found in kept.items() if found["after it"]), default="none", key=int
+            )
+            yield (
+                f"{work}: 2**-{last} is the least that is kept beside 1; "
+                f"512 products of one sign err by {low:.0f} to {high:.0f} times 2**-24"
             )
 
 
@@ -117,6 +140,7 @@ def _fits(section: Record) -> Iterator[str]:
 _WORDS = {
     "tests": _checked,
     "limits": _limits,
+    "sums": _sums,
     "passes": _passes,
     "small": _small,
     "fits": _fits,

@@ -48,6 +48,7 @@ class Section:
 SECTIONS = {
     "tests": Section(150, "the tests that need a GPU"),
     "limits": Section(40, "copies and matrix products: what the card reaches"),
+    "sums": Section(20, "how tensor cores add up"),
     "passes": Section(100, "one assignment pass by each product, and with exact labels"),
     "small": Section(30, "fits of milliseconds"),
     "fits": Section(130, "fits to convergence beside other libraries"),

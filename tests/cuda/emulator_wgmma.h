@@ -82,8 +82,8 @@ static void carry_out(Products& mine, Product& product) {
       terms[f + 1] = rows[i / 2 % 2 * features + f] * columns[(i / 4 * 2 + i % 2) * features + f];
       largest = max(largest, fabs(terms[f + 1]));
     }
-    for (double term : terms) sum += cut(term, largest, 22);
-    mine.sums[i] = (float)cut(sum, sum, 22);
+    for (double term : terms) sum += cut(term, largest);
+    mine.sums[i] = (float)cut(sum, sum);
   }
 }
 }  // namespace emulator

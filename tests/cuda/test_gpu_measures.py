@@ -69,6 +69,7 @@ def test_a_pass_by_each_product(measures: Any) -> None:
         assert set(case["products"]) == set(measures.PRODUCTS)
         shares = [case["products"][work]["share of rows open"] for work in measures.PRODUCTS]
         assert all(0 <= share <= 1 for share in shares)
+        assert case["flash-kmeans"] == {"absent": case["flash-kmeans"]["absent"]}
         # halves prove less than float32 does
         assert shares[0] <= shares[-1]
         assert case["exact labels"]["products"][-1] == "float32"

@@ -2,7 +2,7 @@
 
 A score by half precision or TF32 costs a fraction of float32's and proves most labels; the rows
 that it leaves open are scored in float32, then in float64, then by canonical distance.  The
-thresholds are counted or guessed, as each says: none of this was run on a GPU.
+thresholds are counted, guessed or measured, as each says.
 
 Depth.  The bound of `_primitives` holds for a product that errs by at most D u times the sum of
 magnitudes S, u = 2**-24; D is the number of additions above each term, or what stands for it:
@@ -14,10 +14,10 @@ magnitudes S, u = 2**-24; D is the number of additions above each term, or what 
 * Half precision takes as many, and adds 16 products at once, or twice 8: 40 u S for 16 features.
   Numbers below its range lose more, which is measured alike.  (A row with a larger number than it
   holds stays open, a center with one leaves all rows open: `tensor.cuh`.)
-* wgmma is not documented either, and 8-bit numbers are known to be added up in 14 bits by it.  For
-  half precision and TF32 nothing of the kind is known (others who measured it found 25 bits behind
-  the point, two more than are counted on above); two bits are held back all the same: 80 u S where
-  mma has 20.  Should it lose more, labels could be wrong, which is one reason why it is off.
+* wgmma is not documented either, and 8-bit numbers are known to be added up in 14 bits by it.  On
+  an H200 it adds halves and TF32 as mma does there: at once 16 products of halves or 8 of TF32 and
+  the sum so far, all cut at 2**-25 of the largest, the result to 24 bits.  Less is lost than is
+  counted here (`benchmarks/gpu.py`, section "sums").
 * 3xTF32 writes each factor as two of 11 bits, and a rest below 2**-22 of it.  The rests and the
   product of the lower halves, which is left out, come to 12.04 u; there are three times as many
   additions, of magnitudes that add up to 1.002 S.
@@ -119,8 +119,7 @@ def depth(work: str, d: int, /) -> int:
     """What stands for the number of additions in a sum of d products."""
     if work not in TENSOR_PRODUCTS:
         return min(d, PART + -(-d // PART))
-    lost = 80 if is_wgmma(work) else 20  # for each 8 features, in u S
-    products = TENSOR_PRODUCTS[work]
+    products, lost = TENSOR_PRODUCTS[work], 20  # for each 8 features, in u S
     if products == 3:
         return (3 * lost + 1) * -(-d // 8) + 16
     return 2 * lost * -(-d // 16) if products == 16 else lost * -(-d // 8)
@@ -147,8 +146,8 @@ def is_wgmma(work: str, /) -> bool:
 
 
 def wgmma_is_on() -> bool:
-    """Whether the environment asks for wgmma, whose kernel was emulated only, not run on a GPU."""
-    return os.environ.get("KMEANS_XP_WGMMA") == "1"
+    """Whether wgmma may be used: the environment can forbid it."""
+    return os.environ.get("KMEANS_XP_WGMMA") != "0"
 
 
 def screens(
@@ -158,15 +157,18 @@ def screens(
 
     Of float32 on compute capability 8.0 and newer, with 8 clusters or more; otherwise none:
 
-    ============ =============== =======================================
-    features     products        by warp groups, where they are asked for
-    ============ =============== =======================================
+    ============ =============
+    features     products
+    ============ =============
     up to 15     none
-    16 to 31     TF32, 3xTF32    both
-    32 to 5368   half, 3xTF32    half up to 4096, 3xTF32 up to 1360
-    to 16,400    half            none
+    16 to 31     TF32, 3xTF32
+    32 to 5368   half, 3xTF32
+    to 16,400    half
     more         none
-    ============ =============== =======================================
+    ============ =============
+
+    On 9.0 they are wgmma's.  On an H200, 1,000,000 rows of 128 features, halves take 0.91 ms where
+    those of mma take 1.47 (1024 clusters), and 2.62 where they take 4.37 (4096).
 
     ``wgmma`` : whether they may be wgmma's; None for what the environment says.
     """
@@ -176,11 +178,7 @@ def screens(
     asked = wgmma_is_on() if wgmma is None else wgmma
     ladder: tuple[str, ...] = "float16" if d >= _LEAST_HALF_FEATURES else "tf32", "3xtf32"
     if asked and capability == _WGMMA_CAPABILITY:
-        grouped = (f"{work} wgmma" for work in ladder)
-        ladder = tuple(
-            group if depth(group, d) <= _MOST_DEPTH else work
-            for group, work in zip(grouped, ladder, strict=True)
-        )
+        ladder = tuple(f"{work} wgmma" for work in ladder)
     return tuple(work for work in ladder if depth(work, d) <= _MOST_DEPTH)
 
 
@@ -237,10 +235,13 @@ def sweeps(n: int, d: int, k: int, row_bytes: int, work: str, capability: int, /
     Tensor cores so take up to 128 clusters of 32 features and 320 of 128, as far as the sums fit
     shared memory (of 128 features 91 clusters on 8.0, 43 on 8.6, 138 on 9.0); plain float32 takes
     up to 16, float64 products up to 16 where
-    they are fast.  All of this is counted, nothing measured.
+    they are fast.  All of this is counted; what was measured spoke against it: an H200 takes 12.7
+    ms for 8,000,000 uniform rows of 128 features and 8 clusters in one pass, and 5.0 for labels
+    alone, so that on 9.0 tensor cores are not used in this way.
     """
     rates = _NARROW_A_CYCLE if k <= _NARROW and work in _NARROW_A_CYCLE else _A_CYCLE
-    if n < _ROWS_A_CLUSTER * k or work not in rates:
+    is_slower = capability == _WGMMA_CAPABILITY and work in TENSOR_PRODUCTS
+    if n < _ROWS_A_CLUSTER * k or work not in rates or is_slower:
         return False
     step = _NARROW if rates is _NARROW_A_CYCLE else _WIDE
     centers = -(-k // step) * step

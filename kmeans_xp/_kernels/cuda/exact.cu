@@ -13,7 +13,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) widened(
 
 // Of the rows of a list (or all), the distance to the center of the label (or of the number);
 // with no labels and `crosses` to each center, as (k, n).
-extern "C" __global__ void __launch_bounds__(THREADS) distances(
+extern "C" __global__ void __launch_bounds__(THREADS, 4) distances(
     const Row* __restrict__ x, i64 row_stride, i64 column_stride, const i64* __restrict__ list,
     i64 n, int d, int k, const double* __restrict__ centers, const int* __restrict__ labels,
     int crosses, double before, double after, int lanes, double* __restrict__ out) {
@@ -37,7 +37,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) distances(
 }
 
 // The label of each listed row (or all): the nearest by canonical distance, the lowest of equals.
-extern "C" __global__ void __launch_bounds__(THREADS) settle(
+extern "C" __global__ void __launch_bounds__(THREADS, 4) settle(
     const Row* __restrict__ x, i64 row_stride, i64 column_stride, const i64* __restrict__ list,
     const i64* __restrict__ counted, i64 n, int d, int k, const double* __restrict__ centers,
     double before, double after, int lanes, int* __restrict__ labels) {
@@ -84,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) settle(
 
 // The label of each listed row by canonical distances to its shortlist (`shortlist`), and its bounds.
 // Rows without one, or with one that was too long, are listed again.
-extern "C" __global__ void __launch_bounds__(THREADS) choose(
+extern "C" __global__ void __launch_bounds__(THREADS, 4) choose(
     const Row* __restrict__ x, i64 row_stride, i64 column_stride, const i64* __restrict__ list,
     const i64* __restrict__ counted, i64 room, int d, i64 k, const double* __restrict__ centers,
     double before, double after, int lanes, const int* __restrict__ few,
