@@ -31,12 +31,14 @@ if TYPE_CHECKING:
         EmptyClusterError,
     )
     from .prepare import FeatureReport, FeatureScaler, check_features
+    from .relatives import BisectingKMeans, centers_linkage, cut_linkage
     from .selection import ChooseKResult, choose_k
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "BatchedKMeansResult": "estimators",
+    "BisectingKMeans": "relatives",
     "CheckpointError": "exceptions",
     "ChooseKInterrupted": "exceptions",
     "ChooseKResult": "selection",
@@ -51,8 +53,10 @@ _HOMES = {
     "MiniBatchKMeans": "estimators",
     "Status": "_outcome",
     "Trial": "_search",
+    "centers_linkage": "relatives",
     "check_features": "prepare",
     "choose_k": "selection",
+    "cut_linkage": "relatives",
     "info": "_info",
     "k_means": "estimators",
     "k_means_batched": "estimators",
@@ -66,6 +70,7 @@ _MODULES = ("metrics", "plot", "prepare")
 
 __all__ = [
     "BatchedKMeansResult",
+    "BisectingKMeans",
     "CheckpointError",
     "ChooseKInterrupted",
     "ChooseKResult",
@@ -81,8 +86,10 @@ __all__ = [
     "Status",
     "Trial",
     "__version__",
+    "centers_linkage",
     "check_features",
     "choose_k",
+    "cut_linkage",
     "info",
     "k_means",
     "k_means_batched",

@@ -250,10 +250,13 @@ def _carrying(block: Block, chosen: Array | None, xp: Namespace) -> int:
     return int(xp.count_nonzero(positive))
 
 
-def inertia(problem: Problem, nearest: Nearest, /, *, keeps: bool = False) -> float:
+def inertia(
+    problem: Problem, nearest: Nearest, /, *, keeps: bool = False, only: int | None = None
+) -> float:
     """Weighted sum of squared distances to the own center: exact, rounded once.
 
-    If it ``keeps`` them, the distances stay in the blocks' state as ``own``.
+    If it ``keeps`` them, the distances stay in the blocks' state as ``own``.  ``only`` leaves out
+    the rows of all other clusters.
     """
     xp, blocks = problem.context.xp, problem.source.blocks
     # the largest so far, which other threads raise: it gives the grid, and what was added on
@@ -265,6 +268,8 @@ def inertia(problem: Problem, nearest: Nearest, /, *, keeps: bool = False) -> fl
         if keeps:
             block.state["own"] = distances
         own = weigh(distances, block.weight, xp=xp)
+        if only is not None:
+            own = xp.where(block.state["labels"] == only, own, xp.zeros_like(own))
         mine = float(xp.max(own))
         largest[0] = most = max(largest[0], mine)
         exponent = exact.exponent_above(most)

@@ -19,7 +19,7 @@ from ._primitives import FLOAT32_REACH, Nearest
 from ._pruning import Pruner
 from ._sources import MemorySource
 from ._stats import Extent, Summary, summarise, survey
-from ._typing import Array, Kernel, Source, T
+from ._typing import Array, Kernel, Source, T, some
 
 _HIGH_OPEN_SHARE = 0.25
 
@@ -233,15 +233,21 @@ def _survey_within_memory(
         plan = shrink(plan, source, shape, reason)
 
 
-def bring(x: Array, context: Context, n_clusters: int, /) -> Array:
-    """Rows where the work happens; one error when a GPU has no room for them."""
+def bring(
+    x: Array, context: Context, n_clusters: int, /, *, positions: Array | None = None
+) -> Array:
+    """Rows, or those at some positions, where the work happens; one error when a GPU has no room.
+
+    Rows of which some are taken are there.
+    """
     try:
-        return context.move(x)
+        return context.move(x) if positions is None else some(x, positions, xp=context.xp)
     except MemoryError as error:
         if context.gpu is None:
             raise
         reason = str(error)
-    shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x))
+    n_rows = int((x if positions is None else positions).shape[0])
+    shape = Shape(n_rows, int(x.shape[1]), n_clusters, dtype_name(x))
     raise too_little(context, shape, LEAST_ROWS, reason)
 
 

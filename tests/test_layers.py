@@ -137,6 +137,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "estimators._convert",
         "estimators",
     ),
+    "relatives": (
+        "relatives._linkage",
+        "relatives._bisecting",
+        "relatives._bisecting_kmeans",
+        "relatives._hierarchy",
+        "relatives",
+    ),
     "selection": (
         "selection._arguments",
         "selection._ladder",

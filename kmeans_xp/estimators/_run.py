@@ -182,11 +182,7 @@ def prepare(
     fits: float = 1.0,
 ) -> Training:
     """Move the data once and take the statistics pass; refuse what cannot be clustered."""
-    n_rows = int(x.shape[0])
-    check_enough_rows(n_rows, None, n_clusters)
-    weight = check_weight(sample_weight, n_rows, place.work)
-    check_enough_rows(n_rows, weight, n_clusters)
-    x_there = bring(x, place.work, n_clusters)
+    x_there, weight = brought(x, sample_weight, place, n_clusters)
     try:
         return training_problem(
             x_there, weight, place.work, n_clusters, variance=variance, fits=fits
@@ -194,6 +190,17 @@ def prepare(
     except NonFiniteError:
         first_bad_cell(x, who)
         raise
+
+
+def brought(
+    x: Array, sample_weight: Any, place: Place, n_clusters: int, /
+) -> tuple[Array, Array | None]:
+    """Rows and checked weights where the work happens; refuse fewer than clusters."""
+    n_rows = int(x.shape[0])
+    check_enough_rows(n_rows, None, n_clusters)
+    weight = check_weight(sample_weight, n_rows, place.work)
+    check_enough_rows(n_rows, weight, n_clusters)
+    return bring(x, place.work, n_clusters), weight
 
 
 def draw_seed(random_state: np.random.RandomState) -> int:
