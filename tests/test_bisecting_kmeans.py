@@ -294,6 +294,43 @@ def test_rows_without_weight_change_nothing_but_get_labels() -> None:
         assert both.labels_.tolist() == alone.predict(more).tolist()
 
 
+def test_the_heaviest_is_parted_whatever_the_largest_weight_in_it() -> None:
+    """40 rows of weight 1 beside 12 of weight 8: the latter come to 24 before the former to 20."""
+    x = np.concatenate([np.arange(40) / 40, 1000.0 + np.arange(12)])[:, None]
+    model = BisectingKMeans(7, init=ends, bisecting_strategy="largest_cluster")
+    model.fit(x, sample_weight=np.repeat([1.0, 8.0], [40, 12]))
+    assert np.bincount(model.labels_).tolist()[:2] == [20, 20]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_among_equals_the_leftmost_is_parted(strategy: str) -> None:
+    model = BisectingKMeans(3, init=ends, bisecting_strategy=strategy)
+    assert model.fit([[11.0], [9.0], [-9.0], [-11.0]]).labels_.tolist() == [2, 2, 1, 0]
+
+
+def test_each_start_of_a_callable_has_a_random_state_of_its_own() -> None:
+    drawn: list[int] = []
+
+    def told(x: Any, n_clusters: int, random_state: Any) -> Any:
+        drawn.append(int(random_state.randint(1 << 30)))
+        return ends(x, n_clusters, random_state)
+
+    x = lattice(60)
+    BisectingKMeans(5, init=told, n_init=2, random_state=0).fit(x)
+    five, drawn = drawn.copy(), []
+    assert len(set(five)) == 8
+    BisectingKMeans(3, init=told, n_init=2, random_state=0).fit(x)
+    assert drawn == five[:4]
+
+
+def test_the_tree_is_for_scipy_whatever_the_library_of_the_rows(xp: Backend) -> None:
+    model = BisectingKMeans(5, random_state=0)
+    assert not hasattr(model, "linkage_")
+    linkage = model.fit(xp.array(lattice(40))).linkage_
+    assert type(linkage) is np.ndarray
+    assert hierarchy.dendrogram(linkage, no_plot=True)["leaves"]
+
+
 def test_ctrl_c_keeps_the_clusters_so_far() -> None:
     calls = itertools.count(1)
 

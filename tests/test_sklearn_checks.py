@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from kmeans_xp import FeatureScaler, KMeans, MiniBatchKMeans
+from kmeans_xp import BisectingKMeans, FeatureScaler, KMeans, MiniBatchKMeans
 
 try:
     from sklearn.utils import estimator_checks
@@ -26,6 +26,7 @@ ESTIMATORS = [
     KMeans(init="random-partition", empty_cluster="random", n_init=1),
     KMeans(init="k-means||", algorithm="elkan", copy_x=False, device="cpu"),
     MiniBatchKMeans(),
+    BisectingKMeans(),
     FeatureScaler("standard"),
     FeatureScaler("quantile"),
     FeatureScaler("none"),
@@ -60,7 +61,7 @@ ARRAY_API_CHECKS = """
 import unittest, warnings
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import _yield_array_api_checks
-from kmeans_xp import FeatureScaler, KMeans, MiniBatchKMeans
+from kmeans_xp import BisectingKMeans, FeatureScaler, KMeans, MiniBatchKMeans
 
 def lacks_gpu():
     import cupy
@@ -71,6 +72,7 @@ for estimator in (
     KMeans(),
     KMeans(init="random", n_init=2),
     MiniBatchKMeans(),
+    BisectingKMeans(n_clusters=5),
     FeatureScaler("robust"),
 ):
     for check in _yield_array_api_checks(

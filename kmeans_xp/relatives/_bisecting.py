@@ -26,7 +26,7 @@ from .._typing import Array, Block, Namespace
 from ..estimators._run import best_of
 from ._linkage import Host, linkage_of
 
-Splits = npt.NDArray[np.int64]
+Splits = tuple[int, ...]
 Start = Callable[[Training, Array, int], Array]
 """Two centers for some rows (m, d) that pose a problem, by a seed."""
 
@@ -99,23 +99,17 @@ class Tree:
     @property
     def splits(self) -> Splits:
         """The cluster that each bisection parted."""
-        return np.asarray([parted.cluster for parted in self.made], dtype=np.int64)
+        return tuple(parted.cluster for parted in self.made)
+
+    @property
+    def heights(self) -> tuple[float, ...]:
+        """The inertia of each of these."""
+        return tuple(self.clusters[parted].inertia for parted in self.splits)
 
     @property
     def status(self) -> Status:
         """Of the bisections the one that came least far."""
         return max((parted.status for parted in self.made), key=_ORDER.index, default=_ORDER[0])
-
-    def linkage(self) -> Host:
-        """The tree from below: heights are inertias, leaves are numbered from left to right."""
-        k = len(self.leaves)
-        names = {leaf: number for number, leaf in enumerate(self.leaves)}
-        pairs: list[tuple[int, int]] = []
-        for number, parted in reversed(list(enumerate(self.made))):
-            pairs.append((names[2 * number + 1], names[2 * number + 2]))
-            names[parted.cluster] = k + len(pairs) - 1
-        heights = [self.clusters[parted.cluster].inertia for parted in reversed(self.made)]
-        return linkage_of(pairs, heights)
 
 
 def begin(problem: Training, seed: int, /) -> Tree:
@@ -226,7 +220,7 @@ def descend(problem: Problem, centers: Array, splits: Splits, /) -> Array:
 
 def leaves_of(splits: Splits, /) -> list[int]:
     """Clusters that were not parted, from left to right."""
-    halves = {int(parted): 2 * number + 1 for number, parted in enumerate(splits)}
+    halves = {parted: 2 * number + 1 for number, parted in enumerate(splits)}
     found, waiting = [], [0]
     while waiting:
         cluster = waiting.pop()
@@ -237,6 +231,17 @@ def leaves_of(splits: Splits, /) -> list[int]:
     return found
 
 
+def tree_linkage(splits: Splits, heights: Sequence[float], /) -> Host:
+    """The tree from below; leaves are numbered from left to right."""
+    leaves = leaves_of(splits)
+    names = {leaf: number for number, leaf in enumerate(leaves)}
+    pairs: list[tuple[int, int]] = []
+    for number, parted in reversed(list(enumerate(splits))):
+        pairs.append((names[2 * number + 1], names[2 * number + 2]))
+        names[parted] = len(leaves) + len(pairs) - 1
+    return linkage_of(pairs, heights[::-1])
+
+
 def _levels(
     problem: Problem, centers: Array, splits: Splits
 ) -> tuple[dict[Scale, tuple[Array, Array]], int]:
@@ -245,7 +250,7 @@ def _levels(
     own = np.arange(len(points), dtype=np.int32)
     tables: dict[Scale, tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]] = {}
     depths = np.zeros(len(points), dtype=np.int64)
-    for number, parted in enumerate(splits.tolist()):
+    for number, parted in enumerate(splits):
         left, right = 2 * number + 1, 2 * number + 2
         depths[left : right + 1] = depths[parted] + 1
         scale = problem.label_scale(points[left : right + 1])

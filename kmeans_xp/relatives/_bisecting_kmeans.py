@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -103,12 +104,12 @@ class BisectingKMeans(Clusterer):
     inertia_ : float
         Weighted sum of squared distances of the rows to the centers of their leaves.
     linkage_ : ndarray of shape (n_clusters - 1, 4), float64
-        The tree from below, as in :func:`scipy.cluster.hierarchy.linkage`: two clusters, the height
-        at which they are one, and its number of leaves.  The height is the (weighted) inertia of
-        the cluster that was parted, around its own center.  It grows towards the top: two halves
-        around their means cost no more than their whole around its mean, and Lloyd's iterations
-        add nothing; what roundings may add is evened out, so that no cluster is higher than one
-        that it is part of.
+        The tree from below, a NumPy array as of :func:`scipy.cluster.hierarchy.linkage`: two
+        clusters, the height at which they are one, and its number of leaves.  The height is the
+        (weighted) inertia of the cluster that was parted, around its own center.  It grows towards
+        the top: two halves around their means cost no more than their whole around its mean, and
+        Lloyd's iterations add nothing; what roundings may add is evened out, so that no cluster is
+        higher than one that it is part of.
     n_iter_ : int
         Iterations of all bisections together (of the starts that were kept).
     status_ : str
@@ -173,6 +174,7 @@ class BisectingKMeans(Clusterer):
     }
     _tree_centers: Array
     _splits: bisecting.Splits
+    _heights: tuple[float, ...]
 
     def __init__(
         self,
@@ -238,6 +240,11 @@ class BisectingKMeans(Clusterer):
                 stacklevel=3,
             )
         return self
+
+    @property
+    def linkage_(self) -> npt.NDArray[np.float64]:
+        # on the host for scipy, where the attributes that are arrays are X's
+        return bisecting.tree_linkage(self._splits, self._heights)
 
     def predict(self, X: Any) -> Array:
         """Return the leaf of each row.
@@ -348,14 +355,13 @@ class BisectingKMeans(Clusterer):
         self.inertia_ = bisecting.inertia_by(problem, centers, labels)
         self.cluster_centers_ = place.send_home(centers)
         self.labels_ = place.send_home(labels)
-        self.linkage_ = tree.linkage()
         self.n_iter_ = sum(made.n_iter for made in tree.made)
         self.status_ = status.value
         self.device_ = place.work.device_name
         self.backend_ = place.work.backend
         self.kernel_ = problem.plan.kernel
         self._tree_centers = place.send_home(every)
-        self._splits = tree.splits
+        self._splits, self._heights = tree.splits, tree.heights
         self._middle = tuple(problem.extent.middle.tolist())
         self._n_features_out = len(tree.leaves)
 
