@@ -254,7 +254,9 @@ def _levels(
         left, right = 2 * number + 1, 2 * number + 2
         depths[left : right + 1] = depths[parted] + 1
         scale = problem.label_scale(points[left : right + 1])
-        lefts, rights = tables.setdefault(scale, (own.copy(), own.copy()))
+        if scale not in tables:
+            tables[scale] = own.copy(), own.copy()
+        lefts, rights = tables[scale]
         lefts[parted], rights[parted] = left, right
 
     def placed(table: npt.NDArray[np.int32]) -> Array:
