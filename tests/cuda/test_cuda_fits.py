@@ -14,7 +14,7 @@ from conftest import make_backend
 from emulator import cuda_kernel
 from engine import first_centers, opened, problem_of, solve
 
-from kmeans_xp import KMeans, _problem
+from kmeans_xp import BisectingKMeans, KMeans, _problem
 from kmeans_xp._kernels import Shape, select
 from kmeans_xp._kernels.cuda import _kernel, _loop
 from kmeans_xp._outcome import Rules
@@ -286,6 +286,26 @@ def test_the_estimator(
     assert model.labels_.tobytes() == plain.labels_.tobytes()
     assert model.cluster_centers_.tobytes() == plain.cluster_centers_.tobytes()
     assert (model.inertia_, model.n_iter_) == (plain.inertia_, plain.n_iter_)
+
+
+@pytest.mark.parametrize(("dtype", "weighted"), [("float32", True), ("float64", False)])
+def test_bisections(routed: list[str], dtype: str, weighted: bool) -> None:
+    x = CASES["blobs"]()[0][:200].astype(dtype)
+    weight = weights(len(x)) if weighted else None
+    options = {"n_clusters": 5, "random_state": 3, "bisecting_strategy": "largest_cluster"}
+    model = BisectingKMeans(**options).fit(x, sample_weight=weight)
+    assert model.kernel_ == "cuda"
+    labels, score = model.predict(x[::-1]), model.score(x, sample_weight=weight)
+    assert {"sweep", "distances"} <= set(routed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_problem, "select", select)
+        plain = BisectingKMeans(**options).fit(x, sample_weight=weight)
+        assert plain.kernel_ != "cuda"
+    assert model.cluster_centers_.tobytes() == plain.cluster_centers_.tobytes()
+    assert model.linkage_.tobytes() == plain.linkage_.tobytes()
+    assert model.labels_.tolist() == plain.labels_.tolist() == labels[::-1].tolist()
+    assert (model.inertia_, model.n_iter_) == (plain.inertia_, plain.n_iter_)
+    assert score == -model.inertia_
 
 
 def test_tiny_data_goes_straight_to_canonical_distances(routed: list[str]) -> None:
