@@ -112,9 +112,9 @@ class Flash(_OnTorch):
 
 
 def flash_pass(x: Any, k: int, gpu: Any) -> dict[str, Any]:
-    """Its assignment of all rows to the first k, by TF32 and by half precision; rows are rounded before.
+    """Its assignment of all rows to the first k, by TF32 and by half precision.
 
-    Labels are as they come, and squared norms are not part of the time.
+    Labels are as they come; that rows are rounded, and squared norms, are not part of the time.
     """
     try:
         import torch

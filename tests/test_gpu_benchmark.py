@@ -61,7 +61,10 @@ def made_up() -> dict[str, Any]:
         },
         "sums": {
             "tf32": {
-                "one product of 1, others of 2**-j": {"24": {"after it": 1.0}, "25": {"after it": 0}},
+                "one product of 1, others of 2**-j": {
+                    "24": {"after it": 1.0},
+                    "25": {"after it": 0},
+                },
                 "512 positive products, errors in 2**-24 of the sum": [-54.6, 3.0],
             }
         },
