@@ -57,6 +57,12 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
+@functools.cache
+def _linker() -> list[str]:
+    """The faster linker, where there is one."""
+    return ["-fuse-ld=gold"] if shutil.which("ld.gold") else []
+
+
 def cuda_kernel(
     edit: Callable[[str], str] | None = None, seed: int = 0, capability: int = 80
 ) -> CudaKernel:
@@ -115,7 +121,9 @@ class Emulator:
     def _compile(self, unit: Unit) -> pathlib.Path:
         text = unit.text if self._edit is None else self._edit(unit.text)
         kernels = re.findall(r"__global__ void[^(]*?(?:\(\w+(?:, \w+)?\) )?(\w+)\(\s", text)
-        parts = ['#include "emulator.h"', text]
+        # definitions come after the header: one that is compiled in advance serves no others
+        defines = [option[2:].replace("=", " ", 1) for option in unit.options if option[:2] == "-D"]
+        parts = ['#include "emulator.h"', *(f"#define {define}" for define in defines), text]
         parts += [
             f'extern "C" const char* launch_{name}(long long grid, int block, size_t shared,'
             " unsigned long long seed, void** arguments, int count) {"
@@ -123,12 +131,12 @@ class Emulator:
             for name in kernels
         ]
         source = "\n".join(parts)
-        digest = hashlib.sha256("\0".join([source, *unit.options]).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(source.encode()).hexdigest()[:16]
         library = pathlib.Path(_folder().name) / f"{unit.file[:-3]}-{digest}.so"
         if not library.exists():
             file = library.with_suffix(".cpp")
             file.write_text(source, encoding="utf-8")
-            command = [compiler(), *_FLAGS, *unit.options, "-shared", str(file), "-o", str(library)]
+            command = [compiler(), *_FLAGS, "-shared", *_linker(), str(file), "-o", str(library)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise EmulationError(f"g++ on {unit}:\n{done.stderr[:2000]}")
