@@ -29,7 +29,11 @@ from ._route import group_product, pair_centers, screens
 from ._source import TENSOR_PRODUCTS, CupyLauncher, Launcher
 from ._survey import CudaSurveyor
 
+FEW = "few"  # after a shortlist only canonical distances are left
 _POOR_SHARE = 0.5  # of rows left open: as many as shortlists are kept for
+_CROWDED_SHARE = (
+    1 / 256
+)  # of rows whose shortlist is too long, which are measured against all centers
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ class CudaKernel(ReferenceKernel):
         if not looked.steps:
             return
         work, left = looked.steps[-1]
-        if work != "float64":
+        if work not in ("float64", FEW):
             opened, left = left, Picked.none(x, xp=self.xp)
             self.calls.score(x, nearest, "float64", labels, picked=opened, left=left)
         self.calls.judge(x, nearest, labels, left)
@@ -187,7 +191,8 @@ class CudaKernel(ReferenceKernel):
             picked = left
             if short is not None:
                 args = self.calls, x, nearest, work, rows.labels, left, short
-                picked = _shortlist.resolve(*args, **kept)
+                steps.append((FEW, _shortlist.resolve(*args, **kept)))
+                break
         return steps
 
     def _shortlist(self, x: Array, work: str) -> _shortlist.Shortlist | None:
@@ -209,6 +214,8 @@ class CudaKernel(ReferenceKernel):
         if work not in TENSOR_PRODUCTS or seen.scored <= _POOR_SHARE * looked.n_rows:
             return
         if seen.left[0] > _POOR_SHARE * seen.scored:
+            self._poor.add(work)
+        if FEW in looked.works and seen.left[1] > _CROWDED_SHARE * seen.scored:
             self._poor.add(work)
 
     def advance(
