@@ -16,7 +16,7 @@ from .exceptions import DeviceMemoryError
 _ROW_BYTES = 64
 _GROUP_BYTES = 4  # a bound
 _NEEDS_BYTES = 24
-_BLOCK_ROW_BYTES = 64
+_BLOCK_ROW_BYTES = 96
 _CENTER_BYTES = 128  # for each feature
 _PIECES_BYTES = 5 << 25
 _HOST_KERNELS = ("numpy", "numba")
@@ -35,7 +35,7 @@ def needed_bytes(shape: Shape, block_rows: int, group_size: int = 0, /) -> int:
     """Device memory of a fit, with its rows: an upper estimate of the peak.
 
     Beside a row: its label and the one before, three bounds, and what is gathered from the blocks;
-    beside a row of a block: lists of rows, distances and marks.  Then the centers in several
+    beside a row of a block: lists of rows, distances, marks, a few centers.  Then the centers in several
     precisions with their integer sums, and pieces of the passes that are not fused.  With groups of
     centers a row keeps a bound for each, and what rows of a block need is listed.
     """
