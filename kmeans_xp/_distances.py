@@ -7,6 +7,7 @@ IEEE operation at a time: its bits are the same on every library.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,24 @@ def halving_sum(a: Array, /, *, xp: Namespace, axis: int = -1) -> Array:
             folded = xp.concat([folded, middle], axis=axis)
         a, width = folded, half
     return a[(..., 0, *after)]
+
+
+def folded(term: Callable[[int], Array], count: int, /) -> Array:
+    """Add up term(0) to term(count - 1) by the additions of `halving_sum`.
+
+    Each term is made when it is needed, so that few of them are alive at a time.
+    """
+    widths = [count]
+    while widths[-1] > 1:
+        widths.append((widths[-1] + 1) // 2)
+
+    def fold(level: int, at: int) -> Array:
+        if level == 0:
+            return term(at)
+        total, other = fold(level - 1, at), at + widths[level]
+        return total + fold(level - 1, other) if other < widths[level - 1] else total
+
+    return fold(len(widths) - 1, 0)
 
 
 def halving_total(values: npt.NDArray[np.float64], /) -> float:

@@ -274,6 +274,21 @@ def two_product(a: Array, b: Array, /, *, whole: bool = False) -> tuple[Array, A
     return product, error
 
 
+def root(squares: Array, /, *, xp: Namespace) -> Array:
+    """Square roots of float64 numbers, at any last bit of the library's own.
+
+    Those of a library may be off by a rounding (torch's are, on the CPU).  As in `ratio` a root is
+    corrected by its own residual: it rounds as the true one does, but for cases within 2**-45 of a
+    tie.  Below 2**-900, where products lose their errors, it is the library's.
+    """
+    first = xp.sqrt(squares)
+    inside = (squares > 2.0**-900) & (squares < 2.0**1000)
+    safe = xp.where(inside, first, xp.ones_like(first))
+    product, error = two_product(safe, safe)
+    better = safe + ((squares - product) - error) / (safe + safe)
+    return xp.where(inside, better, first)
+
+
 def exact_sums(parts: Array, /, *, xp: Namespace) -> Array:
     """Sum integer-valued float64 ``parts`` over the last axis, exactly, in int64."""
     width = int(parts.shape[-1])

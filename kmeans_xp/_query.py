@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from ._assign import relabel
 from ._backend import Context, dtype_name
 from ._passes import inertia
 from ._primitives import distances_by_product
 from ._problem import Problem, bring, query_problem
-from ._stats import NonFiniteError
-from ._typing import Array, Block
+from ._stats import Extent, NonFiniteError, Surveyor
+from ._typing import Array, Block, slices
 from ._validation import first_bad_cell
 from ._weight_checks import check_weight
 
 _MOST_CELLS = 1 << 19
+_SURVEYED_CELLS = 1 << 22
 
 
 def prepare(
@@ -95,3 +100,14 @@ def distances(problem: Problem, centers: Array, /) -> Array:
 
     with problem.source.working():
         return problem.within_memory(task)
+
+
+def extent_of(x: Array, context: Context, who: str, /) -> Extent:
+    """Where the rows lie, and the middle of that; raise for NaN or infinity."""
+    step = max(1, _SURVEYED_CELLS // int(x.shape[1]))
+    survey = Surveyor(context.xp)
+    parts = (survey.ranges(x[part, :], None) for part in slices(int(x.shape[0]), step))
+    ranges = functools.reduce(operator.add, parts)
+    if not (np.isfinite(ranges.low).all() and np.isfinite(ranges.high).all()):
+        first_bad_cell(x, who)
+    return Extent(ranges.low, ranges.high, ranges.low * 0.5 + ranges.high * 0.5)

@@ -142,6 +142,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "relatives._bisecting",
         "relatives._bisecting_kmeans",
         "relatives._hierarchy",
+        "relatives._pairs",
         "relatives",
     ),
     "selection": (

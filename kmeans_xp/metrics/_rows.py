@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +12,10 @@ import numpy.typing as npt
 
 from .._backend import Context, dtype_name, resolve
 from .._problem import bring
-from .._stats import Extent, Surveyor
-from .._typing import Array, slices
-from .._validation import check_device_word, check_float64, check_table, first_bad_cell
+from .._query import extent_of
+from .._stats import Extent
+from .._typing import Array
+from .._validation import check_device_word, check_float64, check_table
 from ._labels import Groups, check_labels, check_same_length, group, placed
 
 _HOST_CELLS, _DEVICE_CELLS = 1 << 20, 1 << 22
@@ -66,7 +65,7 @@ def labelled_rows(
     check_float64(work)
     with work.scope():
         there, marks = bring(rows, work, 1), placed(labels, work)
-        extent = _extent(there, work, who)
+        extent = extent_of(there, work, who)
         if chosen is not None:
             positions = work.from_host(chosen)
             there = work.xp.take(there, positions, axis=0)
@@ -74,17 +73,6 @@ def labelled_rows(
         groups = group(marks, xp=work.xp)
         _check_number(groups.n_groups, int(there.shape[0]))
         yield LabelledRows(there, groups, extent, work, home)
-
-
-def _extent(x: Array, context: Context, who: str) -> Extent:
-    """Where the rows lie, and the middle of that; raise for NaN or infinity."""
-    step = max(1, _DEVICE_CELLS // int(x.shape[1]))
-    survey = Surveyor(context.xp)
-    parts = (survey.ranges(x[part, :], None) for part in slices(int(x.shape[0]), step))
-    ranges = functools.reduce(operator.add, parts)
-    if not (np.isfinite(ranges.low).all() and np.isfinite(ranges.high).all()):
-        first_bad_cell(x, who)
-    return Extent(ranges.low, ranges.high, ranges.low * 0.5 + ranges.high * 0.5)
 
 
 def _check_number(n_labels: int, n_rows: int) -> None:
