@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         EmptyClusterError,
     )
     from .prepare import FeatureReport, FeatureScaler, check_features
-    from .relatives import BisectingKMeans, centers_linkage, cut_linkage
+    from .relatives import BisectingKMeans, KMedians, KMedoids, centers_linkage, cut_linkage
     from .selection import ChooseKResult, choose_k
 
 __version__ = "0.1.0"
@@ -50,6 +50,8 @@ _HOMES = {
     "FeatureScaler": "prepare",
     "Iteration": "_outcome",
     "KMeans": "estimators",
+    "KMedians": "relatives",
+    "KMedoids": "relatives",
     "MiniBatchKMeans": "estimators",
     "Status": "_outcome",
     "Trial": "_search",
@@ -82,6 +84,8 @@ __all__ = [
     "FeatureScaler",
     "Iteration",
     "KMeans",
+    "KMedians",
+    "KMedoids",
     "MiniBatchKMeans",
     "Status",
     "Trial",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.spatial.distance import cdist
 
 from kmeans_xp._backend import context_of, numpy_context
 from kmeans_xp._distances import Scale, folded, halving_sum, squared_distances
+from kmeans_xp._exact import root
 from kmeans_xp.relatives import _pairs
 from kmeans_xp.relatives._pairs import NAMED, Measure, check_metric, check_precomputed
 
@@ -30,8 +32,9 @@ def rows(dtype: str = "float64") -> tuple[Any, Any]:
     return tuple((generator.normal(size=(m, 5)) * 3 + 1).astype(dtype) for m in (9, 23))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("metric", NAMED)
+@pytest.mark.parametrize(
+    ("metric", "dtype"), list(zip(NAMED, itertools.cycle(["float64", "float32"]), strict=False))
+)
 def test_distances_are_scipys_and_their_bits_those_of_numpy(
     xp: Backend, metric: str, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,6 +54,25 @@ def test_folded_makes_the_additions_of_halving_sum(features: int) -> None:
     terms = np.random.default_rng(features).normal(size=(features, 6))
     found = folded(lambda feature: terms[feature], features)
     assert found.tobytes() == halving_sum(terms, xp=np, axis=-2).tobytes()
+
+
+class Sloppy:
+    """NumPy, with square roots that are off by a rounding to either side."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    def sqrt(self, values: Any) -> Any:
+        side = np.where(np.arange(values.size) % 2 == 0, np.inf, 0.0)
+        return np.nextafter(np.sqrt(values), side)
+
+
+def test_roots_are_corrected() -> None:
+    values = np.random.default_rng(0).random(2000) * np.ldexp(1.0, np.arange(2000) % 1600 - 800)
+    assert (Sloppy().sqrt(values) != np.sqrt(values)).all()
+    assert root(values, xp=Sloppy()).tobytes() == np.sqrt(values).tobytes()
+    ends = np.array([0.0, 5e-324, 1e-300, 1.7e308, np.inf])
+    assert root(ends, xp=np).tobytes() == np.sqrt(ends).tobytes()
 
 
 def test_squares_are_the_canonical_distances() -> None:
@@ -101,7 +123,7 @@ def test_a_function_of_two_sets_of_rows_is_a_metric(xp: Backend) -> None:
     [
         (1.0, r"for \(9, 23\) rows it returned float"),
         (np.zeros((23, 9)), r"returned shape \(23, 9\).*can be wrapped"),
-        (np.full((9, 23), np.nan), "returned nan .row 0, column 0., which is no distance"),
+        (np.full((9, 23), np.nan), "returned NaN .row 0, column 0., which is no distance"),
         (np.full((9, 23), -1.0), "returned -1.0"),
     ],
 )
@@ -154,8 +176,8 @@ def test_given_distances_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"distances to the 4 rows of fit.* got shape \(3, 3\)"):
         check_precomputed(good, context, who="T", n_columns=4)
     monkeypatch.setattr(_pairs, "_DEVICE_CELLS", 3)  # a row at a time
-    for bad in (np.nan, -1.0, np.inf):
+    for bad, word in ((np.nan, "NaN"), (-1.0, "-1.0"), (np.inf, "inf")):
         table = good.copy()
         table[2, 1] = bad
-        with pytest.raises(ValueError, match=rf"holds {bad} \(row 2, column 1\)"):
+        with pytest.raises(ValueError, match=rf"holds {word} \(row 2, column 1\)"):
             check_precomputed(table, context, who="T")

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from kmeans_xp import BisectingKMeans, FeatureScaler, KMeans, MiniBatchKMeans
+from kmeans_xp import BisectingKMeans, FeatureScaler, KMeans, KMedians, KMedoids, MiniBatchKMeans
 
 try:
     from sklearn.utils import estimator_checks
@@ -25,6 +25,9 @@ ESTIMATORS = [
     KMeans(init="random", n_init=2, tol=0, max_iter=None),
     KMeans(init="random-partition", empty_cluster="random", n_init=1),
     KMeans(init="k-means||", algorithm="elkan", copy_x=False, device="cpu"),
+    KMedians(),
+    KMedoids(),
+    KMedoids(metric="precomputed"),
     MiniBatchKMeans(),
     BisectingKMeans(),
     FeatureScaler("standard"),
@@ -39,13 +42,22 @@ EXPECTED_FAILURES = {
 }
 
 
+def expected_failures(estimator):
+    if not isinstance(estimator, KMedoids):
+        return EXPECTED_FAILURES
+    # which draws nothing
+    rows = {"check_clustering", "check_estimators_nan_inf"}
+    pairwise = estimator.metric == "precomputed"
+    return dict.fromkeys(rows, "passes rows for distances") if pairwise else {}
+
+
 def with_checks():
     """`parametrize_with_checks` without the array API checks, which need a process of their own.
 
     A list, since older versions pass a generator on, which pytest does not like.
     """
     made = estimator_checks.parametrize_with_checks(
-        ESTIMATORS, expected_failed_checks=lambda estimator: EXPECTED_FAILURES
+        ESTIMATORS, expected_failed_checks=expected_failures
     )
     names, entries = made.args
     chosen = [entry for entry in entries if not _needs_dispatch(getattr(entry, "values", entry)[1])]
@@ -61,7 +73,7 @@ ARRAY_API_CHECKS = """
 import unittest, warnings
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import _yield_array_api_checks
-from kmeans_xp import BisectingKMeans, FeatureScaler, KMeans, MiniBatchKMeans
+from kmeans_xp import BisectingKMeans, FeatureScaler, KMeans, KMedoids, MiniBatchKMeans
 
 def lacks_gpu():
     import cupy
@@ -71,6 +83,7 @@ warnings.simplefilter("error")
 for estimator in (
     KMeans(),
     KMeans(init="random", n_init=2),
+    KMedoids(),
     MiniBatchKMeans(),
     BisectingKMeans(n_clusters=5),
     FeatureScaler("robust"),

@@ -2,9 +2,13 @@
 
 from ._bisecting_kmeans import BisectingKMeans
 from ._hierarchy import centers_linkage, cut_linkage
+from ._k_medians import KMedians
+from ._k_medoids import KMedoids
 
 __all__ = [
     "BisectingKMeans",
+    "KMedians",
+    "KMedoids",
     "centers_linkage",
     "cut_linkage",
 ]

@@ -81,7 +81,7 @@ class Measure:
         power = math.frexp(self.scale.factor)[1] - 1
         return 2 * power if self.metric == "sqeuclidean" else power
 
-    @property
+    @functools.cached_property
     def bound(self) -> float | None:
         """What no number of a table is above, but for rounding; None where nobody knows."""
         if callable(self.metric):
@@ -204,9 +204,13 @@ def refuse_bad_distances(table: Array, whose: str, /, *, xp: Namespace, first_ro
         return
     at = int(xp.argmax(xp.reshape(xp.astype(bad, xp.int8), (-1,))))
     row, column = divmod(at, int(table.shape[1]))
+    value = float(table[row, column])
+    word = "NaN" if math.isnan(value) else repr(value)
+    # in scikit-learn's words
+    kind = "Negative values in data: " if value < 0.0 else ""
     raise ValueError(
-        f"{whose} {float(table[row, column])!r} (row {first_row + row}, column {column}), "
-        "which is no distance: distances are finite and not negative."
+        f"{kind}{whose} {word} (row {first_row + row}, column {column}), which is no "
+        "distance: distances are finite and not negative."
     )
 
 
