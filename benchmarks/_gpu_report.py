@@ -103,6 +103,8 @@ def _batches(section: Record) -> Iterator[str]:
         yield (
             f"{batch['batch']} of {_shape(batch)}: {batch['ms']:.2f} ms, "
             f"{batch['ms'] / batch['batch']:.4f} a problem, alone {batch['ms a problem alone']:.3f}"
+            f", first {batch['first ms'] / 1e3:.2f} s"
+            f", {batch['left to fits alone']} left to fits alone"
         )
 
 

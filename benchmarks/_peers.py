@@ -239,7 +239,14 @@ class Peer:
 
     @property
     def version(self) -> str | None:
-        """The installed version; None where it is not installed."""
+        """The installed version; None where it is not installed.
+
+        Ours is that of the package that is imported: it may come from a source tree.
+        """
+        if self.name == OURS:
+            import kmeans_xp
+
+            return kmeans_xp.__version__
         try:
             return importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:

@@ -227,7 +227,14 @@ def by_feature(x: Array) -> Array:
 
 def dtype_name(array: Array) -> str:
     """Return "float32" for any library's float32."""
-    return str(array.dtype).rpartition(".")[2]
+    dtype = array.dtype
+    return _numpy_name(dtype) if isinstance(dtype, np.dtype) else str(dtype).rpartition(".")[2]
+
+
+@functools.cache
+def _numpy_name(dtype: np.dtype[Any]) -> str:
+    """NumPy puts it together anew each time, which takes microseconds."""
+    return str(dtype)
 
 
 def synchronize(context: Context) -> None:

@@ -74,7 +74,8 @@ def check_batch_centers(
             f"(n_clusters, n_features) for each problem, nor {shape[1:]}, the same for all."
         )
     xp = context.xp
-    wide = xp.astype(context.move(init), xp.float64, copy=False)
+    placed = context.move(init)
+    wide = xp.astype(placed, xp.float64, copy=False)
     names = ("problem", "cluster", "feature")[3 - len(found) :]
     bad = ~xp.isfinite(wide)
     beyond = xp.abs(wide) > float(np.finfo(dtype).max)
@@ -87,7 +88,9 @@ def check_batch_centers(
             f"init has values beyond the range of X's dtype {dtype}, as {where}. Pass X as "
             "float64, or centers that lie among the rows."
         )
-    return xp.broadcast_to(xp.astype(wide, getattr(xp, dtype), copy=False), shape)
+    if dtype_name(placed) != dtype:
+        placed = xp.astype(wide, getattr(xp, dtype), copy=False)
+    return xp.broadcast_to(placed, shape)
 
 
 def check_values(x: Array, weight: Array | None, n_clusters: int, context: Context, /) -> None:

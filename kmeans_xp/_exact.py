@@ -303,6 +303,16 @@ def limb_sums(values: Array, up: float, /, *, xp: Namespace) -> tuple[int, int]:
     return int(sums[0]), int(sums[1])
 
 
+def grid_sums(values: Array, least: float, /, *, xp: Namespace) -> tuple[float, int, int]:
+    """The largest of values that are not negative, and their sums as `limb_sums`.
+
+    Their grid is that of the largest, or of ``least`` if that is more.
+    """
+    largest = float(xp.max(values))
+    exponent = exponent_above(max(largest, least))
+    return largest, *limb_sums(values, math.ldexp(1.0, LIMB_BITS - exponent), xp=xp)
+
+
 def to_device(host: npt.NDArray[np.generic], like: Array, /, *, xp: Namespace) -> Array:
     """Bring a small host array next to ``like``."""
     return xp.asarray(host, device=array_api_compat.device(like))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import _exact as exact
 from ._backend import to_host
 from ._draws import distinct_rows, weighted_rows
-from ._passes import cluster_sums
+from ._passes import add_rows
 from ._plusplus import Closest, plusplus
 from ._problem import Training, as_centers
 from ._random import Purpose, mix, row_bits, row_uniform
@@ -36,7 +36,7 @@ def random_partition(problem: Training, n_clusters: int, seed: int, /) -> Array:
     def task(block: Block, sums: exact.Accumulator) -> None:
         bits = row_bits(block.start, block.n_rows, block.x, seed, Purpose.PARTITION, xp=xp)
         labels = xp.astype(bits % n_clusters, xp.int32)
-        sums.add(cluster_sums(problem, block, labels, n_clusters), block.n_rows)
+        add_rows(problem, block, labels, n_clusters, sums)
 
     _, totals = problem.source.add_up(task, problem.ledger.words)
     counts = problem.ledger.counts(totals)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from . import _exact as exact
+from ._distances import widened
 from ._stats import Summary
 from ._typing import Array, Namespace
 
@@ -49,10 +51,11 @@ class Ledger:
         n_rows: int,
         xp: Namespace,
         divide: Callable[..., Array] = exact.means,
+        widen: Callable[[Array], Array] | None = None,
     ) -> None:
         self.words = exact.words_for(n_rows)
         self._grid, self._weight_grid, self._xp = summary.grid, summary.weight_grid, xp
-        self._divide = divide
+        self._divide, self._widen = divide, widen or functools.partial(widened, xp=xp)
         self._up = exact.to_device(self._grid.up, like, xp=xp)
         self._is_short = exact.one_word(n_rows, self._grid.limbs)
         self._counts_rows = self._weight_grid is None and n_rows < 1 << 26
@@ -89,7 +92,7 @@ class Ledger:
     def columns(self, x: Array, weight: Array | None, /) -> Array:
         """Integer-valued float64 rows (m, columns)."""
         xp = self._xp
-        x = xp.astype(x, xp.float64, copy=False)
+        x = self._widen(x)
         weighted = x if weight is None else x * weight[:, None]
         parts = exact.quantise(weighted, self._up, self._grid.limbs, xp=xp)
         return xp.concat([*parts, *self._weight_columns(x, weight)], axis=1)

@@ -51,6 +51,13 @@ def available_memory() -> int:
     return min(found, default=_UNKNOWN_MEMORY)
 
 
+def is_at_hand(x: Any, /) -> bool:
+    """Whether X is an array in memory, whose rows are never read in passes."""
+    if isinstance(x, np.ndarray):
+        return type(x) is np.ndarray
+    return array_api_compat.is_array_api_obj(x)
+
+
 def open_stream(x: Any, limit: int, /) -> Direct | InOrder | None:
     """The reader of X where it is a path, an iterable of blocks, or a map larger than the limit."""
     if isinstance(x, np.memmap):

@@ -270,12 +270,10 @@ def inertia(
         own = weigh(distances, block.weight, xp=xp)
         if only is not None:
             own = xp.where(block.state["labels"] == only, own, xp.zeros_like(own))
-        mine = float(xp.max(own))
-        largest[0] = most = max(largest[0], mine)
-        exponent = exact.exponent_above(most)
-        up = math.ldexp(1.0, exact.LIMB_BITS - exponent)
-        high, low = problem.kernel.limb_sums(own, up)
-        return mine, exponent, (high << exact.LIMB_BITS) + low
+        least = largest[0]
+        mine, high, low = problem.kernel.grid_sums(own, least)
+        largest[0] = max(largest[0], mine)
+        return mine, exact.exponent_above(max(least, mine)), (high << exact.LIMB_BITS) + low
 
     parts = problem.source.map(add)
     largest[0] = max(mine for mine, _, _ in parts)
@@ -329,7 +327,8 @@ def gains(problem: Training, nearest: Nearest, block: Block, /) -> tuple[Array, 
         return distances, distances > 0.0
     left, rounding = [], (_ROUNDINGS * float(np.finfo(problem.dtype).eps)) ** 2
     for x, weight in block.pieces(problem.source.piece_rows):
-        alone = as_centers(problem.ledger.alone(x, weight), problem)
+        x = problem.kernel.widened(x)
+        alone = problem.kernel.widened(as_centers(problem.ledger.alone(x, weight), problem))
         least = squared_distances(x, xp.zeros_like(x[:1, :]), nearest.scale, xp=xp) * rounding
         apart = squared_distances(x, alone, nearest.scale, xp=xp)
         left.append(xp.where(apart > least, apart, least))

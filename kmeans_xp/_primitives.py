@@ -131,13 +131,16 @@ def build_rung(
     )
 
 
-def repeats_of(nearest: Nearest, /, *, xp: Namespace) -> tuple[Array, Array] | None:
+def repeats_of(
+    nearest: Nearest, wide: Array | None = None, /, *, xp: Namespace
+) -> tuple[Array, Array] | None:
     """Centers that repeat an earlier one and centers that have a twin, once for all rungs.
 
-    A device must be waited for.
+    ``wide`` are the centers as float64, for a library to which subnormal float32 numbers are all
+    equal.  A device must be waited for.
     """
     if "repeats" not in nearest.notes:
-        nearest.notes["repeats"] = _repeats(nearest.centers, xp=xp)
+        nearest.notes["repeats"] = _repeats(nearest.centers if wide is None else wide, xp=xp)
     found: tuple[Array, Array] | None = nearest.notes["repeats"]
     return found
 

@@ -191,7 +191,9 @@ def training_over(
         source.weight_exponent or 0,
         shape,
         summary=summary,
-        ledger=Ledger(summary, source.sample, source.n_rows, context.xp, kernel.means),
+        ledger=Ledger(
+            summary, source.sample, source.n_rows, context.xp, kernel.means, kernel.widened
+        ),
         dtype=shape.dtype,
     )
 
@@ -305,4 +307,4 @@ def _open(
 
 def as_centers(means: Array, problem: Training, /) -> Array:
     """Round float64 means once to the dtype of the results."""
-    return problem.context.xp.astype(means, getattr(problem.context.xp, problem.dtype), copy=False)
+    return problem.kernel.rounded(means, problem.dtype)

@@ -28,6 +28,7 @@ class _State:
     totals: Array | None
     history: tuple[Iteration, ...] = ()
     status: Status | None = None
+    is_full: bool = False  # no cluster is empty; False where nobody has looked
 
 
 def lloyd(
@@ -147,7 +148,7 @@ def _advance(problem: Training, state: _State, rules: Rules, seed: int) -> _Stat
         status = _verdict(rules, record, moved <= tolerance)
     after = _State(made.centers, made.totals, history, status)
     if made.pending is None:
-        return after
+        return replace(after, is_full=True)
     nearest = problem.nearest_to(made.centers, screens=False)
     return _conclude(problem, after, rules, seed, nearest, made.pending, None)
 
@@ -249,7 +250,7 @@ def _relabelled(problem: Training, state: _State, nearest: Nearest, keeps: bool)
     befores = [block.state.get("labels") for block in problem.source.blocks]
     relabel(problem, nearest, drift)
     _, changed = changes(problem, befores, int(state.centers.shape[0]))
-    return replace(state, totals=_added(problem, changed, state.totals))
+    return replace(state, totals=_added(problem, changed, state.totals), is_full=False)
 
 
 def _last_drift(problem: Training, state: _State, nearest: Nearest) -> Drift | None:
@@ -271,7 +272,8 @@ def _last_drift(problem: Training, state: _State, nearest: Nearest) -> Drift | N
 def _distinct(problem: Training, state: _State) -> int:
     """Clusters that have a row, of any weight."""
     n_clusters = int(state.centers.shape[0])
-    if state.status is Status.CONVERGED and all(host_counts(problem, state.totals)):
+    is_settled = state.status is Status.CONVERGED  # the rows went to the centers that they had
+    if is_settled and (state.is_full or all(host_counts(problem, state.totals))):
         return n_clusters
     return used_clusters(problem, n_clusters)
 

@@ -266,6 +266,21 @@ class Kernel(Protocol):
         """Sums of float64 values on a grid of two limbs, highest first; see `_exact.quantise`."""
         ...
 
+    def grid_sums(self, values: Array, least: float, /) -> tuple[float, int, int]:
+        """The largest of float64 values that are not negative, and their sums on two limbs.
+
+        Their grid is that of the largest, or of ``least`` if that is more.
+        """
+        ...
+
+    def widened(self, x: Array, /) -> Array:
+        """Rows as float64: each number as it is, however small."""
+        ...
+
+    def rounded(self, values: Array, dtype: str, /) -> Array:
+        """Float64 values rounded once to a dtype, to its subnormal numbers too."""
+        ...
+
     def means(
         self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
     ) -> Array:

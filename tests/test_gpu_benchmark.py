@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from conftest import make_backend
 
+from kmeans_xp import __version__
 from kmeans_xp._cuda import cuda_problem, probe_cuda
 
 FOLDER = pathlib.Path(__file__).parents[1] / "benchmarks"
@@ -91,7 +92,8 @@ def made_up() -> dict[str, Any]:
         },
         "batches": {
             "batches": [{"batch": 1000, "n": 512, "d": 16, "k": 8, "ms": 25.0,
-                         "ms a problem alone": 1.5, "iterations": 7.5, "inertia": 3.0}]
+                         "ms a problem alone": 1.5, "iterations": 7.5, "inertia": 3.0,
+                         "first ms": 7500.0, "left to fits alone": 2}]
         },
         "seeding": {
             "starts": [{"start": "k-means++", "rows": "uniform", "n": 10**5, "d": 32, "k": 1000,
@@ -127,7 +129,7 @@ def test_the_table_says_it_all(load: Any, gpu: Any) -> None:
         "4.50 ms (target 5)",
         "not installed: pip install flash-kmeans",
         "77.0 MiB on the device",
-        "25.00 ms, 0.0250 a problem, alone 1.500",
+        "25.00 ms, 0.0250 a problem, alone 1.500, first 7.50 s, 2 left to fits alone",
         "0.2500 s (first 1.50)",
         "768 MiB, 1.50 of the data's 512 (target 1000, said 900)",
         "skipped: compute-sanitizer was not found",
@@ -339,6 +341,10 @@ def test_the_loop_in_torch_is_lloyds(load: Any) -> None:
 
 def test_libraries_that_are_missing_have_a_reason(load: Any) -> None:
     for peer in load("_gpu_peers").GPU_PEERS:
-        nowhere = dataclasses.replace(peer, package="no-such-package-here")
-        assert nowhere.record()["absent"] == "not installed: pip install no-such-package-here"
+        nowhere = dataclasses.replace(peer, package="no-such-package-here").record()
+        if peer.name == "kmeans_xp":
+            # from a source tree, too
+            assert (nowhere["version"], nowhere["absent"]) == (__version__, None)
+        else:
+            assert nowhere["absent"] == "not installed: pip install no-such-package-here"
         assert peer.refusal("convergence") is None

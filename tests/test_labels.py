@@ -133,7 +133,7 @@ def test_other_float_dtype_at_predict(xp: Backend, trained: str, asked: str, shi
     rows = x.astype(asked)
     centers = xp.host(model.cluster_centers_)
     assert centers.dtype == trained
-    _check(xp, rows, centers, model.predict(xp.array(rows)))
+    _check(xp, rows, model.cluster_centers_, model.predict(xp.array(rows)))
     wanted = oracle.inertia(rows, centers, oracle.labels(rows, centers))
     assert -model.score(xp.array(rows)) == pytest.approx(wanted, rel=3e-16, abs=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -285,6 +286,17 @@ class NumpyKernel:
 
     def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
         return exact.limb_sums(values, up, xp=self._xp)
+
+    def grid_sums(self, values: Array, least: float, /) -> tuple[float, int, int]:
+        largest = float(values.max())
+        exponent = exact.exponent_above(max(largest, least))
+        return largest, *self.limb_sums(values, math.ldexp(1.0, exact.LIMB_BITS - exponent))
+
+    def widened(self, x: Array, /) -> Array:
+        return x.astype(np.float64, copy=False)
+
+    def rounded(self, values: Array, dtype: str, /) -> Array:
+        return values.astype(dtype, copy=False)
 
     def group_sums(self, values: Array, labels: Array, n_groups: int, /) -> Array:
         total = np.zeros((n_groups, values.shape[1]), dtype=np.int64)

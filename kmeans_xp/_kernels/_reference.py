@@ -10,7 +10,7 @@ from .. import _exact as exact
 from .. import _gains, _ledger
 from .. import _primitives as p
 from .._bounds import Bounds, Drift, Proposal, propose, unproven
-from .._distances import Scale, squared_distances
+from .._distances import Scale, squared_distances, widened
 from .._look import look
 from .._picks import compress, group_sums, scatter
 from .._stats import Surveyor
@@ -92,6 +92,15 @@ class ReferenceKernel:
 
     def limb_sums(self, values: Array, up: float, /) -> tuple[int, int]:
         return exact.limb_sums(values, up, xp=self.xp)
+
+    def grid_sums(self, values: Array, least: float, /) -> tuple[float, int, int]:
+        return exact.grid_sums(values, least, xp=self.xp)
+
+    def widened(self, x: Array, /) -> Array:
+        return widened(x, xp=self.xp)
+
+    def rounded(self, values: Array, dtype: str, /) -> Array:
+        return self.xp.astype(values, getattr(self.xp, dtype), copy=False)
 
     def means(
         self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin
@@ -55,6 +56,13 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, Answers, ClusterMixin, BaseEsti
             Distances, as from `transform`.
         """
         return self.fit(X, sample_weight=sample_weight)._distances(X, "fit_transform")
+
+    @classmethod
+    @functools.cache
+    def _get_param_names(cls) -> list[str]:
+        """As scikit-learn's, which reads the signature anew for each fit."""
+        names: list[str] = super()._get_param_names()
+        return names
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import _check_feature_names, _check_n_features
 
 from .._kernels import Kind, Shape
-from .._opening import memory_limit_of, open_stream
+from .._opening import is_at_hand, memory_limit_of, open_stream
 from .._outcome import Result
 from .._problem import Problem, Training, plan_for, query_over, training_over, unit_weights
 from .._readers import Direct, InOrder
@@ -101,7 +101,7 @@ def stream_rows(
     model: Any, x: Any, sample_weight: Any, /, *, reset: bool, device: str | None
 ) -> StreamRows | None:
     """Open X where it is a stream, and check it against what the model knows; else None."""
-    if type(x) is np.ndarray and not isinstance(model.memory_limit, str):
+    if is_at_hand(x) and not isinstance(model.memory_limit, str):
         return None  # the most frequent case need not know how much memory there is
     limit = memory_limit_of(model.memory_limit)
     reader = open_stream(x, limit)

@@ -151,6 +151,29 @@ def check_exact(kernel: CudaKernel, x: Any, centers: Any, scale: Scale) -> None:
     assert itself.tobytes() == np.diagonal(every[:few, :few]).tobytes()
 
 
+def check_conversions(kernel: CudaKernel) -> None:
+    """Numbers of every size to float64 and back, rounded once: every bit."""
+    random = np.random.default_rng(8)
+    wide = random.normal(size=(9, 70)) * 2.0 ** random.integers(-152, -120, size=(9, 70))
+    wide[0, :4] = 0.0, -0.0, 2.0**-126, -(2.0**-150)
+    wide[1:3] *= 2.0**140
+    narrow = wide.astype(np.float32)
+    assert kernel.rounded(wide[:, ::3], "float32").tobytes() == narrow[:, ::3].tobytes()
+    assert kernel.rounded(wide, "float64") is wide
+    assert kernel.widened(narrow.T).tolist() == narrow.T.astype(np.float64).tolist()
+
+
+def check_grid_sums(kernel: CudaKernel) -> None:
+    """The largest of values that are not negative, and sums on its grid or on a wider one."""
+    random = np.random.default_rng(9)
+    for n, least in ((1, 0.0), (2500, 0.0), (2500, 5e300), (700, 1e-300)):
+        values = random.exponential(size=n) * 10.0 ** random.integers(-200, 9, size=n)
+        found = kernel.grid_sums(values, least)
+        assert found == exact.grid_sums(values, least, xp=np)
+        assert found[0] == values.max()
+    assert kernel.grid_sums(np.zeros(3), 0.0) == (0.0, 0, 0)
+
+
 def check_sums(
     kernel: CudaKernel, x: Any, weight: Any, k: int, labels: tuple[Any, Any] | None = None
 ) -> None:
@@ -343,6 +366,8 @@ def everything(kernel: CudaKernel, file: str) -> None:
             centers = x[:19] + random.integers(-1, 2, size=(19, d))
             centers[17], centers[11] = centers[3], centers[3]
             check_exact(kernel, x, centers, Scale(0.25, 2.0**40))
+        check_conversions(kernel)
+        check_grid_sums(kernel)
     elif file == "sums.cu":
         x = random.normal(size=(1500, 3)) * 10.0 ** random.integers(-12, 12, size=(1500, 3))
         weight = random.integers(0, 3, len(x)) * 0.3

@@ -49,11 +49,37 @@ def to_host(array: Any) -> Any:
     return np.asarray(array).view(np.ndarray)
 
 
+def _flushed(array: Any) -> Any:
+    """Subnormal float32 numbers as zeros, on plain arrays."""
+    if isinstance(array, np.ndarray):
+        array = array.view(np.ndarray)
+    if getattr(array, "dtype", None) != np.float32:
+        return array
+    return np.where(np.abs(array) < np.finfo(np.float32).tiny, np.float32(0.0) * array, array)
+
+
+class FlushingArray(np.ndarray):
+    """As CuPy's: its own kernels take subnormal float32 numbers for zero; copies do not."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if "out" in kwargs:
+            kwargs["out"] = tuple(part.view(np.ndarray) for part in kwargs["out"])
+        return flushing(_flushed(getattr(ufunc, method)(*map(_flushed, inputs), **kwargs)))
+
+    def astype(self, *args: Any, **kwargs: Any) -> Any:
+        return flushing(_flushed(_flushed(self).astype(*args, **kwargs)))
+
+
+def flushing(array: Any) -> Any:
+    """The array as one of those; other things as they are."""
+    return array.view(FlushingArray) if isinstance(array, np.ndarray) else array
+
+
 class DeviceNamespace:
     """A namespace whose functions give such arrays."""
 
-    def __init__(self, xp: Any) -> None:
-        self._xp = xp
+    def __init__(self, xp: Any, wrap: Callable[[Any], Any] = on_device) -> None:
+        self._xp, self._wrap = xp, wrap
         self.__name__ = xp.__name__
 
     def __getattr__(self, name: str) -> Any:
@@ -63,6 +89,7 @@ class DeviceNamespace:
 
         def called(*args: Any, **kwargs: Any) -> Any:
             result = found(*args, **kwargs)
-            return tuple(map(on_device, result)) if isinstance(result, tuple) else on_device(result)
+            wrap = self._wrap
+            return tuple(map(wrap, result)) if isinstance(result, tuple) else wrap(result)
 
         return called

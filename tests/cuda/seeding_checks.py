@@ -79,6 +79,8 @@ def check_steps(kernel: CudaKernel, x: Any, weight: Any, k: int, seed: int, tria
             up = 2.0 ** (exact.LIMB_BITS - exact.exponent_above(float(mass.max())))
             whole = np.rint(mass * up).astype(np.int64)
             assert seeding._tops[step + 1] == mass.max()
+            # as the next step begins
+            seeding._count(step + 1, anew=step == 0)
             pieces = np.add.reduceat(whole, np.arange(0, len(x), seeding._size))
             assert seeding._totals.tolist() == pieces.tolist()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from kmeans_xp._kernels.cuda import _loop
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
 from kmeans_xp._outcome import Rules
 
-STEP = ["draw_candidates", "limit_seeds", "appraise", "accept_best", "count_pieces"]
+STEP = ["count_pieces", "draw_candidates", "limit_seeds", "appraise", "accept_best"]
 
 
 @contextlib.contextmanager
@@ -35,21 +35,22 @@ def counting() -> Iterator[list[str]]:
         yield WAITS
 
 
-def problem_on_device(x: Any, k: int, weight: Any = None, **options: Any) -> Any:
+def problem_on_device(
+    x: Any, k: int, weight: Any = None, wrap: Callable[[Any], Any] = on_device, **options: Any
+) -> Any:
     numpy = make_backend("numpy")
     problem = problem_of(numpy, x, weight, k=k, variance=True, kernel="cuda", **options)
-    xp = DeviceNamespace(problem.context.xp)
+    xp = DeviceNamespace(problem.context.xp, wrap)
     kernel = cuda_kernel()
     problem.kernel = CudaKernel(xp, launcher=kernel.launcher)
     problem.context = dataclasses.replace(problem.context, xp=xp)
     source = problem.source
-    source.xp, source._x, source._weight = xp, on_device(source._x), on_device(source._weight)
+    source.xp, source._x, source._weight = xp, wrap(source._x), wrap(source._weight)
     for block in problem.source.blocks:
-        block.x = on_device(block.x)
+        block.x = wrap(block.x)
     problem.ledger._xp, problem.pruner._xp = xp, xp
-    problem.ledger._up, problem.ledger._down = map(
-        on_device, (problem.ledger._up, problem.ledger._down)
-    )
+    problem.ledger._up, problem.ledger._down = map(wrap, (problem.ledger._up, problem.ledger._down))
+    problem.ledger._widen = problem.kernel.widened
     return problem
 
 
@@ -143,8 +144,8 @@ def test_one_wait_for_all_seeds(weighted: bool) -> None:
             assert len(set(seeds)) == k
             assert WAITS == ["to_host"]
             launches = problem.kernel.launcher.launches
-            assert launches[:4] == ["count_pieces", "draw_candidates", *STEP[-2:]]
-            assert launches[4:] == STEP * (k - 1)
+            assert launches[:3] == [*STEP[:2], STEP[-1]]
+            assert launches[3:] == STEP * (k - 1)
 
 
 def test_two_waits_a_round_of_oversampling() -> None:

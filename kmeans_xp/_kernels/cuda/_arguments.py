@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
 from ..._typing import Array, Namespace
@@ -12,11 +11,13 @@ from ..._typing import Array, Namespace
 
 def like(x: Array) -> dict[str, Any]:
     """Where new arrays belong."""
-    return {"device": array_api_compat.device(x)}
+    return {"device": x.device}
 
 
 def strided(x: Array, /, *, xp: Namespace) -> tuple[Array, Any, Any]:
     """Rows where they are, whatever their strides."""
-    if any(stride % x.itemsize for stride in x.strides):
+    size, (row, column) = x.itemsize, x.strides
+    if row % size or column % size:
         x = xp.ascontiguousarray(x)  # a field of records, which no pointer to numbers can walk
-    return x, *(np.int64(stride // x.itemsize) for stride in x.strides)
+        row, column = x.strides
+    return x, np.int64(row // size), np.int64(column // size)

@@ -21,6 +21,7 @@ from ._sums import SumCalls
 
 _LANES_FROM = 32  # features from which a warp shares a row
 MOST_BLOCKS = 1 << 14
+_SUM_TURNS, _SUM_BLOCKS = 4, 1 << 10
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,9 @@ class Calls(SumCalls):
         if nearest.shift is not None:
             shift = xp.astype(nearest.shift, getattr(xp, product))
         weights, bias = self.prepare(nearest.centers, product, shift, factor, 0.5 - theta)
-        repeats = p.repeats_of(nearest, xp=xp)
+        repeats = None
+        if "repeats" not in nearest.notes or nearest.notes["repeats"] is not None:
+            repeats = p.repeats_of(nearest, self.wide_centers(nearest), xp=xp)
         if repeats is not None:
             bias = xp.where(repeats[0], xp.full_like(bias, float("inf")), bias)
         return p.Rung(
@@ -272,6 +275,30 @@ class Calls(SumCalls):
             (values, np.int64(size), out),
         )
         return out
+
+    def rounded(self, values: Array, dtype: str, /) -> Array:
+        """Float64 values rounded once to the dtype of the results."""
+        xp = self.xp
+        if dtype == "float64":
+            return values
+        values = xp.ascontiguousarray(values)
+        out = xp.empty(values.shape, dtype=getattr(xp, dtype), **like(values))
+        size = math.prod(int(part) for part in values.shape)
+        grid = min(-(-size // THREADS), MOST_BLOCKS)
+        arguments = values, np.int64(size), out
+        self.launcher.launch(Unit("exact.cu", dtype), "rounded", grid, 0, arguments)
+        return out
+
+    def grid_sums(self, values: Array, least: float, /) -> Array:
+        """The largest of values (its bits) and their sums on two limbs; see `_exact.grid_sums`."""
+        xp, unit, size = self.xp, Unit("exact.cu", "float64"), np.int64(values.shape[0])
+        found = xp.zeros(3, dtype=xp.int64, **like(values))
+        top, values = found[:1].view(xp.float64), xp.ascontiguousarray(values)
+        grid = min(-(-int(size) // (_SUM_TURNS * THREADS)), _SUM_BLOCKS)
+        self.launcher.launch(unit, "raise_top", grid, 0, (values, size, top))
+        arguments = values, size, np.float64(least), top, found[1:]
+        self.launcher.launch(unit, "add_limbs", grid, 0, arguments)
+        return found
 
     def wide_centers(self, nearest: p.Nearest, /) -> Array:
         """The centers as float64, made once a sweep."""

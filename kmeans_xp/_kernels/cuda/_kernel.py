@@ -1,7 +1,7 @@
 """The CUDA kernel: the primitives, with fused operations where they are slow.
 
 No matrix of scores is written, whatever the number of rows and centers.  The same text runs in
-the tests on NumPy arrays, with a launcher that emulates the device.  Not yet run on a GPU.
+the tests on NumPy arrays, with a launcher that emulates the device.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from ... import _primitives as p
 from ..._backend import Context, dtype_name, to_host
@@ -292,6 +294,17 @@ class CudaKernel(ReferenceKernel):
         out = self.xp.zeros(shape, dtype=self.xp.int64, **like(values))
         self.calls.group_sums(values, labels, out)
         return out
+
+    def grid_sums(self, values: Array, least: float, /) -> tuple[float, int, int]:
+        numbers = to_host(self.calls.grid_sums(values, least))
+        (largest,), (high, low) = numbers[:1].view(np.float64).tolist(), numbers[1:].tolist()
+        return largest, high, low
+
+    def widened(self, x: Array, /) -> Array:
+        return self.calls.wide(x)
+
+    def rounded(self, values: Array, dtype: str, /) -> Array:
+        return self.calls.rounded(values, dtype)
 
     def _apart(self, nearest: p.Nearest, x: Array) -> Array:
         """Each center is at least so far from every other (k,), from their scores as rows."""

@@ -20,7 +20,7 @@ from ..._backend import dtype_name, to_host
 from ..._ledger import Advance
 from ..._typing import Array
 from ._arguments import like
-from ._loop_calls import EMPTY, OPEN, RECORD, LoopCalls, Record, new_tally
+from ._loop_calls import EMPTY, OPEN, Counters, LoopCalls, Record
 from ._route import bounds_pay, dtype_of, most_shared, sweeps
 from ._sweep import Sums, Terms, sweep_bytes
 
@@ -85,11 +85,14 @@ class Loop:
         xp, ledger = kernel.xp, problem.ledger
         shape = int(centers.shape[0]), int(ledger.n_columns)
         if totals is None:
-            totals = xp.zeros((ledger.words, *shape), dtype=xp.int64, **like(centers))
+            zeros = xp.zeros((ledger.words + 1, *shape), dtype=xp.int64, **like(centers))
+            totals, change = zeros[: ledger.words, ...], zeros[ledger.words, ...]
+        else:
+            change = xp.zeros(shape, dtype=xp.int64, **like(centers))
         up, limbs, weight_up, weight_limbs = ledger.scales
         sums = Sums(
             totals,
-            xp.zeros(shape, dtype=xp.int64, **like(centers)),
+            change,
             (up, limbs),
             (weight_up, weight_limbs),
             ledger.down,
@@ -149,8 +152,7 @@ class Loop:
         weights, bias = self.kernel.calls.prepare(first, product, terms.shift, factor, terms.share)
         panel = self.calls.panel(weights, bias, terms)
         centers = first, xp.empty_like(first), xp.empty_like(first)
-        stop, tally = xp.zeros(1, dtype=xp.int64, **like(first)), new_tally(first, xp=xp)
-        records = xp.zeros((count, RECORD), dtype=xp.int64, **like(first))
+        stop, tally, records = Counters.none(count, first, xp=xp)
         moves = xp.empty((2, int(first.shape[0])), dtype=xp.float64, **like(first))
         judged = nearest.first == "float32" or not way.is_small
         most_open = int(_HIGH_OPEN_SHARE * source.n_rows) if judged else 1 << 62
@@ -216,15 +218,14 @@ class Loop:
         counts = [count for look in looks for count in look.counts] + carried
         after = xp.empty_like(nearest.centers)
         moves = xp.empty((2, int(after.shape[0])), dtype=xp.float64, **like(after))
-        record = xp.zeros(RECORD, dtype=xp.int64, **like(after))
+        stop, tally, records = Counters.none(1, after, xp=xp)
         self.calls.recenter(
-            nearest, after, self.sums, moves, self.tolerance, record,
-            stop=xp.zeros(1, dtype=xp.int64, **like(after)), tally=new_tally(after, xp=xp),
+            nearest, after, self.sums, moves, self.tolerance, records[0, :], stop=stop, tally=tally,
         )  # fmt: skip
         # in the shadow of what the device is at
         pruner = problem.pruner
         tentative = None if pruner.drift is None else self.calls.drift(pruner.drift, moves[0, :])
-        numbers = to_host(xp.concat([*counts, record])).tolist()
+        numbers = to_host(xp.concat([*counts, records[0, :]])).tolist()
         seen = [look.read(numbers) for look in looks]
         changed = sum(numbers.pop(0) for _ in blocks)
         told = Record.of(numbers)

@@ -131,6 +131,17 @@ class LoopCalls(SweepCalls):
         return after
 
 
-def new_tally(x: Array, /, *, xp: Namespace) -> Array:
-    """Counters of `sweep` and `recenter`."""
-    return xp.zeros(_TALLY, dtype=xp.int64, **like(x))
+class Counters(NamedTuple):
+    """What `sweep` and `recenter` count in, of so many iterations; one array holds it all."""
+
+    stop: Array
+    tally: Array
+    records: Array  # (iterations, RECORD)
+
+    @classmethod
+    def none(cls, count: int, x: Array, /, *, xp: Namespace) -> Counters:
+        """Nothing is counted yet."""
+        zeros = xp.zeros(1 + _TALLY + count * RECORD, dtype=xp.int64, **like(x))
+        return cls(
+            zeros[:1], zeros[1 : 1 + _TALLY], xp.reshape(zeros[1 + _TALLY :], (count, RECORD))
+        )

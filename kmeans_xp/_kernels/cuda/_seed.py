@@ -26,6 +26,7 @@ _PIECES = 1 << 12  # a block adds up as many whenever it draws
 _MOST_PIECE_ROWS = 1 << 12
 _MOST_SCREENED = 1 << 16  # features
 _MOST_BLOCKS = 1 << 11
+_LEAST_SQUARE = np.float64(LEAST_SQUARE)
 
 
 def plusplus(
@@ -93,14 +94,20 @@ class Seeding:
         self._calls, self._problem = calls, problem
         self._n_rows, self._d = n, d = source.n_rows, source.n_features
         self._trials, self._lanes = trials, lanes_for(d)
+        self._unit = Unit("seed.cu", dtype_name(x))
         self._key = np.uint64(mix(seed, Purpose.SEEDING))
         self._weight = None if weight is None else xp.ascontiguousarray(weight)
         self._size = THREADS * min(-(-n // (THREADS * _PIECES)), _MOST_PIECE_ROWS // THREADS)
         self._pieces = -(-n // self._size)
         nearest = problem.nearest_to(x[:1, :], screens=False)
         self._scale = np.float64(nearest.scale.before), np.float64(nearest.scale.after)
-        self._share = 0.25 - 4.0 * errors(nearest, "float64", d)[1]
+        self._share = np.float64(0.25 - 4.0 * errors(nearest, "float64", d)[1])
+        # what every step hands on, made once: a small fit waits for the host, not for the device
         self._rows = strided(x, xp=xp)
+        sizes = np.int64(n), np.int32(d), self._weight, np.int64(self._size)
+        self._all_rows = *self._rows, *sizes
+        self._measure = *self._scale, self._lanes
+        self._factor = np.float64(_factor(d, self._scale))
 
         def room(*shape: int, dtype: Any = xp.int64) -> Array:
             return xp.empty(shape, dtype=dtype, **like(x))
@@ -113,7 +120,8 @@ class Seeding:
         self._tops[:1] = 1.0 if weight is None else xp.max(weight)
         self._place = 0
         self._totals = room(self._pieces)
-        self._drawn, self._tried = room(trials), room(trials, d, dtype=x.dtype)
+        self._drawn, tried = room(trials), room(trials, d, dtype=x.dtype)
+        self._tries = self._drawn, np.int32(trials), tried
         self._limits = room(n_seeds, dtype=xp.float64)
         self._marks = room(n, dtype=xp.int32)
         self._gains = xp.zeros((n_seeds, trials), dtype=xp.int64, **like(x))
@@ -124,19 +132,20 @@ class Seeding:
         self._count(0, anew=True)
         self._draw(0, 1)
         self._accept(0)
-        self._count(1, anew=True)
+        self._place = 1
 
     def step(self, step: int) -> None:
         """Draw candidates for one more seed, and accept the one that gains most."""
+        self._count(step, anew=step == 1)
         self._draw(step, self._trials)
         self._limit(step)
         self._appraise(step)
         self._accept(step)
-        self._count(step + 1, anew=False)
 
     def oversample(self, key: int, wanted: float) -> Array:
         """Rows of one round, in their order.  The host waits for their number."""
         xp, counts = self._calls.xp, self._empty(self._pieces)
+        self._count(self._place, anew=True)
         self._take(key, wanted, counts, None)
         taken = self._empty(int(xp.sum(counts)))
         if int(taken.shape[0]):
@@ -150,18 +159,13 @@ class Seeding:
         self._place += 1
         for block in self._problem.source.blocks:
             self._adopt(block, centers, label(block.x, nearest), first)
-        self._count(self._place, anew=True)
 
     def _draw(self, step: int, trials: int) -> None:
         self._launch(
             "draw_candidates",
             trials,
             8 * (THREADS + 2),
-            *self._rows,
-            np.int64(self._n_rows),
-            np.int32(self._d),
-            self._weight,
-            np.int64(self._size),
+            *self._all_rows,
             np.int64(self._pieces),
             self._closest,
             self._tops,
@@ -169,7 +173,7 @@ class Seeding:
             self._key,
             np.int32(step),
             self._drawn,
-            self._tried,
+            self._tries[-1],
         )
 
     def _limit(self, step: int) -> None:
@@ -180,16 +184,13 @@ class Seeding:
             8 * seeds * self._trials,
             *self._rows,
             np.int32(self._d),
-            self._drawn,
-            np.int32(self._trials),
-            self._tried,
+            *self._tries,
             self.chosen,
             np.int32(step),
             np.int32(seeds),
-            *self._scale,
-            self._lanes,
-            np.float64(LEAST_SQUARE),
-            np.float64(self._share),
+            *self._measure,
+            _LEAST_SQUARE,
+            self._share,
             self._limits,
         )
 
@@ -198,19 +199,13 @@ class Seeding:
             "appraise",
             self._pieces,
             12 * self._trials + 4 + 4 * self._size,
-            *self._rows,
-            np.int64(self._n_rows),
-            np.int32(self._d),
-            self._weight,
-            np.int64(self._size),
+            *self._all_rows,
             self._closest,
             self.seeds,
-            self._drawn,
-            np.int32(self._trials),
-            self._tried,
+            *self._tries,
             self._limits,
             *self._scale,
-            np.float64(_factor(self._d, self._scale)),
+            self._factor,
             self._lanes,
             self._tops,
             np.int32(step),
@@ -223,18 +218,11 @@ class Seeding:
             "accept_best",
             self._pieces,
             20 + 4 * self._size,
-            *self._rows,
-            np.int64(self._n_rows),
-            np.int32(self._d),
-            self._weight,
-            np.int64(self._size),
+            *self._all_rows,
             self._closest,
             self.seeds,
-            self._drawn,
-            np.int32(self._trials),
-            self._tried,
-            *self._scale,
-            self._lanes,
+            *self._tries,
+            *self._measure,
             self._tops,
             np.int32(step),
             self._marks,
@@ -244,7 +232,6 @@ class Seeding:
         )
 
     def _count(self, place: int, *, anew: bool) -> None:
-        self._place = place
         self._launch(
             "count_pieces",
             self._pieces,
@@ -276,7 +263,7 @@ class Seeding:
             np.uint64(key),
             counts,
             taken,
-            file="oversample.cu",
+            is_step=False,
         )
 
     def _adopt(self, block: Any, centers: Array, labels: Array, first: int) -> None:
@@ -298,14 +285,14 @@ class Seeding:
             self.seeds[part],
             self._tops,
             np.int32(self._place),
-            file="oversample.cu",
+            is_step=False,
         )
 
     def _empty(self, size: int) -> Array:
         return self._calls.xp.empty(size, dtype=self._calls.xp.int64, **like(self._block.x))
 
     def _launch(
-        self, kernel: str, grid: int, shared: int, *arguments: Any, file: str = "seed.cu"
+        self, kernel: str, grid: int, shared: int, *arguments: Any, is_step: bool = True
     ) -> None:
-        unit = Unit(file, dtype_name(self._block.x))
+        unit = self._unit if is_step else Unit("oversample.cu", self._unit.row)
         self._calls.launcher.launch(unit, kernel, grid, shared, arguments)

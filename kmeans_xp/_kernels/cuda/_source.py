@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from ..._bounds import OUTWARDS
 from ..._exact import EXACT_ROWS, LEAST_EXPONENT, ONE_LIMB
 from ..._groups import TABLE
@@ -32,6 +34,7 @@ What is found of the rows takes 15 KiB; with tiles that makes less than the 48 t
 
 _CENTERS = 64
 _SHARED_UNASKED = 48 << 10
+_NULL = np.uint64(0)
 _C_NAMES = {"float32": "float", "float64": "double"}
 _ROW_FILES = ("exact.cu", "sums.cu", "segments.cu", "seed.cu", "oversample.cu", "survey.cu")
 _LOOP_FILES = ("fused.cu", "recenter.cu")
@@ -74,8 +77,7 @@ _ARCHITECTURES = {"assign_wgmma.cu": "90a"}
 _THREADS = {"fused_mma.cu": THREADS}  # where it is not the products' tile that says so
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """A source file and the types that it is compiled for."""
 
     file: str
@@ -188,7 +190,8 @@ class CupyLauncher:
     """NVRTC, and launches on CuPy's current device and stream."""
 
     cupy: Any
-    _functions: dict[tuple[int, Unit, str], Any] = field(default_factory=dict)
+    # with the threads of a block
+    _functions: dict[tuple[int, Unit, str], tuple[Any, tuple[int]]] = field(default_factory=dict)
     _shared: dict[tuple[int, Unit, str], int] = field(default_factory=dict)
 
     @property
@@ -205,16 +208,17 @@ class CupyLauncher:
         if grid == 0:
             return  # no rows: a launch of no blocks is an error
         key = self.cupy.cuda.runtime.getDevice(), unit, name
-        if key not in self._functions:
-            self._functions[key] = self._compile(unit, name)
-        if shared > self._shared.get(key, _SHARED_UNASKED):
-            self._functions[key].max_dynamic_shared_size_bytes = shared
+        found = self._functions.get(key)
+        if found is None:
+            found = self._functions[key] = self._compile(unit, name), (unit.threads,)
+        function, threads = found
+        if shared > _SHARED_UNASKED and shared > self._shared.get(key, 0):
+            function.max_dynamic_shared_size_bytes = shared
             # in percent: room for a second block, which the driver may give to the cache instead
-            self._functions[key].preferred_shared_memory_carveout = 100
+            function.preferred_shared_memory_carveout = 100
             self._shared[key] = shared
-        null = self.cupy.uint64(0)
-        packed = tuple(null if argument is None else argument for argument in arguments)
-        self._functions[key]((grid,), (unit.threads,), packed, shared_mem=shared)
+        packed = tuple([_NULL if argument is None else argument for argument in arguments])
+        function((grid,), threads, packed, shared_mem=shared)
 
     def _compile(self, unit: Unit, name: str) -> Any:
         options = unit.options

@@ -32,10 +32,10 @@ class CudaSurveyor(Surveyor):
 
     def ranges(self, rows: Array, weight: Array | None, /) -> Ranges:
         xp, d = self.xp, int(rows.shape[1])
-        found = xp.full(5 * d + 1, _NOTHING, dtype=xp.int64, **like(rows))
-        carrying = xp.zeros(1, dtype=xp.int64, **like(rows))
-        self._launch("find_ranges", rows, weight, found[: 5 * d], found[5 * d :], carrying)
-        *keys, count = to_host(xp.concat([found, carrying])).tolist()
+        found = xp.full(5 * d + 2, _NOTHING, dtype=xp.int64, **like(rows))
+        parts = found[: 5 * d], found[5 * d : 5 * d + 1], found[5 * d + 1 :]
+        self._launch("find_ranges", rows, weight, *parts)
+        *keys, count = to_host(found).tolist()
         *extremes, heaviest = _values(keys)
         lows, highs, weighted_lows, weighted_highs, largest = np.reshape(extremes, (5, d))
         if weight is None:
@@ -47,7 +47,7 @@ class CudaSurveyor(Surveyor):
             weighted_highs,
             largest,
             float(heaviest),
-            count,
+            count - _NOTHING,
         )
 
     def sums(
@@ -80,8 +80,9 @@ class CudaSurveyor(Surveyor):
     ) -> Any:
         xp = self.xp
         found = xp.zeros(int(x.shape[1]), dtype=xp.int64, **like(x))
-        up, middle = (exact.to_device(part, x, xp=xp) for part in (grid.up, mean))
-        self._launch("sum_squares", x, weight, up, middle, np.float64(factor), found)
+        both = exact.to_device(np.stack([grid.up, mean]), x, xp=xp)
+        arguments = both[0, :], both[1, :], np.float64(factor), found
+        self._launch("sum_squares", x, weight, *arguments)
         return to_host(found).astype(object)
 
     def _launch(self, name: str, x: Array, weight: Array | None, /, *arguments: Any) -> None:

@@ -1,5 +1,8 @@
 // Canonical distances of rows, and labels judged by them.
 #include "exact.cuh"
+#include "lottery.cuh"
+#include "powers.cuh"
+#include "rounded.cuh"
 #include "verdict.cuh"
 
 typedef ROW_TYPE Row;
@@ -9,6 +12,41 @@ extern "C" __global__ void __launch_bounds__(THREADS) widened(
     const Row* __restrict__ values, i64 n, double* __restrict__ out) {
   for (i64 at = (i64)blockIdx.x * THREADS + threadIdx.x; at < n; at += (i64)gridDim.x * THREADS)
     out[at] = widen(values[at]);
+}
+
+// Float64 values in the type of the rows.
+extern "C" __global__ void __launch_bounds__(THREADS) rounded(
+    const double* __restrict__ values, i64 n, Row* __restrict__ out) {
+  for (i64 at = (i64)blockIdx.x * THREADS + threadIdx.x; at < n; at += (i64)gridDim.x * THREADS)
+    store(out + at, rounded_to(Row(), values[at]));
+}
+
+// Raise `top` to the largest of values that are not negative.
+extern "C" __global__ void __launch_bounds__(THREADS) raise_top(
+    const double* __restrict__ values, i64 n, double* __restrict__ top) {
+  double most = 0.0;
+  for (i64 at = (i64)blockIdx.x * THREADS + threadIdx.x; at < n; at += (i64)gridDim.x * THREADS)
+    most = fmax(most, values[at]);
+  most = warp_max(most);
+  if (threadIdx.x % WARP == 0) raise(top, most);
+}
+
+// Sums of values as two limbs, on the grid of the larger of `least` and `top` (`_exact.grid_sums`).
+extern "C" __global__ void __launch_bounds__(THREADS) add_limbs(
+    const double* __restrict__ values, i64 n, double least, const double* __restrict__ top,
+    u64* __restrict__ sums) {
+  const double up = power(GRID_BITS - exponent_above(fmax(least, *top)));
+  u64 high = 0, low = 0;
+  for (i64 at = (i64)blockIdx.x * THREADS + threadIdx.x; at < n; at += (i64)gridDim.x * THREADS) {
+    const double scaled = __dmul_rn(values[at], up), whole = trunc(scaled);
+    high += (u64)whole;
+    low += (u64)rint(__dmul_rn(__dsub_rn(scaled, whole), ONE_LIMB));
+  }
+  high = warp_sum(high);
+  low = warp_sum(low);
+  if (threadIdx.x % WARP) return;
+  atomicAdd(sums, high);
+  atomicAdd(sums + 1, low);
 }
 
 // Of the rows of a list (or all), the distance to the center of the label (or of the number);

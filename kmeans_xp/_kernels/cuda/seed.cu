@@ -1,9 +1,9 @@
 // Seeds of k-means++, picked without the host (`_plusplus`).
 //
-// Rows are cut into pieces, a block for each.  A step of k-means++ is five launches: candidates are
-// drawn, limits tell which rows of each seed they may bring nearer (the proof stands in `_gains`),
-// exact gains appraise them, the best one is accepted, and the pieces are counted anew if the grid
-// of the integers changed.  Each step has places of its own in `tops`, `gains` and `chosen`, so that
+// Rows are cut into pieces, a block for each.  A step of k-means++ is five launches: the pieces are
+// counted anew if the grid of the integers changed, candidates are drawn, limits tell which rows of
+// each seed they may bring nearer (the proof stands in `_gains`), exact gains appraise them, and the
+// best one is accepted.  Each step has places of its own in `tops`, `gains` and `chosen`, so that
 // no block reads what another one writes in the same launch.  Sums are of whole numbers, in any
 // order.  Once no row is away from all seeds, `drawn` begins with -1 and nothing happens any more.
 #include "exact.cuh"
