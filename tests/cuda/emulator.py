@@ -28,7 +28,7 @@ from kmeans_xp._kernels.cuda._source import Unit
 HERE = pathlib.Path(__file__).parent
 MARGIN = 256
 # KiB of shared memory that a block may ask for, by compute capability
-_SHARED = {60: 48, 61: 48, 70: 96, 75: 64, 80: 163, 86: 99, 89: 99, 90: 227}
+_SHARED = {60: 48, 61: 48, 70: 96, 75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227}
 _FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-w")
 
 

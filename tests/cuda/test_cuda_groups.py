@@ -27,7 +27,7 @@ from kmeans_xp._pruning import Pruner
 CASES: dict[str, tuple[Any, int, int]] = {
     "crowd": (crowd(400, 5, "float32"), 32, 8),
     "far from the origin": (crowd(300, 3, "float32", 3000.0), 43, 6),
-    "float64": (crowd(300, 18, "float64"), 70, 128),
+    "float64": (crowd(300, 18, "float64"), 80, 128),
     "half precision": (crowd(530, 33, "float32"), 150, 128),
     "ties": (lattice(3), 40, 5),
     "one feature": (crowd(300, 1, "float32"), 33, 4),

@@ -32,8 +32,8 @@ def scope() -> Any:
         (260, 15, 16, "float32", 80, True),
         (150, 40, 17, "float64", 75, True),
         (257, 16, 8, "float64", 80, True),
-        (270, 33, 65, "float32", 90, True),
-        (530, 64, 130, "float32", 90, True),
+        (270, 33, 65, "float32", 100, True),
+        (530, 64, 130, "float32", 100, True),
         (270, 130, 63, "float32", 86, False),
     ],
 )
@@ -152,10 +152,10 @@ def test_a_batch_is_short_where_a_pass_is_long(monkeypatch: pytest.MonkeyPatch) 
 def test_where_memory_bounds_the_pass() -> None:
     for n, d, k, size, work, capability, wanted in (
         (10**8, 16, 64, 4, "tf32", 80, True),
-        (10**8, 32, 64, 4, "float16", 90, True),
-        (10**7, 128, 64, 4, "float16", 90, True),
-        (10**7, 256, 64, 4, "float16", 90, True),
-        (10**7, 32, 128, 4, "float16", 90, True),
+        (10**8, 32, 64, 4, "float16", 100, True),
+        (10**7, 128, 64, 4, "float16", 100, True),
+        (10**7, 256, 64, 4, "float16", 100, True),
+        (10**7, 32, 128, 4, "float16", 100, True),
         (10**7, 16, 128, 4, "tf32", 90, False),
         (10**7, 128, 1024, 4, "float16", 90, False),
         (10**7, 128, 64, 4, "3xtf32", 90, False),
@@ -164,13 +164,15 @@ def test_where_memory_bounds_the_pass() -> None:
         (10**8, 8, 16, 8, "float64", 90, True),
         (10**8, 8, 17, 8, "float64", 90, False),
         (10**8, 8, 16, 8, "float64", 86, False),
-        (200, 32, 64, 4, "float16", 90, False),
+        (200, 32, 64, 4, "float16", 100, False),
+        # measured: labels alone are faster there
+        (10**7, 128, 64, 4, "float16", 90, False),
     ):
         assert sweeps(n, d, k, d * size, work, capability) == wanted, (d, k, work)
 
 
 def test_sums_fit_the_shared_memory_of_a_card() -> None:
-    for d, capability, most in ((128, 80, 91), (128, 86, 43), (128, 90, 138), (256, 90, 61)):
+    for d, capability, most in ((128, 80, 90), (128, 86, 43), (128, 90, 138), (256, 90, 61)):
         fitting = [
             k
             for k in range(8, 200)

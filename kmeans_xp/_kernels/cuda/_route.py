@@ -233,7 +233,7 @@ def sweeps(n: int, d: int, k: int, row_bytes: int, work: str, capability: int, /
     Up to twice the cycles of memory are taken for bounded by it: apart, the same products are
     followed by bounds (12 bytes a row), two readings of labels (8) and one of rows that changed.
     Tensor cores so take up to 128 clusters of 32 features and 320 of 128, as far as the sums fit
-    shared memory (of 128 features 91 clusters on 8.0, 43 on 8.6, 138 on 9.0); plain float32 takes
+    shared memory (of 128 features 90 clusters on 8.0, 43 on 8.6, 138 on 9.0); plain float32 takes
     up to 16, float64 products up to 16 where
     they are fast.  All of this is counted; what was measured spoke against it: an H200 takes 12.7
     ms for 8,000,000 uniform rows of 128 features and 8 clusters in one pass, and 5.0 for labels
