@@ -174,13 +174,20 @@ static bool run_block(size_t shared) {
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, enter, 0);
   }
+  bool is_group = false;
+  unsigned from = 0;
   for (;;) {
-    // warps drift apart as far as barriers allow; now and then one runs ahead alone
+    // warps drift apart as far as barriers allow; now and then one runs ahead alone, or four
     bool moved = false;
+    if (warps >= 8 && draws() % 16 == 0) {
+      is_group = draws() % 2 == 0;
+      from = is_group ? draws() % (warps / 4) * 4 : 0;
+    }
     const bool is_alone = draws() % 4 == 0;
-    const unsigned ahead = draws() % warps, turns = is_alone ? 100 : 2 * warps;
+    const unsigned many = is_group ? 4 : warps;
+    const unsigned ahead = from + draws() % many, turns = is_alone ? 100 : 2 * many;
     for (unsigned turn = 0; turn < turns; turn++)
-      if (!step(is_alone ? ahead : draws() % warps, threads, moved)) return false;
+      if (!step(is_alone ? ahead : from + draws() % many, threads, moved)) return false;
     if (message[0]) return false;
     meet_in_groups(threads, moved);
     if (draws() % 8 == 0) land_one();
@@ -196,7 +203,10 @@ static bool run_block(size_t shared) {
       for (unsigned i = 0; i < threads; i++) fibers[i].state = RUNNING;
       continue;
     }
-    if (!moved) {
+    if (!moved && is_group) {
+      is_group = false;
+      from = 0;
+    } else if (!moved) {
       bool runs = false;
       for (unsigned i = 0; i < threads; i++) runs |= fibers[i].state == RUNNING;
       if (!runs && !land_one()) return fail("threads wait for each other for ever");

@@ -1,5 +1,5 @@
 // The nearest center of each row by the warp groups of compute capability 9.0: as assign_mma.cu.
-// Off unless it is asked for (`_route`).
+// Emulated only in this form, not run on a GPU, and off unless it is asked for (`_route`).
 //
 // A group has 64 rows at a time, draws them, lets them meet all centers (ring.cuh), and says what was
 // found; it waits for no other group but by the ring, which lets one run ahead by its buffers.  So one
@@ -52,7 +52,9 @@ struct Walk {
   __device__ __forceinline__ void draw(const Tile& tile) const {
     meet_for_rows();
     const int warp = threadIdx.x % GROUP / 32;
-    tile.draw(drawn, half, rest, my_rows, my_rows + MINE, warp, GROUP / 32);
+    // registers: what doubles become takes more of them
+    constexpr int TURNS = sizeof(Row) == 8 ? CHUNKS_AT_ONCE / 2 : CHUNKS_AT_ONCE;
+    tile.draw<TURNS>(drawn, half, rest, my_rows, my_rows + MINE, warp, GROUP / 32);
     if (ring.drawn)
       make_global_visible();
     else
