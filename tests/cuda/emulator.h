@@ -174,12 +174,12 @@ static bool run_block(size_t shared) {
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, enter, 0);
   }
-  bool is_group = false;
-  unsigned from = 0;
+  bool is_group = warps >= 8 && draws() % 4 == 0;
+  unsigned from = is_group ? draws() % (warps / 4) * 4 : 0;
   for (;;) {
     // warps drift apart as far as barriers allow; now and then one runs ahead alone, or four
     bool moved = false;
-    if (warps >= 8 && draws() % 16 == 0) {
+    if (warps >= 8 && draws() % 100 == 0) {
       is_group = draws() % 2 == 0;
       from = is_group ? draws() % (warps / 4) * 4 : 0;
     }
