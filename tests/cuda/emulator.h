@@ -390,6 +390,11 @@ static inline unsigned tf32(float value) {
   if ((bits & 0x7f800000) != 0x7f800000) bits += 0x1000;
   return bits & ~0x1fffu;
 }
+static inline void take_lower(float& best, float& place, float score, float other, float nothing) {
+  if (!(score < best)) return;
+  best = score + nothing;
+  place = place * nothing + other;
+}
 static inline double cut(double value, double largest, int bits = 24) {
   if (!std::isfinite(largest) || largest == 0.0) return value;
   int exponent;

@@ -15,19 +15,24 @@ struct Best {
   }
   template <class Scores>
   __device__ __forceinline__ void see(const Scores& scores, float down) {
-    int place[LANE_ROWS];
+    // of the tile's own numbers; -1 while none is lower than those of the tiles before
+    float place[LANE_ROWS];
 #pragma unroll
-    for (int i = 0; i < LANE_ROWS; i++) place[i] = -1;
+    for (int i = 0; i < LANE_ROWS; i++) place[i] = -1.0f;
+    const float nothing = down * -0.0f;
 #pragma unroll
     for (int c = 0; c < LANE_CENTERS; c++) {
       const float added = scores.bias(c);
 #pragma unroll
-      for (int i = 0; i < LANE_ROWS; i++)
-        look_at(found[i], place[i], added + scores.at(i, c) * down, scores.place(c));
+      for (int i = 0; i < LANE_ROWS; i++) {
+        const float score = added + scores.at(i, c) * down;
+        found[i].second = fminf(found[i].second, fmaxf(found[i].best, score));
+        take_lower(found[i].best, place[i], score, (float)scores.place(c), nothing);
+      }
     }
 #pragma unroll
     for (int i = 0; i < LANE_ROWS; i++)
-      if (place[i] >= 0) found[i].label = scores.first + place[i];
+      if (place[i] >= 0.0f) found[i].label = scores.first + (int)place[i];
   }
 };
 

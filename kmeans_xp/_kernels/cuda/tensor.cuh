@@ -60,6 +60,16 @@ static __device__ __forceinline__ float half_value(unsigned short bits) {
 static __device__ __forceinline__ unsigned shared_address(const void* place) {
   return (unsigned)__cvta_generic_to_shared(place);
 }
+// Take a score that is lower, and its place, a small whole number: by sums with what is -0, but not to
+// the compiler's knowledge.  It would select instead, by the lanes that also compare and take minima,
+// half as many as add, and which scores wait for.
+static __device__ __forceinline__ void take_lower(float& best, float& place, float score, float other,
+                                                  float nothing) {
+  asm("{ .reg .pred is_lower; setp.lt.f32 is_lower, %2, %0;"
+      " @is_lower add.rn.f32 %0, %2, %4; @is_lower fma.rn.f32 %1, %1, %4, %3; }"
+      : "+f"(best), "+f"(place)
+      : "f"(score), "f"(other), "f"(nothing));
+}
 static __device__ __forceinline__ void put(Cell* place, Cell value) { *place = value; }
 template <class Bytes>
 static __device__ __forceinline__ void put_chunk(u8* place, const Bytes& chunk) {
@@ -258,16 +268,12 @@ struct Tile {
 
 // As `Found.see`, in fewer instructions.  A score that is no number, of a center that is far beyond all
 // that settle a row (`Room.settles`), counts for nothing or leaves the row open.
-static __device__ __forceinline__ void look_at(Found<float>& found, int& label, float score,
-                                               int center) {
+static __device__ __forceinline__ void look_at(Found<float>& found, float score, int center) {
   found.second = fminf(found.second, fmaxf(found.best, score));
   if (score < found.best) {
     found.best = score;
-    label = center;
+    found.label = center;
   }
-}
-static __device__ __forceinline__ void look_at(Found<float>& found, float score, int center) {
-  look_at(found, found.label, score, center);
 }
 
 // What is found of the rows of a tile, on its way from the lanes that share a row to one thread.
