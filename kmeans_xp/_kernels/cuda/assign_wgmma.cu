@@ -1,5 +1,4 @@
 // The nearest center of each row by the warp groups of compute capability 9.0: as assign_mma.cu.
-// Emulated only in this form, not run on a GPU, and off unless it is asked for (`_route`).
 //
 // A group has 64 rows at a time, draws them, lets them meet all centers (ring.cuh), and says what was
 // found; it waits for no other group but by the ring, which lets one run ahead by its buffers.  So one
@@ -8,7 +7,8 @@
 // none, for they share a stream of centers.
 //
 // What bounds it, for half precision of 128 features, per 64 rows and 128 centers (by counting): 512
-// cycles of all tensor cores, 640 of the lanes that take minima, comparisons and selections.
+// cycles of all tensor cores, 384 of the lanes that compare and take minima, 514 instructions of each
+// warp, of which there are 4 at a time.
 // For each product of 64 x 128 x 32 bytes a group reads (64 + 128) x 32 bytes, which takes 48 of 64
 // cycles.  A thread holds 64 sums and best, second and label of 2 rows.
 #include "ring.cuh"
@@ -61,6 +61,18 @@ struct Walk {
       make_visible();
     meet_for_rows();
     if (ring.drawn && threadIdx.x == 0) ring.begin(turns(), stand.stage);
+    if (!ring.drawn) call_next(tile);
+  }
+  // The group's rows after these come nearer while these meet centers.
+  __device__ __forceinline__ void call_next(Tile tile) const {
+    constexpr int LINE = 128 / sizeof(Row);
+    if (tile.column_stride != 1) return;
+    const int lines = (tile.d + LINE - 1) / LINE;
+    tile.first += step;
+    for (int at = threadIdx.x % GROUP; at < MINE * lines; at += GROUP) {
+      const i64 place = tile.place(my_rows + at / lines);
+      if (place >= 0) prefetch_line(tile.x + place * tile.row_stride + at % lines * LINE);
+    }
   }
 };
 

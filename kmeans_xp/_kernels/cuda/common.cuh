@@ -21,6 +21,12 @@ typedef long long i64;
 typedef unsigned long long u64;
 typedef unsigned char u8;
 
+#ifdef __CUDACC__
+static __device__ __forceinline__ void prefetch_line(const void* place) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(place));
+}
+#endif
+
 static __device__ __forceinline__ double infinity() {
   return __longlong_as_double(0x7ff0000000000000LL);
 }

@@ -3,12 +3,6 @@
 #include "exact.cuh"
 #include "sums.cuh"
 
-#ifdef __CUDACC__
-static __device__ __forceinline__ void prefetch_line(const void* place) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(place));
-}
-#endif
-
 // What a block knows of a tile, in shared memory: one address, since of registers there are few.
 struct Desk {
   double* distance;  // [THREADS]
