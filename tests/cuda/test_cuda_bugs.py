@@ -126,7 +126,7 @@ BUGS = [
     ("assign_mma.cu", "return c / 2 * 8 + c % 2;", "return c / 2 * 8 + c % 2 * 4;"),
     ("assign_mma.cu", "center < k && f < d ? weights", "center < k ? weights"),
     ("assign_mma.cu", "? bias[center] : (float)infinity()", "? bias[center] : 0.0f"),
-    ("assign_mma.cu", "overflows ? -(float)infinity() : ", ""),
+    ("assign_mma.cu", "overflows ? -(float)infinity() :", "overflows ? (float)infinity() :"),
     ("assign_mma.cu", "overflows = __any_sync(0xffffffffu, overflows);", ""),
     ("assign_mma.cu", "fits ? value : 0.0f", "value"),
     ("assign_mma.cu", "values[i] = f + i < d ?", "values[i] = true ?"),
