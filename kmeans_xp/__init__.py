@@ -31,7 +31,15 @@ if TYPE_CHECKING:
         EmptyClusterError,
     )
     from .prepare import FeatureReport, FeatureScaler, check_features
-    from .relatives import BisectingKMeans, KMedians, KMedoids, centers_linkage, cut_linkage
+    from .relatives import (
+        DBSCAN,
+        BisectingKMeans,
+        KMedians,
+        KMedoids,
+        centers_linkage,
+        cut_linkage,
+        dbscan,
+    )
     from .selection import ChooseKResult, choose_k
 
 __version__ = "0.1.0"
@@ -42,6 +50,7 @@ _HOMES = {
     "CheckpointError": "exceptions",
     "ChooseKInterrupted": "exceptions",
     "ChooseKResult": "selection",
+    "DBSCAN": "relatives",
     "DataWarning": "exceptions",
     "DeviceError": "exceptions",
     "DeviceMemoryError": "exceptions",
@@ -59,6 +68,7 @@ _HOMES = {
     "check_features": "prepare",
     "choose_k": "selection",
     "cut_linkage": "relatives",
+    "dbscan": "relatives",
     "info": "_info",
     "k_means": "estimators",
     "k_means_batched": "estimators",
@@ -71,6 +81,7 @@ _HOMES = {
 _MODULES = ("metrics", "plot", "prepare")
 
 __all__ = [
+    "DBSCAN",
     "BatchedKMeansResult",
     "BisectingKMeans",
     "CheckpointError",
@@ -94,6 +105,7 @@ __all__ = [
     "check_features",
     "choose_k",
     "cut_linkage",
+    "dbscan",
     "info",
     "k_means",
     "k_means_batched",

@@ -15,8 +15,13 @@ from ._typing import Array
 from ._validation import as_float, is_foreign, real_numbers
 
 
-def check_weight(weight: Any, n_rows: int, context: Context, /) -> Array | None:
-    """Return sample_weight as (n_rows,) float64 where X is worked on; None stays None."""
+def check_weight(
+    weight: Any, n_rows: int, context: Context, /, *, signed: bool = False
+) -> Array | None:
+    """Return sample_weight as (n_rows,) float64 where X is worked on; None stays None.
+
+    Negative ones are refused unless they may be ``signed``.
+    """
     if weight is None:
         return None
     xp = context.xp
@@ -37,10 +42,10 @@ def check_weight(weight: Any, n_rows: int, context: Context, /) -> Array | None:
         refuse_weight_shape(tuple(weight.shape), n_rows)
     weight = context.move(as_float(weight, "sample_weight"))
     weight = xp.astype(weight, xp.float64, copy=False)
-    for bad in (~xp.isfinite(weight), weight < 0.0):
+    for bad in (~xp.isfinite(weight), *(() if signed else (weight < 0.0,))):
         if bool(xp.any(bad)):
             row = int(xp.argmax(xp.astype(bad, xp.int8)))
-            refuse_bad_weight(float(weight[row]), row)
+            refuse_bad_weight(float(weight[row]), row, signed=signed)
     return weight
 
 
@@ -56,14 +61,13 @@ def refuse_weight_shape(shape: tuple[int, ...], n_rows: int, /) -> NoReturn:
     )
 
 
-def refuse_bad_weight(value: float, row: int, /) -> NoReturn:
-    """Raise the error for a weight that is not finite, or negative."""
+def refuse_bad_weight(value: float, row: int, /, *, signed: bool = False) -> NoReturn:
+    """Raise the error for a weight that is not finite, or negative where it may not be."""
     what = "sample_weight contains NaN or infinity"
     if math.isfinite(value):
         what = "Negative values in data passed to `sample_weight`"
-    raise ValueError(
-        f"{what}: {value!r} at row {row}. Weights are finite and not negative; 0 leaves a row out."
-    )
+    kind = "finite" if signed else "finite and not negative"
+    raise ValueError(f"{what}: {value!r} at row {row}. Weights are {kind}; 0 leaves a row out.")
 
 
 def check_enough_rows(n_rows: int, weight: Array | None, n_clusters: int, /) -> None:

@@ -154,6 +154,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "relatives._medians",
         "relatives._median_run",
         "relatives._k_medians",
+        "relatives._leaves",
+        "relatives._by_product",
+        "relatives._neighbours",
+        "relatives._cores",
+        "relatives._density",
+        "relatives._dbscan",
         "relatives",
     ),
     "selection": (

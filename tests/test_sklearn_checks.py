@@ -10,7 +10,15 @@ import sys
 import numpy as np
 import pytest
 
-from kmeans_xp import BisectingKMeans, FeatureScaler, KMeans, KMedians, KMedoids, MiniBatchKMeans
+from kmeans_xp import (
+    DBSCAN,
+    BisectingKMeans,
+    FeatureScaler,
+    KMeans,
+    KMedians,
+    KMedoids,
+    MiniBatchKMeans,
+)
 
 try:
     from sklearn.utils import estimator_checks
@@ -30,6 +38,7 @@ ESTIMATORS = [
     KMedoids(metric="precomputed"),
     MiniBatchKMeans(),
     BisectingKMeans(),
+    DBSCAN(),
     FeatureScaler("standard"),
     FeatureScaler("quantile"),
     FeatureScaler("none"),
@@ -43,9 +52,11 @@ EXPECTED_FAILURES = {
 
 
 def expected_failures(estimator):
+    # those two draw nothing
+    if isinstance(estimator, DBSCAN):
+        return {}
     if not isinstance(estimator, KMedoids):
         return EXPECTED_FAILURES
-    # which draws nothing
     rows = {"check_clustering", "check_estimators_nan_inf"}
     pairwise = estimator.metric == "precomputed"
     return dict.fromkeys(rows, "passes rows for distances") if pairwise else {}
@@ -73,7 +84,7 @@ ARRAY_API_CHECKS = """
 import unittest, warnings
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import _yield_array_api_checks
-from kmeans_xp import BisectingKMeans, FeatureScaler, KMeans, KMedoids, MiniBatchKMeans
+from kmeans_xp import BisectingKMeans, DBSCAN, FeatureScaler, KMeans, KMedoids, MiniBatchKMeans
 
 def lacks_gpu():
     import cupy
@@ -86,6 +97,7 @@ for estimator in (
     KMedoids(),
     MiniBatchKMeans(),
     BisectingKMeans(n_clusters=5),
+    DBSCAN(),
     FeatureScaler("robust"),
 ):
     for check in _yield_array_api_checks(

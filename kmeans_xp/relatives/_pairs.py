@@ -129,28 +129,38 @@ class Measure:
         found = []
         for part in slices(m, max(1, cells // wide)):
             few = self.some(left, part)
-            tiles = [self._tile(few, many) for many in rights]
+            tiles = [self.tile(few, many) for many in rights]
             found.append(tiles[0] if len(tiles) == 1 else xp.concat(tiles, axis=1))
         return found[0] if len(found) == 1 else xp.concat(found, axis=0)
 
-    def _tile(self, left: Array, right: Array) -> Array:
+    def tile(self, left: Array, right: Array, /) -> Array:
+        """The same in one piece, for few rows."""
         if callable(self.metric):
             return _called(self.metric, left, right, xp=self.context.xp)
+
+        def difference(feature: int) -> Array:
+            return left[feature, :][:, None] - right[feature, :][None, :]
+
+        total = self.combined(difference, int(left.shape[0]))
+        return root(total, xp=self.context.xp) if self.metric == "euclidean" else total
+
+    def combined(self, difference: Callable[[int], Array], count: int, /) -> Array:
+        """What differences in each of so many features come to; the square for "euclidean".
+
+        No larger differences come to less, to the last bit: each step rounds, which keeps order.
+        """
         xp, after = self.context.xp, self.scale.after
         squares = self.metric in ("euclidean", *_SQUARED)
 
         def term(feature: int) -> Array:
-            difference = left[feature, :][:, None] - right[feature, :][None, :]
+            found = difference(feature)
             if after != 1.0:
-                difference = difference * after
-            return difference * difference if squares else xp.abs(difference)
+                found = found * after
+            return found * found if squares else xp.abs(found)
 
-        count = int(left.shape[0])
         if self.metric == "chebyshev":
             return functools.reduce(xp.maximum, map(term, range(count)))
         total = folded(term, count)
-        if self.metric == "euclidean":
-            return root(total, xp=xp)
         return 0.5 * total if self.metric == "cosine" else total
 
 
