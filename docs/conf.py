@@ -26,6 +26,8 @@ nitpick_ignore_regex = [(r"py:.*", r"sklearn\..*")]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+# where file names know no case it would overwrite the page of DBSCAN
+autosummary_filename_map = {"kmeans_xp.dbscan": "dbscan-function"}
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
