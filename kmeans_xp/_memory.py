@@ -35,9 +35,9 @@ def needed_bytes(shape: Shape, block_rows: int, group_size: int = 0, /) -> int:
     """Device memory of a fit, with its rows: an upper estimate of the peak.
 
     Beside a row: its label and the one before, three bounds, and what is gathered from the blocks;
-    beside a row of a block: lists of rows, distances, marks, a few centers.  Then the centers in several
-    precisions with their integer sums, and pieces of the passes that are not fused.  With groups of
-    centers a row keeps a bound for each, and what rows of a block need is listed.
+    beside a row of a block: lists of rows and centers, distances and marks.  Then the centers in
+    several precisions with their integer sums, and pieces of the passes that are not fused.  With
+    groups of centers a row keeps a bound for each, and what rows of a block need is listed.
     """
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
     data = n * d * (4 if shape.dtype == "float32" else 8)

@@ -71,7 +71,7 @@ def resolve(
     sides = (None, None, None) if bounds is None else sides_of(bounds)
     tables = None if drift is None else drift.tables
     calls.launcher.launch(
-        Unit("exact.cu", dtype_name(x)),
+        Unit("choose.cu", dtype_name(x)),
         "choose",
         min(-(-short.room * int(lanes) // THREADS), MOST_BLOCKS),
         0,

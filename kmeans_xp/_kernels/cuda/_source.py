@@ -36,7 +36,15 @@ _CENTERS = 64
 _SHARED_UNASKED = 48 << 10
 _NULL = np.uint64(0)
 _C_NAMES = {"float32": "float", "float64": "double"}
-_ROW_FILES = ("exact.cu", "sums.cu", "segments.cu", "seed.cu", "oversample.cu", "survey.cu")
+_ROW_FILES = (
+    "exact.cu",
+    "choose.cu",
+    "sums.cu",
+    "segments.cu",
+    "seed.cu",
+    "oversample.cu",
+    "survey.cu",
+)
 _LOOP_FILES = ("fused.cu", "recenter.cu")
 _PASS_PRODUCTS = ("float16", "tf32")
 
