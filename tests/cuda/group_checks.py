@@ -285,7 +285,7 @@ def check_tensor_groups(kernel: CudaKernel, work: str) -> None:
     One part of each row, and groups of two tiles of centers.
     """
     launcher: Any = kernel.launcher
-    streamed = 100 if work == "float16" else 60
+    streamed = 230 if work == "float16" else 115
     for capability, d, size in ((80, 15, 128), (80, 35, 256), (86, streamed, 128)):
         launcher.capability = capability
         x, centers = crowd(140, d, "float32"), crowd(size + 12, d, "float32")

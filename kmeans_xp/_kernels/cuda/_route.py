@@ -25,6 +25,7 @@ magnitudes S, u = 2**-24; D is the number of additions above each term, or what 
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from typing import NamedTuple
@@ -90,23 +91,24 @@ def plan(work: str, d: int, capability: int, besides: int = 0, /) -> Plan:
     planes of 64 bytes a row.  Its buffers have what tells who is done with them, and a ring of
     biases (``ring.cuh``).
 
-    ``besides`` : bytes of a block that are taken for something else.
+    ``besides`` : bytes of a block that are taken for something else.  Where so two buffers do not
+    fit twice, a block has the multiprocessor for itself.
     """
     tile = TILES[work]
     rows, part_bytes = tile.rows, tile.part_bytes
     parts = -(-d * (2 if TENSOR_PRODUCTS[work] == 16 else 4) // part_bytes)
     # of each row besides: half its squared norm, and what it lost
     image, norms = rows * part_bytes * tile.planes, 8 * rows
-    room = ((_SHARED_KIB.get(capability, _LEAST_SHARED_KIB) - 1) // 2 << 10) - besides
+    most = _SHARED_KIB.get(capability, _LEAST_SHARED_KIB)
 
     def shared(stages: int, keeps: bool) -> int:
         ring = _ring_bytes(rows, parts, stages) if is_wgmma(work) else 0
         return (parts + stages if keeps else 2 * stages) * image + norms + ring
 
-    for keeps in (True, False):
-        for stages in range(_MOST_STAGES, 1, -1):
-            if shared(stages, keeps) <= room:
-                return Plan(parts, keeps, stages, shared(stages, keeps), parts * image)
+    choices = itertools.product((2, 1), (True, False), range(_MOST_STAGES, 1, -1))
+    for blocks, keeps, stages in choices:
+        if shared(stages, keeps) + besides <= (most + 1) // blocks - 1 << 10:
+            return Plan(parts, keeps, stages, shared(stages, keeps), parts * image)
     raise AssertionError("two buffers fit every device")
 
 
