@@ -122,6 +122,8 @@ def assign(problem: Problem, block: Block, nearest: Nearest, /) -> Array:
 
     The centers may be far more than the plan was made for, so rows are taken in pieces.
     """
+    if problem.source.is_stored:
+        return _assign_piece(problem, block.x, nearest)
     most_rows = max(256, _MOST_SCORES // int(nearest.centers.shape[0]))
     parts = [_assign_piece(problem, x, nearest) for x, _ in block.pieces(most_rows)]
     return parts[0] if len(parts) == 1 else problem.context.xp.concat(parts)

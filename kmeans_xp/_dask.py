@@ -61,7 +61,7 @@ class DaskSource:
     block_rows, piece_rows : as for other sources; no block spans two partitions
     """
 
-    is_resident = shares = False
+    is_resident = shares = is_stored = False
 
     def __init__(
         self,
@@ -137,6 +137,9 @@ class DaskSource:
     def take(self, rows: Sequence[int], /) -> Array:
         """The named rows as one array."""
         return self._taken(rows, _rows_at)
+
+    def part(self, rows: Sequence[int], /) -> None:
+        """Rows can be taken here."""
 
     def take_weights(self, rows: Sequence[int], /) -> Array | None:
         """The weights of the named rows, if there are weights."""

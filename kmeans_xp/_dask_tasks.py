@@ -35,7 +35,7 @@ Place = tuple[int, int]
 class Elsewhere:
     """What a task sees of its source: sizes, and where arrays live."""
 
-    is_resident = shares = False
+    is_resident = shares = is_stored = False
 
     def __init__(self, sizes: tuple[int, int, int], context: Context, sample: Array) -> None:
         self.n_rows, self.n_features, self.piece_rows = sizes

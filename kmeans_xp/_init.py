@@ -34,7 +34,9 @@ def random_partition(problem: Training, n_clusters: int, seed: int, /) -> Array:
     xp = problem.context.xp
 
     def task(block: Block, sums: exact.Accumulator) -> None:
-        bits = row_bits(block.start, block.n_rows, block.x, seed, Purpose.PARTITION, xp=xp)
+        bits = row_bits(
+            block.start, block.n_rows, problem.source.sample, seed, Purpose.PARTITION, xp=xp
+        )
         labels = xp.astype(bits % n_clusters, xp.int32)
         add_rows(problem, block, labels, n_clusters, sums)
 

@@ -26,10 +26,10 @@ from ._kernels import ONE_SWEEP
 from ._outcome import Status
 from ._passes import add_rows, inertia
 from ._primitives import Nearest
-from ._problem import Training, training_problem
+from ._problem import Training, training_part, training_problem
 from ._random import Purpose, mix
 from ._stats import Host
-from ._typing import Array, Block
+from ._typing import Array, Block, Source
 
 _LOOKS = 10  # rows for each center between two looks for starved ones
 _BELOW_ALL = -1200  # exponent of no weight
@@ -64,10 +64,20 @@ class State:
 
 
 class Batch(NamedTuple):
-    """Rows where the work happens, and their weights (float64) if they have any."""
+    """Rows where the work happens, and their weights (float64) if they have any.
+
+    Rows that are not to lie side by side come as a source.
+    """
 
     x: Array
     weight: Array | None
+    source: Source | None = None
+
+    def piece(self, part: slice, /) -> Batch:
+        """Some of the rows of a batch without weights."""
+        if self.source is None:
+            return Batch(self.x[part, :], None)
+        return Batch(None, None, self.source.part(range(part.start, part.stop)))
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,8 @@ class Step:
 
 def open_batch(batch: Batch, n_clusters: int, context: Context, /) -> Training:
     """Take the statistics pass over a batch; some row must carry weight."""
+    if batch.source is not None:
+        return training_part(batch.source, n_clusters, fits=ONE_SWEEP)
     return training_problem(batch.x, batch.weight, context, n_clusters, fits=ONE_SWEEP)
 
 

@@ -11,6 +11,7 @@ import array_api_compat
 import numpy as np
 
 from ._readers import ArrayFile, Batches, Direct, InOrder, Mapped, is_block, is_path
+from ._sparse import is_sparse, open_sparse
 from ._table_files import SUFFIXES, TableFiles
 
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -58,13 +59,18 @@ def is_at_hand(x: Any, /) -> bool:
     return array_api_compat.is_array_api_obj(x)
 
 
-def open_stream(x: Any, limit: int, /) -> Direct | InOrder | None:
-    """The reader of X where it is a path, an iterable of blocks, or a map larger than the limit."""
+def open_stream(x: Any, limit: int, /, *, who: str = "KMeans") -> Direct | InOrder | None:
+    """The reader of X where it is a path, an iterable of blocks, a sparse matrix, or a large map.
+
+    A map is one if it is larger than the limit.
+    """
     if isinstance(x, np.memmap):
         is_table = x.ndim == 2 and 0 not in x.shape and x.dtype.kind in "fiub"
         return Mapped(x, f"X (a map of {x.filename})") if is_table and x.nbytes > limit else None
     if isinstance(x, np.ndarray):
         return None
+    if is_sparse(x):
+        return open_sparse(x, who)
     if is_path(x):
         return _nonempty(_open_paths(_expanded(pathlib.Path(x)), x))
     if isinstance(x, (list, tuple)):

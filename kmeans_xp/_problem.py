@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -83,7 +83,9 @@ class Problem:
             self.is_wide = False
 
     def _measure(self, extent: Extent) -> None:
-        shift, source = extent.shift(), self.source
+        source = self.source
+        # a shift would leave no place of a sparse matrix empty
+        shift = None if source.is_stored else extent.shift()
         on_device = None if shift is None else to_device(shift, source.sample, xp=source.xp)
         self.frame = Frame(extent.scale(), on_device, extent.reach(shift))
 
@@ -198,6 +200,15 @@ def training_over(
     )
 
 
+def training_part(source: Source, n_clusters: int, /, *, fits: float = 1.0) -> Training:
+    """As `training_problem`, over a source that nothing was planned for, on one thread."""
+    shape = _shape_of(source, n_clusters)
+    kind = Kind(shape.dtype, True)
+    plan = plan_for(shape, source.context, kind, fits=fits, stored=source.is_stored)
+    source.cut(plan.block_rows, plan.piece_rows)
+    return training_over(source, replace(plan, threads=1), n_clusters)
+
+
 def query_problem(
     x: Array,
     weight: Array | None,
@@ -267,9 +278,16 @@ def unit_weights(weight: Array | None, context: Context, /) -> tuple[Array | Non
     return weight * math.ldexp(1.0, -half) * math.ldexp(1.0, half - exponent), exponent
 
 
-def plan_for(shape: Shape, context: Context, kind: Kind, /, *, fits: float = 1.0) -> Plan:
-    """The plan for so many fits of rows of this shape; ``kind`` is that of the rows of a block."""
+def plan_for(
+    shape: Shape, context: Context, kind: Kind, /, *, fits: float = 1.0, stored: bool = False
+) -> Plan:
+    """The plan for so many fits of rows of this shape; ``kind`` is that of the rows of a block.
+
+    ``stored``: see `select`.
+    """
     threads, is_host = thread_count(), context.backend == "numpy"
+    if stored:
+        return select(shape, backend=context.backend, threads=threads, stored=True)
     return select(
         shape,
         backend=context.backend,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ._backend import to_host
 from ._frames import as_frame, numbers, refuse_text
+from ._typing import Array
 from ._validation import FLOATS, is_foreign, real_numbers
 
 Floats = npt.NDArray[np.floating]
@@ -30,8 +31,12 @@ Part = tuple[int, Floats]
 class Reader:
     """Rows that can be read again and again.
 
-    ``head`` is what says how the columns are called, without rows; ``name`` is for messages.
+    ``head`` is what says how the columns are called, without rows; ``name`` and ``kind`` are for
+    messages.
     """
+
+    kind = "a stream of rows"
+    is_stored = False  # whether `read` gives them as a sparse matrix stores them
 
     n_rows: int
     n_features: int
@@ -39,8 +44,17 @@ class Reader:
     head: Any
     name: str
 
+    @property
+    def home(self) -> Array:
+        """An array without rows where results go."""
+        return np.empty((0, self.n_features), dtype=self.dtype)
+
     def check(self) -> None:
         """Raise where the rows are known to be others than at first."""
+
+    def part(self, rows: Sequence[int], /) -> Direct | None:
+        """A reader of the named rows, where that takes less memory than these rows do."""
+        return None
 
     def where(self, row: int, /) -> str:
         """A row for a message."""
@@ -51,8 +65,16 @@ class Direct(Reader, abc.ABC):
     """A reader of any rows, whatever was read before."""
 
     @abc.abstractmethod
-    def read(self, start: int, stop: int, out: Floats, /) -> Floats:
-        """Some rows: written to ``out``, or a view where they lie ready."""
+    def read(self, start: int, stop: int, out: Floats, /) -> Array:
+        """Some rows: written to ``out``, or others that nobody writes to."""
+
+    def pick(self, rows: Sequence[int], /) -> Array:
+        """The named rows in the order of their names."""
+        out = np.empty((len(rows), self.n_features), dtype=self.dtype)
+        for row, places in _places(rows):
+            one = np.empty((1, self.n_features), dtype=self.dtype)
+            out[places] = self.read(row, row + 1, one)
+        return out
 
 
 class InOrder(Reader, abc.ABC):
@@ -95,7 +117,7 @@ class ArrayFile(Direct):
         self.name, self._path = str(path), path
         self.n_rows, self.n_features = mapped.shape
         self._stored, self._offset = mapped.dtype, int(mapped.offset)
-        self.dtype = _result_dtype(mapped.dtype)
+        self.dtype = result_dtype(mapped.dtype)
         self.head = np.empty((0, self.n_features), dtype=self.dtype)
         self._files = Watched([path])
 
@@ -125,7 +147,7 @@ class Mapped(Direct):
     def __init__(self, x: npt.NDArray[Any], name: str) -> None:
         self.name, self._x = name, x
         self.n_rows, self.n_features = x.shape
-        self.dtype = _result_dtype(x.dtype)
+        self.dtype = result_dtype(x.dtype)
         self.head = np.empty((0, self.n_features), dtype=self.dtype)
         path = getattr(x, "filename", None)
         # where the file is shorter now, a look at its rows would end the process
@@ -227,7 +249,7 @@ def block_values(block: Any, name: str, /) -> tuple[Floats, Any]:
             )
         if np.iscomplexobj(values):
             raise ValueError(f"Complex data not supported: {name} holds complex numbers")
-        rows = np.ascontiguousarray(values, dtype=_result_dtype(values.dtype))
+        rows = np.ascontiguousarray(values, dtype=result_dtype(values.dtype))
     return rows, rows[:0]
 
 
@@ -241,7 +263,7 @@ def _digest_of(rows: Floats, before: int) -> int:
     return zlib.crc32(rows.data.cast("B"), before)
 
 
-def _result_dtype(dtype: np.dtype[Any]) -> str:
+def result_dtype(dtype: np.dtype[Any]) -> str:
     """The dtype that rows of this one are worked on in: as in memory, swapped bytes are others."""
     return dtype.name if dtype.name in FLOATS and dtype.isnative else "float64"
 
@@ -276,28 +298,30 @@ def counted(parts: Iterator[Part], count: Callable[[int], None], /) -> Iterator[
         yield first, part
 
 
-def picked(
-    reader: Direct | InOrder, rows: Sequence[int], count: Callable[[int], None], /
-) -> Floats:
+def picked(reader: Direct | InOrder, rows: Sequence[int], count: Callable[[int], None], /) -> Array:
     """The named rows in the order of their names; ``count`` is told how many were read."""
+    if isinstance(reader, Direct):
+        count(len(set(rows)))
+        return reader.pick(rows)
     out = np.empty((len(rows), reader.n_features), dtype=reader.dtype)
-    places: dict[int, list[int]] = {}
-    for place, row in enumerate(rows):
-        places.setdefault(row, []).append(place)
-    spans = [(row, row + 1) for row in sorted(places)]
+    placed = _places(rows)
+    spans = [(row, row + 1) for row, _ in placed]
 
     def one(_: int) -> Floats:
         return np.empty((1, reader.n_features), dtype=reader.dtype)
 
-    found: Iterator[Floats]
-    if isinstance(reader, Direct):
-        count(len(spans))
-        found = (reader.read(start, stop, one(1)) for start, stop in spans)
-    else:
-        found = assembled(counted(reader.parts(spans), count), spans, reader, one)
-    for (row, _), values in zip(spans, found, strict=True):
-        out[places[row]] = values
+    found = assembled(counted(reader.parts(spans), count), spans, reader, one)
+    for (_, places), values in zip(placed, found, strict=True):
+        out[places] = values
     return out
+
+
+def _places(rows: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """Each row that is named, in order, and where."""
+    places: dict[int, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row, []).append(place)
+    return sorted(places.items())
 
 
 def is_path(x: Any, /) -> bool:

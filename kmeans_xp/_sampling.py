@@ -45,7 +45,9 @@ class Sampler:
 
     def batch(self, rows: npt.NDArray[np.int64], /) -> Batch:
         """These rows; weights decided how often a row is among them."""
-        return Batch(self._problem.source.take(rows.tolist()), None)
+        source, wanted = self._problem.source, rows.tolist()
+        part = source.part(wanted)
+        return Batch(source.take(wanted) if part is None else None, None, part)
 
     def batches(self, n_rows: int, count: int, seed: int, /) -> Iterator[Batch]:
         """So many batches of so many rows.
@@ -58,9 +60,9 @@ class Sampler:
             at_once *= max(1, most // n_rows)
         for taken in slices(count * n_rows, at_once):
             drawn = self.rows(taken.start, taken.stop - taken.start, seed, Purpose.BATCH)
-            together = self.batch(drawn).x
+            together = self.batch(drawn)
             for part in slices(len(drawn), n_rows):
-                yield Batch(together[part, :], None)
+                yield together.piece(part)
 
     def distinct(self, count: int, seed: int, /) -> Batch:
         """Different rows, fewer than there are."""

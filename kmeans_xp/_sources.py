@@ -32,6 +32,7 @@ class MemorySource:
     """
 
     is_resident = shares = True
+    is_stored = False
 
     def __init__(
         self,
@@ -124,6 +125,9 @@ class MemorySource:
     def take(self, rows: Sequence[int], /) -> Array:
         """The named rows as one array."""
         return some(self._x, self._positions(rows), xp=self.xp)
+
+    def part(self, rows: Sequence[int], /) -> None:
+        """Rows can be taken here."""
 
     def take_weights(self, rows: Sequence[int], /) -> Array | None:
         """The weights of the named rows, if there are weights."""

@@ -175,6 +175,8 @@ def _total(source: Source, surveyor: Surveyor, piece: Callable[[Array, Array | N
     most_rows = surveyor.most_rows or source.piece_rows
 
     def task(block: Block) -> T:
+        if surveyor.takes_blocks:
+            return piece(block.x, block.weight)
         return _sum(piece(x, weight) for x, weight in block.pieces(most_rows))
 
     return _sum(source.map(task))
@@ -260,6 +262,7 @@ def _variances(
 class Surveyor:
     """The arithmetic of the statistics pass on some rows; a kernel may do it faster."""
 
+    takes_blocks = False  # whole ones, whatever their rows are
     most_rows: int | None = None  # at a time; None: what the source's pieces hold
 
     def __init__(self, xp: Namespace) -> None:

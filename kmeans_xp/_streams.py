@@ -22,6 +22,7 @@ from ._typing import Array, Block, T
 _KEPT = ("labels", "bounds", "closest", "seeds", "trial", "gaining", "distances")
 _STATE_BYTES = 56  # a row, at most: labels, three bounds, and what k-means++ keeps
 _LEAST_ROWS = 64
+_FITS = 2  # times what is kept may be held for it
 _WORKING = 6  # times the rows that are read: what the passes make of them
 
 
@@ -71,6 +72,7 @@ class StreamSource:
         self.xp, self.context, self.reader = context.xp, context, reader
         self.n_rows, self.n_features = reader.n_rows, reader.n_features
         self.weight_exponent, self._weight = weight_exponent, weight
+        self._limit = limit
         self._dtype = np.dtype(reader.dtype)
         self.sample = context.from_host(np.zeros((1, self.n_features), dtype=self._dtype))
         self._threads = threads
@@ -86,6 +88,11 @@ class StreamSource:
         self._lock = threading.Lock()
         self._rows_read = 0
         self.cut(block_rows, piece_rows)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether blocks hold their rows as a sparse matrix stores them."""
+        return self.reader.is_stored
 
     @property
     def n_passes(self) -> int:
@@ -144,14 +151,14 @@ class StreamSource:
                 wait(futures)
                 raise
 
-    def _visit(self, task: Callable[[Block], T], block: Block, fetch: Callable[[], Floats]) -> T:
+    def _visit(self, task: Callable[[Block], T], block: Block, fetch: Callable[[], Array]) -> T:
         """Run a task on a block whose rows are fetched if it looks at them."""
-        used: list[Floats] = []
+        used: list[Array] = []
 
         def rows() -> Array:
             found = fetch()
             used.append(found)
-            return self.context.from_host(found)
+            return self.context.move(found)
 
         part = slice(block.start, block.start + block.n_rows)
         weight = None if self._weight is None else self._weight[part]
@@ -162,6 +169,8 @@ class StreamSource:
             for name in [name for name in block.state if name not in _KEPT]:
                 # what kernels note to be faster the next time is as large as the rows
                 del block.state[name]
+            for name, values in block.state.items():
+                block.state[name] = _alone(values)
             if self._shelf is not None:
                 self._shelf.park(block, block.state)
             for buffer in used:
@@ -170,7 +179,7 @@ class StreamSource:
     @contextmanager
     def _pass_over(
         self, blocks: Sequence[Block]
-    ) -> Iterator[tuple[Callable[[int], Floats], Callable[[int], None]]]:
+    ) -> Iterator[tuple[Callable[[int], Array], Callable[[int], None]]]:
         """What fetches the rows of a block by its place in the list, and what ends with them."""
         spans = [(block.start, block.start + block.n_rows) for block in blocks]
         reader = self.reader
@@ -187,7 +196,7 @@ class StreamSource:
             finally:
                 ahead.close()
 
-    def _read(self, reader: Direct, start: int, stop: int) -> Floats:
+    def _read(self, reader: Direct, start: int, stop: int) -> Array:
         self._count(stop - start)
         buffer = self._buffer(stop - start)
         rows = reader.read(start, stop, buffer)
@@ -211,9 +220,9 @@ class StreamSource:
             self._own[id(found)] = found
         return found[:n_rows]
 
-    def _give_back(self, rows: Floats) -> None:
+    def _give_back(self, rows: Array) -> None:
         """Let rows be overwritten, unless they are somebody else's."""
-        whole = self._own.get(id(rows.base))
+        whole = self._own.get(id(rows.base)) if isinstance(rows, np.ndarray) else None
         if whole is not None:
             self._buffers.put(whole)
 
@@ -235,7 +244,24 @@ class StreamSource:
     def take(self, rows: Sequence[int], /) -> Array:
         """The named rows as one array."""
         self.reader.check()
-        return self.context.from_host(picked(self.reader, rows, self._count))
+        return self.context.move(picked(self.reader, rows, self._count))
+
+    def part(self, rows: Sequence[int], /) -> StreamSource | None:
+        """The named rows as a source of one thread, without weights, if the reader has such."""
+        reader = self.reader.part(rows)
+        if reader is None:
+            return None
+        self._count(len(rows))
+        return StreamSource(
+            reader,
+            None,
+            None,
+            self.context,
+            block_rows=self._block_rows,
+            piece_rows=self.piece_rows,
+            threads=1,
+            limit=self._limit,
+        )
 
     def take_weights(self, rows: Sequence[int], /) -> Array | None:
         """The weights of the named rows, if there are weights."""
@@ -253,6 +279,13 @@ class StreamSource:
         for block in self.blocks:
             for name in names:
                 block.state.pop(name, None)
+
+
+def _alone(values: Any) -> Any:
+    """State that is no part of what a pass made of the rows, which it would keep as a whole."""
+    whole = values.base if isinstance(values, np.ndarray) else None
+    is_part = isinstance(whole, np.ndarray) and whole.nbytes > _FITS * values.nbytes
+    return values.copy() if is_part else values
 
 
 class _Ahead:

@@ -84,6 +84,11 @@ class Source(Protocol):
     """The power of two that was taken out of the weights, which are 1 at most; None without."""
 
     @property
+    def is_stored(self) -> bool:
+        """Whether the rows of a block are a `SparseBlock`, for the kernel that takes them."""
+        ...
+
+    @property
     def is_resident(self) -> bool:
         """Whether blocks hold their rows and their state all the time."""
         ...
@@ -126,6 +131,10 @@ class Source(Protocol):
 
     def take(self, rows: Sequence[int], /) -> Array:
         """The named rows as one (len(rows), n_features) array."""
+        ...
+
+    def part(self, rows: Sequence[int], /) -> Source | None:
+        """The named rows as a source of one thread, without weights; None: `take` them."""
         ...
 
     def take_weights(self, rows: Sequence[int], /) -> Array | None:

@@ -50,21 +50,26 @@ def check_rows(estimator: Any, x: Any, /, *, reset: bool) -> Array:
                 ensure_all_finite=False,
                 accept_sparse=False,
             )
-    if x.ndim != 2:
-        raise ValueError(
-            f"Expected 2D array, got {x.ndim}D array instead (shape {tuple(x.shape)}). Reshape "
-            "your data with xp.reshape(X, (-1, 1)) if it has a single feature or "
-            "xp.reshape(X, (1, -1)) if it is a single sample."
-        )
-    for axis, what in enumerate(("sample", "feature")):
-        if x.shape[axis] < 1:
-            raise ValueError(
-                f"Found array with 0 {what}(s) (shape={tuple(x.shape)}) while a minimum of 1 "
-                f"is required by {type(estimator).__name__}."
-            )
+    refuse_shape(tuple(x.shape), type(estimator).__name__)
     _check_feature_names(estimator, x, reset=reset)
     _check_n_features(estimator, x, reset=reset)
     return as_float(x, "X")
+
+
+def refuse_shape(shape: tuple[int, ...], who: str, /) -> None:
+    """Raise for what is no table of at least one row and one feature."""
+    if len(shape) != 2:
+        raise ValueError(
+            f"Expected 2D array, got {len(shape)}D array instead (shape {shape}). Reshape "
+            "your data with xp.reshape(X, (-1, 1)) if it has a single feature or "
+            "xp.reshape(X, (1, -1)) if it is a single sample."
+        )
+    for size, what in zip(shape, ("sample", "feature"), strict=True):
+        if size < 1:
+            raise ValueError(
+                f"Found array with 0 {what}(s) (shape={shape}) while a minimum of 1 "
+                f"is required by {who}."
+            )
 
 
 def _is_as_before(estimator: Any, x: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -65,8 +66,8 @@ class NumpyKernel:
         rows: Array | None = None,
     ) -> Proposal:
         """The same for all or the listed rows, which are picked piece by piece."""
-        rung = rung_of(nearest, nearest.first)
-        scores = Scores(x, rung, notes, self._space, rows)
+        scores = self._scores_of(x, nearest, notes, rows)
+        rung = scores.rung
         if drift is None:
             labels, unsure, _ = self._certify(scores)
             return Proposal(labels, unsure, None)
@@ -78,6 +79,16 @@ class NumpyKernel:
             never = unsure | rung.twinned.take(labels)
         bounds = b.kept(edges[0], edges[1], half, labels, never, rung, drift, xp=np)
         return Proposal(labels, unsure, bounds)
+
+    def _scores_of(
+        self, x: Array, nearest: p.Nearest, notes: dict[str, Any], rows: Array | None
+    ) -> Any:
+        """The scores of all or the listed rows of the first product."""
+        return Scores(x, rung_of(nearest, nearest.first), notes, self._space, rows)
+
+    def _picks_rows(self, x: Array, nearest: p.Nearest) -> bool:
+        """Whether rows in doubt are picked piece by piece."""
+        return scores_by_row(x.shape[1], nearest.centers.shape[0])
 
     def look(
         self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
@@ -93,7 +104,7 @@ class NumpyKernel:
         bounds = state.get("bounds")
         if drift is None or bounds is None or drift.groups is not None:
             return look(self, x, nearest, drift, state)
-        if not scores_by_row(x.shape[1], nearest.centers.shape[0]):
+        if not self._picks_rows(x, nearest):
             return look(self, x, nearest, drift, state)
         doubt, count = self.unproven(bounds, state["labels"], drift)
         if count > COMPACT_SHARE * x.shape[0]:
@@ -149,7 +160,7 @@ class NumpyKernel:
         return labels
 
     def _certify(
-        self, scores: Scores, *, keep: bool = False, edges: Array | None = None
+        self, scores: Any, *, keep: bool = False, edges: Array | None = None
     ) -> tuple[Array, Array, Array]:
         """Labels, the rows still open, and (to keep) the centers that are left to those.
 
@@ -214,7 +225,8 @@ class NumpyKernel:
         self, x: Array, weight: Array | None, state: dict[str, Any], trials: Trials, /
     ) -> Appraisal:
         half = half_norms(x, trials.rung, state)
-        return _numpy_gains.appraise(x, weight, state, trials, half, moved_rows)
+        lower = functools.partial(_numpy_gains.scores, x, trials.rung, moved_rows)
+        return _numpy_gains.appraise(x.shape, weight, state, trials, half, lower)
 
     def gained(self, block: Block, trials: Trials, trial: int, lottery: Any, /) -> int:
         return _compare.gained(self, block, trials, trial, lottery, xp=self._xp)
@@ -256,7 +268,7 @@ class NumpyKernel:
                     adder.add_all(after)
                 else:
                     adder.add_moved(after, before, moved)
-                return _carrying(block, moved)
+                return carrying(block, moved)
             for start in range(0, n_rows if moved is None else moved.size, step):
                 rows = slice(start, start + step) if moved is None else moved[start : start + step]
                 weight = None if block.weight is None else block.weight[rows]
@@ -265,7 +277,7 @@ class NumpyKernel:
                 if before is not None:
                     np.negative(columns, out=columns)
                     add_sums(out, columns, before[rows])
-        return _carrying(block, moved)
+        return carrying(block, moved)
 
     def means(
         self, totals: Array, weights: Array, features: int, limbs: int, /, **kind: bool
@@ -311,7 +323,7 @@ class NumpyKernel:
         return values
 
 
-def _carrying(block: Block, rows: Array | None) -> int:
+def carrying(block: Block, rows: Array | None) -> int:
     """How many (of the listed) rows carry weight."""
     if block.weight is None:
         return block.n_rows if rows is None else int(rows.size)

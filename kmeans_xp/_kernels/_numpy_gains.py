@@ -20,35 +20,39 @@ _DENSE_SHARE = 0.6
 
 
 def appraise(
-    x: Rows,
+    shape: tuple[int, int],
     weight: npt.NDArray[np.float64] | None,
     state: dict[str, Any],
     trials: Trials,
     half: Rows,
-    moved: Callable[[Rows, Rung], Rows],
+    lower: Callable[[slice | npt.NDArray[np.intp]], Rows],
 ) -> Appraisal:
-    """As the reference in `_gains`; ``half`` and ``moved`` are the kernel's h and x'."""
+    """As the reference in `_gains`, of rows (n, d); ``half`` is the kernel's h.
+
+    ``lower`` gives L (candidates, m) of some rows, in an array that is written over.
+    """
+    n_rows, n_features = shape
     rung = trials.rung
     count = len(rung.bias)
     reached = _reached(state["closest"], state["seeds"], trials.limits)
     left = int(np.count_nonzero(reached))
     if left == 0:
-        state["trial"] = None, np.zeros((count, len(x)), dtype=np.bool_)
+        state["trial"] = None, np.zeros((count, n_rows), dtype=np.bool_)
         return Appraisal([0.0] * count, 0.0, 0)
     # gathering a row costs as much as scoring it by all candidates
-    rows = np.flatnonzero(reached) if left < _DENSE_SHARE * len(x) else None
-    marks = np.empty((count, len(x) if rows is None else left), dtype=np.bool_)
+    rows = np.flatnonzero(reached) if left < _DENSE_SHARE * n_rows else None
+    marks = np.empty((count, n_rows if rows is None else left), dtype=np.bool_)
     state["trial"] = rows, marks
     bias = float(rung.bias.max())
     total = Appraisal([0.0] * count, 0.0, 0)
-    step = max(1024, min(_PIECE_ROWS, _PIECE_VALUES // x.shape[1]))
+    step = max(1024, min(_PIECE_ROWS, _PIECE_VALUES // n_features))
     # NumPy compares two arrays faster than an array and a number
     zeros = np.zeros(step, dtype=half.dtype)
     for part in slices(marks.shape[1], step):
         at = part if rows is None else rows[part]
         mine = _at(half, at)
         margin = trials.margins(_at(state["closest"], at), mine, xp=np)
-        over = _scores(moved(_at(x, at), rung), rung)
+        over = lower(at)
         np.subtract(margin, over, out=over)
         np.maximum(over, zeros[: over.shape[1]], out=over)
         high, unit = _sums(over, None if weight is None else _at(weight, at))
@@ -78,6 +82,17 @@ def _reached(
     for part in slices(len(closest), _LOOKUPS):
         np.greater(closest[part], limits.take(seeds[part]), out=out[part])
     return out
+
+
+def scores(
+    x: Rows,
+    rung: Rung,
+    moved: Callable[[Rows, Rung], Rows],
+    at: slice | npt.NDArray[np.intp],
+    /,
+) -> Rows:
+    """L of some rows, which ``moved`` makes x'."""
+    return _scores(moved(_at(x, at), rung), rung)
 
 
 def _scores(x: Rows, rung: Rung) -> Rows:

@@ -21,6 +21,7 @@ _PIECE_VALUES = 1 << 18
 _FEW_VALUES, _FEW_PIECE_VALUES = 1 << 17, 1 << 14
 _BLOCK_BYTES = 1 << 25
 _MOST_ROWS = 1 << 21
+_SPARSE_ROWS = 1 << 14
 _CUDA_ROWS = 1 << 20
 LEAST_ROWS = 256
 _EXACT_WORK = 10_000
@@ -83,9 +84,15 @@ def select(
     threads: int,
     float32_products: bool = True,
     compiled: bool = False,
+    stored: bool = False,
 ) -> Plan:
-    """Choose the plan for a fit or a predict; ``compiled``: loops are at hand, or worth having."""
+    """Choose the plan for a fit or a predict; ``compiled``: loops are at hand, or worth having.
+
+    ``stored``: blocks hold their rows as a sparse matrix stores them.
+    """
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
+    if stored:
+        return _sparse_plan(shape, threads)
     kernel = _KERNELS.get(backend, "reference")
     compiled = compiled and backend == "numpy"
     if n * k * d <= _EXACT_WORK and not compiled:
@@ -119,6 +126,16 @@ def select(
     rows = _CUDA_ROWS if kernel == "cuda" else pieces
     group_size = cuda_group_size(shape) if kernel == "cuda" and prunes else 0
     return Plan(kernel, first, rows, pieces, pieces, 1, prunes, group_size)
+
+
+def _sparse_plan(shape: Shape, threads: int) -> Plan:
+    """One product, in float64: fetching a stored value takes longer than multiplying by it."""
+    n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
+    first = "exact" if n * k * d <= _EXACT_WORK else "float64"
+    rows = _between(-(-n // threads), 1024, _SPARSE_ROWS)
+    pieces = _between(_PIECE_VALUES // d, 4, 4096)
+    threads = threads if n >= 2 * rows else 1
+    return Plan("sparse", first, rows, pieces, rows, threads, k > 1 and first != "exact")
 
 
 def is_few(shape: Shape) -> bool:
@@ -165,6 +182,10 @@ def load(plan: Plan, context: Context) -> Kernel:
         from ._numba import NumbaKernel
 
         return NumbaKernel()
+    if plan.kernel == "sparse":
+        from ._sparse import SparseKernel
+
+        return SparseKernel()
     if plan.kernel == "numpy":
         from ._numpy import NumpyKernel
 

@@ -34,7 +34,7 @@ class Answers(TransformerMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), path, or iterable of blocks
+        X : array-like or sparse matrix of shape (n_samples, n_features), path, or blocks
             Rows, in the library and on the device of those passed to fit, or a stream as in fit.
 
         Returns
@@ -54,7 +54,7 @@ class Answers(TransformerMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), path, or iterable of blocks
+        X : array-like or sparse matrix of shape (n_samples, n_features), path, or blocks
             Rows, in the library and on the device of those passed to fit, or a stream as in fit.
 
         Returns
@@ -69,7 +69,7 @@ class Answers(TransformerMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), path, or iterable of blocks
+        X : array-like or sparse matrix of shape (n_samples, n_features), path, or blocks
             Rows, in the library and on the device of those passed to fit, or a stream as in fit.
         y : Ignored
             For compatibility.
@@ -98,11 +98,10 @@ class Answers(TransformerMixin):
             return self._asked_of(X, sample_weight, method)
         check_is_fitted(self)
         check_device_word(self.device)
-        stream = stream_rows(self, X, sample_weight, reset=False, device=self._device_of("cpu"))
+        stream = stream_rows(self, X, sample_weight, asked=method)
         if stream is None:
             x, place = self._placed(X, method)
             return ArrayRows(x, sample_weight, place)
-        check_same_place(self, self.cluster_centers_, [], method)
         if method in ("transform", "fit_transform"):
             stream.check_room(int(self.cluster_centers_.shape[0]))
         return stream

@@ -17,6 +17,7 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, Answers, ClusterMixin, BaseEsti
 
     fit: Any
     _n_features_out: int
+    _takes_sparse = False
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
         """Compute the clusters and return the label of each row.
@@ -74,5 +75,6 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, Answers, ClusterMixin, BaseEsti
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
+        tags.input_tags.sparse = self._takes_sparse
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -11,10 +11,13 @@ from sklearn.utils._param_validation import Interval, validate_params
 
 from .._plusplus import plusplus
 from .._random import Purpose, mix
+from .._sparse import is_sparse
 from .._typing import Array
-from .._validation import check_device_word, check_rows, is_foreign
+from .._validation import check_device_word, is_foreign
 from ._kmeans import KMeans
-from ._run import draw_seed, place_of, prepare
+from ._rows import ArrayRows, array_rows
+from ._run import draw_seed
+from ._streamed import stream_rows
 
 
 @validate_params(
@@ -47,7 +50,7 @@ def k_means(
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
+    X : array-like or sparse matrix of shape (n_samples, n_features)
         Rows to cluster, of any array API library.
     n_clusters : int
         Number of clusters and of centers.
@@ -172,7 +175,7 @@ def kmeans_plusplus(
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
+    X : array-like or sparse matrix of shape (n_samples, n_features)
         Rows to choose from, of any array API library.
     n_clusters : int
         Number of rows to choose.
@@ -218,22 +221,25 @@ def kmeans_plusplus(
     True
     """
     check_device_word(device)
-    rows = check_rows(KMeans(n_clusters), X, reset=True)
-    _check_norms(x_squared_norms, int(rows.shape[0]))
-    place = place_of(rows, device)
+    model = KMeans(n_clusters, device=device)
+    stream = stream_rows(model, X, sample_weight) if is_sparse(X) else None
+    rows = stream or array_rows(model, X, sample_weight)
+    _check_norms(x_squared_norms, rows.n_rows)
+    place = rows.place
     with place.work.scope():
-        problem = prepare(
-            rows, sample_weight, place, n_clusters, who="kmeans_plusplus", variance=False
-        )
+        problem = rows.training(n_clusters, who="kmeans_plusplus", variance=False)
         seed = mix(draw_seed(check_random_state(random_state)), Purpose.RUN, 0)
         with problem.source.working():
             chosen = problem.within_memory(
                 lambda: plusplus(problem, n_clusters, seed, n_local_trials)
             )
+        taken = place.send_home(problem.source.take(chosen)) if stream is not None else None
     with place.home.scope():
         indices = place.home.from_host(np.asarray(chosen, dtype=np.int64))
-        taken_from = X if isinstance(X, np.ndarray) or is_foreign(X) else rows
-        return place.home.xp.take(taken_from, indices, axis=0), indices
+        if isinstance(rows, ArrayRows):
+            taken_from = X if isinstance(X, np.ndarray) or is_foreign(X) else rows.x
+            taken = place.home.xp.take(taken_from, indices, axis=0)
+        return taken, indices
 
 
 def _check_norms(norms: Any, n_rows: int) -> None:

@@ -14,11 +14,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._empty import RULES
 from .._outcome import Iteration, Status
+from .._sparse import is_sparse
 from .._typing import Array
-from .._validation import check_device_word, check_rows, is_dask
+from .._validation import check_device_word, is_dask
 from ._clusterer import Clusterer
-from ._rows import ArrayRows
-from ._run import NAMED_STARTS, Outcome, Rows, given_centers, place_of, run_fit
+from ._rows import array_rows
+from ._run import NAMED_STARTS, Outcome, Rows, given_centers, run_fit
 from ._streamed import stream_rows
 
 
@@ -114,8 +115,8 @@ of shape (n_clusters, n_features), default="k-means++"
     checkpoint_every : float, default=60.0
         Seconds between two writes; 0 is after each iteration.  Ctrl-C and the end write too.
     memory_limit : int, str or None, default=None
-        How much memory rows that are read as a stream may take, with all that is kept beside
-        them, in bytes or as "500MB" or "2GiB" (see `fit`).  None: a quarter of what is
+        How much memory rows that are read as a stream, or sparse, may take, with all that is kept
+        beside them, in bytes or as "500MB" or "2GiB" (see `fit`).  None: a quarter of what is
         available, 256 MiB at least.  Where labels and bounds of all rows would take more than half
         of it, they lie in a temporary file (in ``TMPDIR``) between passes.  Not counted are the
         results, the pages of mapped files, and some arrays (k, d).  The result does not
@@ -163,7 +164,7 @@ of shape (n_clusters, n_features), default="k-means++"
     kernel_ : str
         The kernel that did it.
     n_passes_ : int or None
-        How often a fit read its rows, where they are a stream (partial reads are added
+        How often a fit read its rows, where they are a stream or sparse (partial reads are added
         up), or passed over partitions; None for an array.
     n_features_in_ : int
         Features seen during fit.
@@ -226,6 +227,7 @@ of shape (n_clusters, n_features), default="k-means++"
     16.0
     """
 
+    _takes_sparse = True
     _parameter_constraints: dict[str, list[Any]] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
         "init": [StrOptions(set(NAMED_STARTS)), callable, "array-like"],
@@ -288,7 +290,7 @@ of shape (n_clusters, n_features), default="k-means++"
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), path, or iterable of blocks
+        X : array-like or sparse matrix of shape (n_samples, n_features), path, or blocks
             Rows to cluster, of any array API library.  What is larger than memory is read in
             passes, and clustered as the same rows in memory are, bit for bit:
 
@@ -297,6 +299,9 @@ of shape (n_clusters, n_features), default="k-means++"
             - an iterable of blocks (arrays (m, n_features), data frames, record batches) that
               can be iterated again, or a callable without arguments that returns one;
             - a ``numpy.memmap`` larger than ``memory_limit``.
+
+            So is a sparse matrix of SciPy (or CuPy), which gets the bits of its dense array
+            without being dense beyond a block; CSR is best.
 
             ``init="k-means++"`` reads the rows two or three times for each cluster, "k-means||"
             a dozen times in all.
@@ -333,11 +338,9 @@ of shape (n_clusters, n_features), default="k-means++"
 
     def _rows_to_fit(self, X: Any, sample_weight: Any) -> Rows:
         if not is_dask(X):
-            stream = stream_rows(self, X, sample_weight, reset=True, device=self.device)
-            if stream is not None:
-                return stream
-            checked = check_rows(self, X, reset=True)
-            return ArrayRows(checked, sample_weight, place_of(checked, self.device))
+            if self.search is not None and is_sparse(X) and X.shape[1:] == (1,):
+                X = X.toarray()  # for the optimum of one feature rows lie sorted
+            return stream_rows(self, X, sample_weight) or array_rows(self, X, sample_weight)
         if self.search is not None:
             raise ValueError(
                 f"search={self.search!r} does not go with dask collections. Leave it out, or pass "

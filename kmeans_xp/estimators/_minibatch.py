@@ -11,12 +11,13 @@ from sklearn.utils._param_validation import Interval
 
 from .._minibatch import State
 from .._outcome import Status
-from .._validation import check_device_word, check_rows
+from .._sparse import is_sparse
+from .._validation import check_device_word
 from ._clusterer import Clusterer
 from ._kmeans import KMeans
-from ._minibatch_run import Outcome, begin_stream, go_on, run_fit, update
-from ._rows import ArrayRows
-from ._run import Place, Rows, given_centers, place_of
+from ._minibatch_run import BatchRows, Outcome, begin_stream, go_on, run_fit, update
+from ._rows import ArrayRows, array_rows
+from ._run import Place, Rows, given_centers
 from ._streamed import stream_rows
 
 _SAME = ("n_clusters", "init", "n_init", "tol", "verbose", "random_state", "device", "memory_limit")
@@ -71,7 +72,7 @@ of shape (n_clusters, n_features), default="k-means++"
     device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
         Where the work happens; see `KMeans`.
     memory_limit : int, str or None, default=None
-        For rows that are read as a stream; see `KMeans`.
+        For rows that are read as a stream, or sparse; see `KMeans`.
 
     Attributes
     ----------
@@ -137,6 +138,7 @@ of shape (n_clusters, n_features), default="k-means++"
     array([1, 1, 1, 0, 0, 0], dtype=int32)
     """
 
+    _takes_sparse = True
     _parameter_constraints: dict[str, list[Any]] = {
         **{name: KMeans._parameter_constraints[name] for name in _SAME},
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -187,10 +189,11 @@ of shape (n_clusters, n_features), default="k-means++"
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), path, or iterable of blocks
-            Rows to cluster, of any array API library, or a stream as in `KMeans.fit`, with the
-            same result.  Of an ``.npy`` file the rows of a batch are read alone; what can only be
-            read in order is read once for 65,536 rows of batches (64 MiB where rows are wide).
+        X : array-like or sparse matrix of shape (n_samples, n_features), path, or blocks
+            Rows to cluster, of any array API library, sparse, or a stream as in `KMeans.fit`,
+            with the same result.  Of an ``.npy`` file the rows of a batch are read alone; what can
+            only be read in order is read once for 65,536 rows of batches (64 MiB where rows are
+            wide).
         y : Ignored
             For compatibility.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -204,13 +207,9 @@ of shape (n_clusters, n_features), default="k-means++"
         """
         check_device_word(self.device)
         start = given_centers(self)
-        stream = stream_rows(self, X, sample_weight, reset=True, device=self.device)
-        rows: Rows
-        if stream is None:
-            x = check_rows(self, X, reset=True)
-            rows = ArrayRows(x, sample_weight, place_of(x, self.device))
-        else:
-            rows = stream
+        rows: Rows | None = stream_rows(self, X, sample_weight)
+        if rows is None:
+            rows = array_rows(self, X, sample_weight)
         with rows.place.work.scope():
             outcome = run_fit(self, rows, start)
             self._keep(outcome, rows.place)
@@ -229,7 +228,7 @@ of shape (n_clusters, n_features), default="k-means++"
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             The rows of a batch, however many; the first time at least ``n_clusters``.  Later
             batches are in the library, dtype and device of the first.
         y : Ignored
@@ -245,18 +244,17 @@ of shape (n_clusters, n_features), default="k-means++"
         if not hasattr(self, "_state"):
             check_device_word(self.device)
             start = given_centers(self)
-            x = check_rows(self, X, reset=True)
-            place = place_of(x, self.device)
-            with place.work.scope():
-                rows = ArrayRows(x, sample_weight, place)
-                problem, state = begin_stream(self, rows, int(x.shape[0]), start)
-                self._keep(update(self, problem, state), place)
+            rows = self._batch(X, sample_weight, None)
+            with rows.place.work.scope():
+                problem, state = begin_stream(self, rows, start)
+                self._keep(update(self, problem, state), rows.place)
             return self
-        x, place = self._placed(X, "partial_fit")
-        with place.work.scope():
-            more, state = go_on(self, x, sample_weight, place)
+        check_device_word(self.device)
+        rows = self._batch(X, sample_weight, "partial_fit")
+        with rows.place.work.scope():
+            more, state = go_on(self, rows)
             if more is not None:
-                self._keep(update(self, more, state), place)
+                self._keep(update(self, more, state), rows.place)
                 return self
         # no row counts: the centers stay, but values and labels are looked after
         labels = self.predict(X)
@@ -264,6 +262,16 @@ of shape (n_clusters, n_features), default="k-means++"
         if self.compute_labels:
             self.labels_, self.inertia_ = labels, 0.0
         return self
+
+    def _batch(self, X: Any, sample_weight: Any, asked: str | None) -> BatchRows:
+        """Check the rows of a batch, which are an array or a sparse matrix."""
+        found = stream_rows(self, X, sample_weight, asked=asked) if is_sparse(X) else None
+        if found is not None:
+            return found
+        if asked is None:
+            return array_rows(self, X, sample_weight)
+        x, place = self._placed(X, asked)
+        return ArrayRows(x, sample_weight, place)
 
     def _keep(self, outcome: Outcome, place: Place) -> None:
         """Set the fitted attributes; none of rows seen before stays."""

@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._backend import dtype_name, to_host
+from .._backend import to_host
 from .._init import seed_centers
-from .._minibatch import Batch, Monitor, State, Step, open_batch, run, step
+from .._minibatch import Monitor, State, Step, open_batch, run, step
 from .._outcome import Status
-from .._problem import Training, bring
+from .._problem import Training
 from .._query import inertia_of, labels_and_inertia
 from .._random import Purpose, mix
 from .._sampling import Sampler
-from .._stats import NonFiniteError
 from .._typing import Array
-from .._validation import check_centers, first_bad_cell, place_centers
-from .._weight_checks import check_weight
+from .._validation import check_centers, place_centers
+from ._rows import ArrayRows
 from ._run import Place, Rows, count_runs, draw_seed, warn_of_one_column
+from ._streamed import StreamRows
 
+BatchRows = ArrayRows | StreamRows
 _MANY_STARTS = 3
 _SHARE = 3  # rows of the start, in batches or in clusters
 _TO_CALLER_OF_FIT = 5
@@ -103,10 +104,9 @@ def run_fit(model: Any, rows: Rows, start: Array | None) -> Outcome:
         return _labelled(problem, replace(outcome, status=Status.INTERRUPTED))
 
 
-def begin_stream(
-    model: Any, rows: Rows, n_rows: int, start: Array | None
-) -> tuple[Training, State]:
+def begin_stream(model: Any, rows: BatchRows, start: Array | None) -> tuple[Training, State]:
     """The first rows of a stream, and centers that start among them."""
+    n_rows = rows.n_rows
     if n_rows < model.n_clusters:
         raise ValueError(
             f"n_samples={n_rows} should be >= n_clusters={model.n_clusters} in the first call of "
@@ -123,7 +123,7 @@ def begin_stream(
     return problem, State.begin(_first_centers(problem, begin, seed), seed)
 
 
-def go_on(model: Any, x: Array, sample_weight: Any, place: Place) -> tuple[Training | None, State]:
+def go_on(model: Any, rows: BatchRows) -> tuple[Training | None, State]:
     """More rows of a stream, None where no weight is in them, and the state before."""
     state: State = model._state
     if model.n_clusters != state.n_clusters:
@@ -131,20 +131,15 @@ def go_on(model: Any, x: Array, sample_weight: Any, place: Place) -> tuple[Train
             f"n_clusters={model.n_clusters}, but the model has {state.n_clusters} centers, which "
             "partial_fit goes on from. Set it back, or begin anew with a clone of the model."
         )
-    if dtype_name(x) != state.dtype:
+    if rows.dtype != state.dtype:
         raise ValueError(
-            f"X has dtype {dtype_name(x)}, but the centers that partial_fit goes on from have "
+            f"X has dtype {rows.dtype}, but the centers that partial_fit goes on from have "
             f"{state.dtype}. Convert X first, for example with X.astype({state.dtype!r})."
         )
-    weight = check_weight(sample_weight, int(x.shape[0]), place.work)
-    x_there = bring(x, place.work, state.n_clusters)
-    if weight is not None and not bool(place.work.xp.any(weight > 0.0)):
+    problem = rows.batch(state.n_clusters, who=type(model).__name__)
+    if problem is None:
         return None, replace(state, steps=state.steps + 1)
-    try:
-        return open_batch(Batch(x_there, weight), state.n_clusters, place.work), state
-    except NonFiniteError:
-        first_bad_cell(x, type(model).__name__)
-        raise
+    return problem, state
 
 
 def update(model: Any, problem: Training, state: State) -> Outcome:

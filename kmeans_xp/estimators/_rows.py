@@ -8,10 +8,14 @@ from typing import Any
 
 from .. import _query
 from .._backend import dtype_name
+from .._minibatch import Batch, open_batch
 from .._outcome import Result
-from .._problem import Problem, Training
+from .._problem import Problem, Training, bring
+from .._stats import NonFiniteError
 from .._typing import Array
-from ._run import Place, prepare
+from .._validation import check_rows, first_bad_cell
+from .._weight_checks import check_weight
+from ._run import Place, place_of, prepare
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,23 @@ class ArrayRows:
     def training(self, n_clusters: int, /, *, who: str, variance: bool) -> Training:
         return prepare(self.x, self.weight, self.place, n_clusters, who=who, variance=variance)
 
+    @property
+    def n_rows(self) -> int:
+        return int(self.x.shape[0])
+
+    def batch(self, n_clusters: int, /, *, who: str) -> Training | None:
+        """The rows as a batch of any size; None where no row has a weight."""
+        place = self.place.work
+        weight = check_weight(self.weight, self.n_rows, place)
+        there = bring(self.x, place, n_clusters)
+        if weight is not None and not bool(place.xp.any(weight > 0.0)):
+            return None
+        try:
+            return open_batch(Batch(there, weight), n_clusters, place)
+        except NonFiniteError:
+            first_bad_cell(self.x, who)
+            raise
+
     def labels(self, result: Result, middle: Sequence[float], /, *, who: str) -> Array:
         return self.place.send_home(result.labels)
 
@@ -48,3 +69,9 @@ class ArrayRows:
         self, centers: Array, middle: Sequence[float], /, *, who: str
     ) -> tuple[Problem, Array]:
         return _query.prepare(self.x, self.weight, centers, middle, self.place.work, who=who)
+
+
+def array_rows(model: Any, x: Any, sample_weight: Any, /) -> ArrayRows:
+    """Check an array of rows to fit, and find where to work on them."""
+    checked = check_rows(model, x, reset=True)
+    return ArrayRows(checked, sample_weight, place_of(checked, model.device))

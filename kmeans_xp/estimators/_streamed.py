@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import _check_feature_names, _check_n_features
 
-from .._kernels import Kind, Shape
+from .._backend import context_of
+from .._kernels import ONE_SWEEP, Kind, Plan, Shape
 from .._opening import is_at_hand, memory_limit_of, open_stream
 from .._outcome import Result
 from .._problem import Problem, Training, plan_for, query_over, training_over, unit_weights
@@ -16,7 +17,7 @@ from .._readers import Direct, InOrder
 from .._stats import NonFiniteError
 from .._streams import StreamSource
 from .._typing import Array, Block
-from .._validation import refuse_non_finite
+from .._validation import check_same_place, refuse_non_finite
 from .._weight_checks import check_enough_rows, check_weight
 from ._run import Place, place_of
 
@@ -30,13 +31,17 @@ class StreamRows:
         self._source: StreamSource | None = None
 
     @property
+    def n_rows(self) -> int:
+        return self._reader.n_rows
+
+    @property
     def n_passes(self) -> int | None:
         """How often the rows were read."""
         return None if self._source is None else self._source.n_passes
 
     @property
     def reading(self) -> str:
-        return f"a stream of rows, read {self.n_passes} times"
+        return f"{self._reader.kind}, read {self.n_passes} times"
 
     def labels(self, result: Result, middle: Sequence[float], /, *, who: str) -> Array:
         return self.place.send_home(result.labels)
@@ -49,6 +54,18 @@ class StreamRows:
         source, plan = self._opened(weight, n_clusters)
         try:
             return training_over(source, plan, n_clusters, variance=variance)
+        except NonFiniteError:
+            _refuse_bad_cell(source, who)
+            raise
+
+    def batch(self, n_clusters: int, /, *, who: str) -> Training | None:
+        """The rows as a batch of any size; None where no row has a weight."""
+        weight = check_weight(self._weight, self._reader.n_rows, self.place.work)
+        if weight is not None and not bool(self.place.work.xp.any(weight > 0.0)):
+            return None
+        source, plan = self._opened(weight, n_clusters, fits=ONE_SWEEP)
+        try:
+            return training_over(source, plan, n_clusters)
         except NonFiniteError:
             _refuse_bad_cell(source, who)
             raise
@@ -79,10 +96,14 @@ class StreamRows:
                 "rows at a time, or raise memory_limit"
             )
 
-    def _opened(self, weight: Array | None, n_clusters: int) -> tuple[StreamSource, Any]:
+    def _opened(
+        self, weight: Array | None, n_clusters: int, fits: float = 1.0
+    ) -> tuple[StreamSource, Plan]:
         reader, context = self._reader, self.place.work
+        # of other libraries blocks are dense
+        stored = reader.is_stored = reader.is_stored and context.backend == "numpy"
         shape = Shape(reader.n_rows, reader.n_features, n_clusters, reader.dtype)
-        plan = plan_for(shape, context, Kind(reader.dtype, True))
+        plan = plan_for(shape, context, Kind(reader.dtype, True), fits=fits, stored=stored)
         weight, exponent = unit_weights(weight, context)
         self._source = source = StreamSource(
             reader,
@@ -98,18 +119,25 @@ class StreamRows:
 
 
 def stream_rows(
-    model: Any, x: Any, sample_weight: Any, /, *, reset: bool, device: str | None
+    model: Any, x: Any, sample_weight: Any, /, *, asked: str | None = None
 ) -> StreamRows | None:
-    """Open X where it is a stream, and check it against what the model knows; else None."""
+    """Open X where it is a stream, and check it against what the model knows; else None.
+
+    ``asked``: the method of a fitted model; None to fit, or to begin.
+    """
     if is_at_hand(x) and not isinstance(model.memory_limit, str):
         return None  # the most frequent case need not know how much memory there is
     limit = memory_limit_of(model.memory_limit)
-    reader = open_stream(x, limit)
+    reader = open_stream(x, limit, who=type(model).__name__)
     if reader is None:
         return None
-    _check_feature_names(model, reader.head, reset=reset)
-    _check_n_features(model, reader.head, reset=reset)
-    place = place_of(np.empty((0, reader.n_features), dtype=reader.dtype), device)
+    _check_feature_names(model, reader.head, reset=asked is None)
+    _check_n_features(model, reader.head, reset=asked is None)
+    device = model.device
+    if asked is not None:
+        check_same_place(model, model.cluster_centers_, reader.home, asked)
+        device = model._device_of(context_of(reader.home).device_name)
+    place = place_of(reader.home, device)
     return StreamRows(reader, sample_weight, place, limit)
 
 
@@ -118,7 +146,7 @@ def _refuse_bad_cell(source: StreamSource, who: str) -> None:
 
     def task(block: Block) -> None:
         refuse_non_finite(
-            block.x, "X", who, where=lambda row: source.reader.where(block.start + row)
+            block.x[:, :], "X", who, where=lambda row: source.reader.where(block.start + row)
         )
 
     source.map(task)
