@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import make_backend
 
-from kmeans_xp import KMeans, MiniBatchKMeans, _problem, k_means, kmeans_plusplus
+from kmeans_xp import BisectingKMeans, KMeans, MiniBatchKMeans, _problem, k_means, kmeans_plusplus
 from kmeans_xp._backend import numpy_context, to_host
 from kmeans_xp._distances import Scale, squared_distances
 from kmeans_xp._exact import Grid, exponent_above
@@ -365,6 +365,8 @@ def test_what_cannot_be_read_is_refused() -> None:
     for function in (
         lambda: KMeans(K).fit(x, sample_weight=sparse.csr_array(x[:, :1])),
         lambda: FeatureScaler().fit(sparse.csr_array(x)),
+        lambda: BisectingKMeans(K).fit(x).transform(sparse.csr_array(x)),
+        lambda: BisectingKMeans(K).fit(x).score(sparse.csr_array(x)),
     ):
         with pytest.raises(TypeError, match=r"Sparse data was passed for .*toarray\(\)"):
             function()

@@ -14,6 +14,7 @@ from .._opening import is_at_hand, memory_limit_of, open_stream
 from .._outcome import Result
 from .._problem import Problem, Training, plan_for, query_over, training_over, unit_weights
 from .._readers import Direct, InOrder
+from .._sparse import is_sparse
 from .._stats import NonFiniteError
 from .._streams import StreamSource
 from .._typing import Array, Block
@@ -127,6 +128,8 @@ def stream_rows(
     """
     if is_at_hand(x) and not isinstance(model.memory_limit, str):
         return None  # the most frequent case need not know how much memory there is
+    if is_sparse(x) and not model._takes_sparse:
+        return None  # the checks of rows refuse it
     limit = memory_limit_of(model.memory_limit)
     reader = open_stream(x, limit, who=type(model).__name__)
     if reader is None:
