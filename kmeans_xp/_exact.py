@@ -233,17 +233,22 @@ def ratio(totals: Sequence[Array], weight: Array, /, *, whole: bool = False) -> 
     sum has the same two parts, and there are fewer terms to add up.  ``whole`` says that the
     weights are whole numbers below 2**26, of which Dekker's product needs no lower half.
     """
-    high, *rest = terms(totals)
+    return quotient(terms(totals), weight, whole=whole)
+
+
+def quotient(numerator: Sequence[Array], weight: Array, /, *, whole: bool = False) -> Array:
+    """As `ratio`, of a number given by its terms of falling weight."""
+    high, *rest = numerator
     low = None
     for term in rest:
         high, error = quick_two_sum(high, term)
         low = error if low is None else low + error
     if low is not None and len(rest) > 1:
         high, low = quick_two_sum(high, low)
-    quotient = high / weight
-    product, error = two_product(quotient, weight, whole=whole)
+    rounded = high / weight
+    product, error = two_product(rounded, weight, whole=whole)
     left = (high - product) - error
-    return quotient + (left if low is None else left + low) / weight
+    return rounded + (left if low is None else left + low) / weight
 
 
 def quick_two_sum(a: Array, b: Array, /) -> tuple[Array, Array]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from ._distances import Scale
 from ._typing import Array
@@ -16,6 +16,7 @@ class Status(enum.Enum):
     CONVERGED = "converged: no row changed its cluster"
     TOLERANCE = "converged: the centers moved less than the tolerance"
     OPTIMUM = "converged: the optimum, which is known in one dimension"
+    OBJECTIVE = "converged: the objective falls no more"
     NO_IMPROVEMENT = "converged: the inertia of the batches falls no more"
     MAX_ITER = "stopped at max_iter before convergence"
     CALLBACK = "stopped by the callback"
@@ -84,6 +85,8 @@ class Result:
     history: tuple[Iteration, ...]
     n_distinct: int
     kept: Kept | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
+    """What a relative of k-means tells beside."""
 
     def interrupted(self) -> Result:
         """The same result, marked as the best when Ctrl-C came."""

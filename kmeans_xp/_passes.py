@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from ._distances import squared_distances
 from ._ledger import Stats
 from ._primitives import Nearest
 from ._problem import Problem, Training, as_centers
-from ._stats import weigh
+from ._totals import weighted_total
 from ._typing import FEW, Array, Block, Namespace, some
 
 _ROUNDINGS = 4  # of a row's numbers, by which a center may be off
@@ -258,35 +257,18 @@ def inertia(
     If it ``keeps`` them, the distances stay in the blocks' state as ``own``.  ``only`` leaves out
     the rows of all other clusters.
     """
-    xp, blocks = problem.context.xp, problem.source.blocks
-    # the largest so far, which other threads raise: it gives the grid, and what was added on
-    # another one comes again, so that no distance need be kept until all are known
-    largest = [0.0]
+    xp = problem.context.xp
 
-    def add(block: Block) -> tuple[float, int, int]:
+    def measure(block: Block) -> Array:
         distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
         if keeps:
             block.state["own"] = distances
-        own = weigh(distances, block.weight, xp=xp)
         if only is not None:
-            own = xp.where(block.state["labels"] == only, own, xp.zeros_like(own))
-        least = largest[0]
-        mine, high, low = problem.kernel.grid_sums(own, least)
-        largest[0] = max(largest[0], mine)
-        return mine, exact.exponent_above(max(least, mine)), (high << exact.LIMB_BITS) + low
+            mine = block.state["labels"] == only
+            distances = xp.where(mine, distances, xp.zeros_like(distances))
+        return distances
 
-    parts = problem.source.map(add)
-    largest[0] = max(mine for mine, _, _ in parts)
-    exponent = exact.exponent_above(largest[0])
-    again = [block for block, part in zip(blocks, parts, strict=True) if part[1] != exponent]
-    parts = [part for part in parts if part[1] == exponent] + problem.source.map(add, again)
-    total = sum(part for _, _, part in parts)
-    value = math.ldexp(float(total), -exact.LIMB_BITS)
-    value *= math.ldexp(1.0, exponent - exact.LIMB_BITS)
-    # one factor at a time: their product may leave the range of float64
-    value = value / nearest.scale.factor / nearest.scale.factor
-    half = problem.weight_exponent // 2
-    return value * math.ldexp(1.0, half) * math.ldexp(1.0, problem.weight_exponent - half)
+    return weighted_total(problem, measure, nearest.scale)
 
 
 def used_clusters(problem: Problem, n_clusters: int, /) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from ._assign import relabel
 from ._backend import to_host
@@ -23,12 +24,43 @@ _TIMED_AT_ONCE = 8  # iterations of a kernel, before the clock is looked at agai
 
 
 @dataclass(frozen=True)
-class _State:
+class State:
+    """What an iteration leaves to the next one."""
+
     centers: Array
     totals: Array | None
     history: tuple[Iteration, ...] = ()
     status: Status | None = None
     is_full: bool = False  # no cluster is empty; False where nobody has looked
+    before: Array | None = None
+    """The centers that the last iteration began from, where a way may go back to them."""
+    value: float | None = None
+    """The objective under these, in units in which it is a number, for ways that compare it."""
+
+
+class Way(Protocol):
+    """What an iteration does, and what a run leaves: k-means' own way, or that of a relative."""
+
+    def step(self, problem: Training, state: State, rules: Rules, seed: int, /) -> State:
+        """One iteration or more; a status ends the run."""
+        ...
+
+    def finish(self, problem: Training, state: State, keeps: bool, /) -> Result:
+        """Labels and objective that belong to the centers of the last state."""
+        ...
+
+
+class _Lloyd:
+    """To the nearest center, then to the mean."""
+
+    def step(self, problem: Training, state: State, rules: Rules, seed: int, /) -> State:
+        return _advance(problem, state, rules, seed) or _step(problem, state, rules, seed)
+
+    def finish(self, problem: Training, state: State, keeps: bool, /) -> Result:
+        return _finish(problem, state, keeps)
+
+
+LLOYD = _Lloyd()
 
 
 def lloyd(
@@ -40,11 +72,13 @@ def lloyd(
     *,
     known: Known | None = None,
     keeps: bool = False,
+    way: Way = LLOYD,
 ) -> Result:
     """Run from centers, or on from a snapshot, until no row changes cluster or a rule says stop.
 
     With ``known`` the first iteration scores no row, and adds up those alone whose label changed;
     their number is that of its record.  That, and what a run ``keeps``, is for rows that stay.
+    Relatives of k-means go another ``way``.
 
     Source: S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory, 1982.
     """
@@ -56,20 +90,26 @@ def lloyd(
             start = Snapshot(start, start, 0, problem.is_wide, ())
         elif start.is_wide:
             problem.cover(start.before)
-        return _run(problem, start, rules, seed, known, keeps)
+        return _run(problem, start, rules, seed, known, keeps, way)
     finally:
         # the next start does not depend on where these centers lay
         problem.uncover()
 
 
 def _run(
-    problem: Training, begun: Snapshot, rules: Rules, seed: int, known: Known | None, keeps: bool
+    problem: Training,
+    begun: Snapshot,
+    rules: Rules,
+    seed: int,
+    known: Known | None,
+    keeps: bool,
+    way: Way,
 ) -> Result:
     totals = None if known is None else _begin_with(problem, known, begun.centers)
-    state = _State(begun.centers, totals, begun.history)
+    state = State(begun.centers, totals, begun.history)
     try:
         if begun.again:
-            state = _again(problem, begun, rules, seed)
+            state = _again(problem, begun, rules, seed, way)
         while state.status is None:
             if rules.keep is not None:
                 rules.keep(begun)
@@ -77,8 +117,7 @@ def _run(
             if known is not None:
                 state, known = _step(problem, state, rules, seed, known.labels), None
             else:
-                made = _advance(problem, state, rules, seed)
-                state = made or _step(problem, state, rules, seed)
+                state = way.step(problem, state, rules, seed)
             if rules.observe is not None and rules.observe(state.history[-1], state.centers):
                 state = replace(state, status=state.status or Status.CALLBACK)
             if rules.deadline is not None and time.monotonic() >= rules.deadline:
@@ -86,11 +125,11 @@ def _run(
             if rules.keep is not None and state.status is None:
                 count = len(state.history) - len(before.history)
                 begun = Snapshot(before.centers, state.centers, count, is_wide, state.history)
-        return _finish(problem, state, keeps)
+        return way.finish(problem, state, keeps)
     except KeyboardInterrupt:
         if rules.keep is not None:
             rules.keep(begun)
-        return _finish(problem, replace(state, status=Status.INTERRUPTED), False)
+        return way.finish(problem, replace(state, status=Status.INTERRUPTED), False)
 
 
 def _begin_with(problem: Training, known: Known, centers: Array) -> Array:
@@ -104,14 +143,14 @@ def _begin_with(problem: Training, known: Known, centers: Array) -> Array:
     return xp.concat([known.totals, none], axis=1)
 
 
-def _again(problem: Training, begun: Snapshot, rules: Rules, seed: int) -> _State:
+def _again(problem: Training, begun: Snapshot, rules: Rules, seed: int, way: Way) -> State:
     """The state that a snapshot was taken of."""
     count = len(begun.history)
-    state = _State(begun.before, None, begun.history[: count - begun.again])
+    state = State(begun.before, None, begun.history[: count - begun.again])
     # what ends them here did not end the run
     rules = replace(rules, max_iter=count, observe=None)
     while len(state.history) < count:
-        state = _advance(problem, state, rules, seed) or _step(problem, state, rules, seed)
+        state = way.step(problem, state, rules, seed)
     if to_host(state.centers).tobytes() != to_host(begun.centers).tobytes():
         raise CheckpointError(
             "the last iterations before the checkpoint, made again, lead to other centers than it "
@@ -130,7 +169,7 @@ def labels_of(problem: Training, centers: Array, /) -> Array:
     return problem.source.collect("labels")
 
 
-def _advance(problem: Training, state: _State, rules: Rules, seed: int) -> _State | None:
+def _advance(problem: Training, state: State, rules: Rules, seed: int) -> State | None:
     """Iterations that the kernel makes by itself; None if it makes none."""
     if rules.observe is not None or problem.is_wide or not problem.source.is_resident:
         return None
@@ -145,8 +184,8 @@ def _advance(problem: Training, state: _State, rules: Rules, seed: int) -> _Stat
     for changed, moved in made.records:
         record = Iteration(len(history) + 1, changed, _unscaled_root(moved, scale), None)
         history = (*history, record)
-        status = _verdict(rules, record, moved <= tolerance)
-    after = _State(made.centers, made.totals, history, status)
+        status = _verdict(rules, record, moved <= tolerance, changed == 0)
+    after = State(made.centers, made.totals, history, status)
     if made.pending is None:
         return replace(after, is_full=True)
     nearest = problem.nearest_to(made.centers, screens=False)
@@ -154,21 +193,21 @@ def _advance(problem: Training, state: _State, rules: Rules, seed: int) -> _Stat
 
 
 def _step(
-    problem: Training, state: _State, rules: Rules, seed: int, labels: Array | None = None
-) -> _State:
+    problem: Training, state: State, rules: Rules, seed: int, labels: Array | None = None
+) -> State:
     """One iteration: assign and sum, then `_conclude`."""
     if problem.is_wide:
         problem.cover(state.centers)
     nearest = problem.nearest_to(state.centers)
     stats = sweep(problem, nearest, int(state.centers.shape[0]), labels)
     problem.learn(stats.open_rows, stats.scored)
-    totals = _added(problem, stats.totals, state.totals)
+    totals = added(problem, stats.totals, state.totals)
     value = inertia(problem, nearest) if rules.observe is not None else None
     state = replace(state, totals=totals)
     return _conclude(problem, state, rules, seed, nearest, stats.changed, value)
 
 
-def _added(problem: Training, totals: Array, before: Array | None) -> Array:
+def added(problem: Training, totals: Array, before: Array | None) -> Array:
     """The totals of a sweep with those before it."""
     if before is None:
         return totals
@@ -178,23 +217,43 @@ def _added(problem: Training, totals: Array, before: Array | None) -> Array:
 
 def _conclude(
     problem: Training,
-    state: _State,
+    state: State,
     rules: Rules,
     seed: int,
     nearest: Nearest,
     changed: int,
     value: float | None,
-) -> _State:
+) -> State:
     """Repair, recenter, test: what follows from the totals of an iteration."""
     number = len(state.history) + 1
     fixed = repair(problem, nearest, state.totals, rules.empty_cluster, (seed, number))
     moves = problem.kernel.own_distances(fixed.centers, nearest)
     problem.pruner.moved(moves)
+    state = replace(state, totals=fixed.totals)
+    changed += fixed.moved
+    done = changed == 0
+    return concluded(problem, state, rules, nearest, fixed.centers, moves, changed, value, done)
+
+
+def concluded(
+    problem: Training,
+    state: State,
+    rules: Rules,
+    nearest: Nearest,
+    centers: Array,
+    moves: Array,
+    changed: int,
+    value: float | None,
+    is_done: bool,
+    /,
+) -> State:
+    """The state after an iteration to these centers, of which each moved by so much (squared)."""
     moved = halving_total(to_host(moves))
     shift = _unscaled_root(moved, nearest.scale)
-    record = Iteration(number, changed + fixed.moved, shift, value)
-    status = _verdict(rules, record, moved <= _tolerance(problem, rules))
-    return _State(fixed.centers, fixed.totals, (*state.history, record), status)
+    record = Iteration(len(state.history) + 1, changed, shift, value)
+    status = _verdict(rules, record, moved <= _tolerance(problem, rules), is_done)
+    history = (*state.history, record)
+    return State(centers, state.totals, history, status, before=nearest.centers)
 
 
 def _tolerance(problem: Training, rules: Rules) -> float:
@@ -202,9 +261,9 @@ def _tolerance(problem: Training, rules: Rules) -> float:
     return rules.tol * problem.summary.variance_in(problem.frame.scale)
 
 
-def _verdict(rules: Rules, record: Iteration, is_small: bool) -> Status | None:
+def _verdict(rules: Rules, record: Iteration, is_small: bool, is_done: bool) -> Status | None:
     """The one convergence test."""
-    if record.changed == 0:
+    if is_done:
         return Status.CONVERGED
     if rules.tol > 0.0 and is_small:
         return Status.TOLERANCE
@@ -213,7 +272,7 @@ def _verdict(rules: Rules, record: Iteration, is_small: bool) -> Status | None:
     return None
 
 
-def _finish(problem: Training, state: _State, keeps: bool) -> Result:
+def _finish(problem: Training, state: State, keeps: bool) -> Result:
     """Labels and inertia that belong to the final centers."""
     if problem.is_wide:
         # the start lay outside the rows; measure as predict will
@@ -241,7 +300,7 @@ def _finish(problem: Training, state: _State, keeps: bool) -> Result:
     )
 
 
-def _relabelled(problem: Training, state: _State, nearest: Nearest, keeps: bool) -> _State:
+def _relabelled(problem: Training, state: State, nearest: Nearest, keeps: bool) -> State:
     """Give rows the labels of the final centers; the totals go along if a run keeps them."""
     drift = _last_drift(problem, state, nearest)
     if not keeps or state.totals is None:
@@ -250,10 +309,10 @@ def _relabelled(problem: Training, state: _State, nearest: Nearest, keeps: bool)
     befores = [block.state.get("labels") for block in problem.source.blocks]
     relabel(problem, nearest, drift)
     _, changed = changes(problem, befores, int(state.centers.shape[0]))
-    return replace(state, totals=_added(problem, changed, state.totals), is_full=False)
+    return replace(state, totals=added(problem, changed, state.totals), is_full=False)
 
 
-def _last_drift(problem: Training, state: _State, nearest: Nearest) -> Drift | None:
+def _last_drift(problem: Training, state: State, nearest: Nearest) -> Drift | None:
     """The drift by which rows prove their labels once more, if they keep bounds for it.
 
     Not where a pass was broken off, whose bounds may be of other centers; nor where the centers
@@ -269,7 +328,7 @@ def _last_drift(problem: Training, state: _State, nearest: Nearest) -> Drift | N
     return None if is_new else drift
 
 
-def _distinct(problem: Training, state: _State) -> int:
+def _distinct(problem: Training, state: State) -> int:
     """Clusters that have a row, of any weight."""
     n_clusters = int(state.centers.shape[0])
     is_settled = state.status is Status.CONVERGED  # the rows went to the centers that they had

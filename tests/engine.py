@@ -17,7 +17,7 @@ from kmeans_xp._kernels import Plan, Shape, select
 from kmeans_xp._outcome import Result, Rules
 from kmeans_xp._problem import Training, training_problem
 from kmeans_xp._random import Purpose, mix
-from kmeans_xp._solver import lloyd
+from kmeans_xp._solver import LLOYD, Way, lloyd
 from kmeans_xp.estimators._run import draw_seed
 
 NO_LIMIT = Rules(max_iter=None, tol=0.0)
@@ -92,10 +92,12 @@ def plan_of(
     )
 
 
-def solve(problem: Training, start: Any, rules: Rules = NO_LIMIT, seed: int = 0) -> Result:
+def solve(
+    problem: Training, start: Any, rules: Rules = NO_LIMIT, seed: int = 0, way: Way = LLOYD
+) -> Result:
     """Lloyd's loop from given centers."""
     with problem.source.working():
-        return lloyd(problem, start, rules, seed)
+        return lloyd(problem, start, rules, seed, way=way)
 
 
 def first_centers(problem: Training, name: str, k: int, random_state: int, run: int = 0) -> Any:

@@ -14,10 +14,12 @@ from kmeans_xp import (
     DBSCAN,
     BisectingKMeans,
     FeatureScaler,
+    FuzzyCMeans,
     KMeans,
     KMedians,
     KMedoids,
     MiniBatchKMeans,
+    TrimmedKMeans,
 )
 
 try:
@@ -39,6 +41,9 @@ ESTIMATORS = [
     MiniBatchKMeans(),
     BisectingKMeans(),
     DBSCAN(),
+    FuzzyCMeans(),
+    FuzzyCMeans(m=1, init="random"),
+    TrimmedKMeans(),
     FeatureScaler("standard"),
     FeatureScaler("quantile"),
     FeatureScaler("none"),
@@ -85,7 +90,16 @@ ARRAY_API_CHECKS = """
 import unittest, warnings
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import _yield_array_api_checks
-from kmeans_xp import BisectingKMeans, DBSCAN, FeatureScaler, KMeans, KMedoids, MiniBatchKMeans
+from kmeans_xp import (
+    DBSCAN,
+    BisectingKMeans,
+    FeatureScaler,
+    FuzzyCMeans,
+    KMeans,
+    KMedoids,
+    MiniBatchKMeans,
+    TrimmedKMeans,
+)
 
 def lacks_gpu():
     import cupy
@@ -99,6 +113,8 @@ for estimator in (
     MiniBatchKMeans(),
     BisectingKMeans(n_clusters=5),
     DBSCAN(),
+    FuzzyCMeans(3),
+    TrimmedKMeans(),
     FeatureScaler("robust"),
 ):
     for check in _yield_array_api_checks(
@@ -122,6 +138,7 @@ for estimator in (
 @pytest.mark.filterwarnings(
     # some checks hold fewer distinct rows, or a single cluster
     "ignore:Number of distinct clusters:sklearn.exceptions.ConvergenceWarning",
+    "ignore:only . of the . centers are the nearest:sklearn.exceptions.ConvergenceWarning",
     "ignore:algorithm='elkan' doesn't make sense:RuntimeWarning",
 )
 @with_checks()

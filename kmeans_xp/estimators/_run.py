@@ -19,7 +19,7 @@ from .._outcome import Iteration, Observer, Result, Rules, Snapshot, Status
 from .._problem import Problem, Training, bring, training_problem
 from .._random import Purpose, mix
 from .._search import LOWERS, Trial
-from .._solver import lloyd
+from .._solver import LLOYD, Way, lloyd
 from .._stats import NonFiniteError, outweighing
 from .._typing import Array
 from .._validation import check_centers, check_float64, first_bad_cell, place_centers
@@ -129,10 +129,19 @@ def given_centers(model: Any) -> Array | None:
     return check_centers(model.init, model.n_clusters)
 
 
-def run_fit(model: Any, rows: Rows, given: Any, start: Array | None) -> Outcome:
+def run_fit(
+    model: Any,
+    rows: Rows,
+    given: Any,
+    start: Array | None,
+    way: Way = LLOYD,
+    *,
+    warns: bool = True,
+) -> Outcome:
     """Prepare the problem that an estimator's parameters pose, and run it from its starts.
 
-    ``given`` is what the user passed for X; ``start`` comes from `given_centers`.
+    ``given`` is what the user passed for X; ``start`` comes from `given_centers`.  A way on which
+    the variance of a column does not tell what it decides ``warns`` of none.
     """
     random_state, place = check_random_state(model.random_state), rows.place
     runs = count_runs(model, start, type(model).__name__)
@@ -143,14 +152,15 @@ def run_fit(model: Any, rows: Rows, given: Any, start: Array | None) -> Outcome:
         model.n_clusters,
         who=type(model).__name__,
         # for the tolerance, and for the warning of a column that decides
-        variance=model.tol > 0 or rows.n_features > 1,
+        variance=model.tol > 0 or (warns and rows.n_features > 1),
     )
-    warn_of_one_column(
-        problem,
-        getattr(model, "feature_names_in_", None),
-        "make_pipeline(kmeans_xp.FeatureScaler('standard'), model)",
-        stacklevel=_TO_CALLER_OF_FIT,
-    )
+    if warns:
+        warn_of_one_column(
+            problem,
+            getattr(model, "feature_names_in_", None),
+            "make_pipeline(kmeans_xp.FeatureScaler('standard'), model)",
+            stacklevel=_TO_CALLER_OF_FIT,
+        )
     seed = draw_seed(random_state)
     log = open_logbook(model, problem, seed, random_state, start, runs, searches=effort is not None)
     if log is not None:
@@ -159,7 +169,9 @@ def run_fit(model: Any, rows: Rows, given: Any, start: Array | None) -> Outcome:
     rules = Rules(model.max_iter, float(model.tol), model.empty_cluster, _observer(model, place))
     announce = _announcer(problem, rules) if model.verbose else None
     trials: list[Trial] = [] if log is None else log.trials
-    result = best_of(problem, starts, runs, rules, seed, announce=announce, trials=trials, log=log)
+    result = best_of(
+        problem, starts, runs, rules, seed, announce=announce, trials=trials, log=log, way=way
+    )
     bound = None
     if effort is not None:
         result, bound, more = searched(problem, result, rules, effort, seed, announce, log, trials)
@@ -218,6 +230,7 @@ def best_of(
     announce: Callable[[Result | None], None] | None = None,
     trials: list[Trial] | None = None,
     log: Logbook | None = None,
+    way: Way = LLOYD,
 ) -> Result:
     """Run from each start; keep the smallest inertia, the earliest among equals.
 
@@ -236,7 +249,8 @@ def best_of(
                 if announce is not None and not isinstance(start, Snapshot):
                     announce(None)
                 # centers that the user's function made are not asked for again
-                go = functools.partial(lloyd, problem, start, rules, mix(seed, Purpose.RUN, run))
+                run_seed = mix(seed, Purpose.RUN, run)
+                go = functools.partial(lloyd, problem, start, rules, run_seed, way=way)
                 result = problem.within_memory(go)
             except KeyboardInterrupt:
                 if best is None:

@@ -2,15 +2,19 @@
 
 from ._bisecting_kmeans import BisectingKMeans
 from ._dbscan import DBSCAN, dbscan
+from ._fuzzy_c_means import FuzzyCMeans
 from ._hierarchy import centers_linkage, cut_linkage
 from ._k_medians import KMedians
 from ._k_medoids import KMedoids
+from ._trimmed_k_means import TrimmedKMeans
 
 __all__ = [
     "DBSCAN",
     "BisectingKMeans",
+    "FuzzyCMeans",
     "KMedians",
     "KMedoids",
+    "TrimmedKMeans",
     "centers_linkage",
     "cut_linkage",
     "dbscan",
