@@ -187,7 +187,7 @@ def test_tensor_cores(kind: str, d: int, work: str, dtype: str, one_at_a_time: N
             for kernel in ("cuda", "numpy")
         )
         assert bits(found, start) == bits(expected, start)
-    ready = "prepare", "draw_centers"
+    ready = "prepare", "draw_centers", "widened", "rounded"
     launches = [launch for launch in found.kernel.launcher.launches if launch not in ready]
     assert launches[0] == f"assign {work}"
     if kind != "far rows":
