@@ -16,7 +16,7 @@ from sklearn.datasets import load_iris
 
 from kmeans_xp import KMeans
 from kmeans_xp._backend import context_of
-from kmeans_xp.estimators import _kmeans
+from kmeans_xp.estimators import _rows
 from kmeans_xp.estimators._run import Place
 
 ROUTES = [
@@ -50,7 +50,7 @@ def test_work_elsewhere_changes_nothing_but_the_place(
     place = Place(context_of(far.array(host[:1])), context_of(rows))
     moved = []
     move = type(place.work).move
-    monkeypatch.setattr(_kmeans, "place_of", lambda *_: place)
+    monkeypatch.setattr(_rows, "place_of", lambda *_: place)
     monkeypatch.setattr(
         type(place.work),
         "move",
