@@ -9,11 +9,10 @@ from typing import Any, NoReturn
 from .. import __version__
 from .._files import EXAMPLES, parse_words
 from ._common import BAD_USAGE
-from ._words import ALGORITHMS, at_least, criteria, device, or_word, search, seed, size, tolerance
+from ._fit_options import add_fit_options
+from ._words import at_least, criteria, device, seed, size
 
-_STARTS = ("k-means++", "random", "random-partition", "k-means||")
 _SCALES = ("none", "standard", "minmax", "maxabs", "robust", "quantile")
-_RULES = ("farthest", "random", "error")
 _EXIT_CODES = (
     "exit codes: 0 done, 1 output failed, 2 bad usage, 3 bad data, 4 device missing, "
     "130 interrupted"
@@ -65,79 +64,14 @@ def _add_fit(commands: Any) -> None:
         f"--out clusters\n{_EXIT_CODES}",
     )
     _add_input(fit)
-    _add_stream(fit)
+    _add_stream(fit, argparse.SUPPRESS)
     fit.add_argument("--weights", metavar="COLUMN", help="column with the weights of the rows")
     _add_scale(fit, "; centers are reported in the data's units, and the model takes rows in them")
-    fit.add_argument(
-        "--n-clusters", type=at_least(1), default=8, metavar="K", help="default: %(default)s"
-    )
-    fit.add_argument("--seed", type=seed, metavar="N", help="default: drawn, and reported")
-    _add_algorithm(fit)
-    fit.add_argument(
-        "--init",
-        choices=_STARTS,
-        default="k-means++",
-        help="where centers start; the last needs quotes in a shell, and fewest passes over files "
-        "larger than memory (default: k-means++)",
-    )
-    fit.add_argument(
-        "--n-init",
-        type=or_word("auto", 1),
-        default="auto",
-        metavar="N",
-        help="runs, of which the best is kept (default: auto)",
-    )
-    fit.add_argument(
-        "--search",
-        type=search,
-        metavar="N",
-        help='go on to a better optimum: "auto", N passes over the rows, or seconds such as 10s, '
-        "which give up repeatable results (default: no search)",
-    )
-    fit.add_argument(
-        "--max-iter",
-        type=or_word("none", 1),
-        default=argparse.SUPPRESS,
-        metavar="N",
-        help='most iterations a run, or "none" (default: 300; 100 with minibatch)',
-    )
-    fit.add_argument(
-        "--tol",
-        type=tolerance,
-        default=argparse.SUPPRESS,
-        metavar="T",
-        help="stop when centers move less, relative to the variance; 0: only when no row "
-        "changes (default: 1e-4; 0 with minibatch, which then goes by the inertia of the batches)",
-    )
-    fit.add_argument(
-        "--empty-cluster",
-        choices=_RULES,
-        default=argparse.SUPPRESS,
-        help="what a cluster without rows gets (default: the farthest row)",
-    )
-    fit.add_argument(
-        "--checkpoint",
-        type=pathlib.Path,
-        metavar="FILE",
-        help="keep how far the fit has come, and go on from there after a kill; needs --seed",
-    )
-    _add_output(fit, "labels.csv, centers.csv, model.npz, report.json")
-
-
-def _add_algorithm(fit: argparse.ArgumentParser) -> None:
-    fit.add_argument(
-        "--algorithm",
-        choices=ALGORITHMS,
-        default="lloyd",
-        help="lloyd looks at all rows in each iteration; minibatch at a few drawn ones, and comes "
-        "near on many rows in less time (default: %(default)s)",
-    )
-    fit.add_argument(
-        "--batch-size",
-        type=at_least(1),
-        metavar="N",
-        default=argparse.SUPPRESS,
-        help="rows in a batch of minibatch (default: 1024)",
+    add_fit_options(fit)
+    _add_output(
+        fit,
+        "labels.csv, report.json; centers.csv where there are centers; model.npz of lloyd and "
+        "minibatch",
     )
 
 
@@ -260,7 +194,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_stream(parser: argparse.ArgumentParser) -> None:
+def _add_stream(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     parser.add_argument(
         "more",
         nargs="*",
@@ -270,6 +204,7 @@ def _add_stream(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory-limit",
         type=size,
+        default=default,
         metavar="SIZE",
         help="read the rows in passes, with so much memory for them, such as 500MB or 1.5GiB, "
         "to the same result: .npy, .parquet, .arrow, .feather, .csv, .tsv with all their columns "

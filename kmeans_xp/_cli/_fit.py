@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
 import sys
 import time
 from typing import Any
@@ -18,6 +19,7 @@ from .._files import (
     write_json,
     write_labels,
 )
+from ._algorithms import ALGORITHMS, Algorithm
 from ._common import (
     INTERRUPTED,
     OK,
@@ -43,7 +45,8 @@ def fit(args: argparse.Namespace) -> int:
     ready = time.perf_counter()
     model = model_for(args)
     scaled = scale(args.scale, table)
-    what = f"fitting {table.n_rows:,} x {len(table.names)}, k={args.n_clusters}"
+    k = "" if args.n_clusters is None else f", k={args.n_clusters}"
+    what = f"fitting {table.n_rows:,} x {len(table.names)}{k}"
     with listening() as heard, Progress(what, quiet=args.quiet):
         interrupted = _run_fit(model, scaled, table)
     fitted = time.perf_counter()
@@ -52,10 +55,10 @@ def fit(args: argparse.Namespace) -> int:
         "command": "fit",
         "input": input_facts(args, table),
         "algorithm": args.algorithm,
-        "parameters": {**parameters(args), "seed": model.random_state},
+        "parameters": {**parameters(args), **_seed(model)},
         "scale": args.scale,
         "seed_given": args.seed is not None,
-        **_outcome(model, scaled, table),
+        **_outcome(ALGORITHMS[args.algorithm], model, scaled, table),
         "seconds": {"read": ready - began, "fit": fitted - ready},
         "warnings": warned,
     }
@@ -73,7 +76,7 @@ def fit(args: argparse.Namespace) -> int:
 
 def _rows(args: argparse.Namespace) -> Table | StreamedTable:
     table = rows_for(args, Selection(args.columns, args.exclude, args.weights))
-    if table.n_rows < args.n_clusters:
+    if table.n_rows < (args.n_clusters or 1):
         raise DataError(
             f"{input_name(args)} has {table.n_rows} rows, fewer than --n-clusters "
             f"{args.n_clusters}. Ask for fewer clusters or give more rows"
@@ -96,38 +99,55 @@ def _run_fit(model: Any, scaled: Scaled, table: Table | StreamedTable) -> bool:
     return False
 
 
-def _outcome(model: Any, scaled: Scaled, table: Table | StreamedTable) -> dict[str, Any]:
-    from ._report import cluster_facts, library_versions
+def _seed(model: Any) -> dict[str, Any]:
+    """The seed, where the algorithm draws."""
+    return {"seed": model.random_state} if hasattr(model, "random_state") else {}
+
+
+def _outcome(
+    entry: Algorithm, model: Any, scaled: Scaled, table: Table | StreamedTable
+) -> dict[str, Any]:
+    from ._report import cluster_facts, library_versions, own_distances, plain
 
     blocks = table.blocks() if isinstance(table, StreamedTable) else array_blocks(scaled.values)
+    centers = getattr(model, "cluster_centers_", None)
+    measure = own_distances(model) if entry.has_metric else None
     return {
-        "status": model.status_,
-        "iterations": model.n_iter_,
+        **_attributes(model, {"status": "status_", "iterations": "n_iter_"}),
         **_progress(model),
-        "inertia": model.inertia_,
-        **cluster_facts(blocks, table.weights, model.labels_, model.cluster_centers_),
-        "centers": scaled.original(model.cluster_centers_).tolist(),
-        "device": model.device_,
-        "backend": model.backend_,
-        "kernel": model.kernel_,
+        **_attributes(model, {"inertia": "inertia_"}),
+        **{name.rstrip("_"): plain(getattr(model, name)) for name in entry.tells},
+        **cluster_facts(blocks, table.weights, model.labels_, centers, measure),
+        **({} if centers is None else {"centers": scaled.original(centers).tolist()}),
+        **_attributes(model, {"device": "device_", "backend": "backend_", "kernel": "kernel_"}),
         "versions": library_versions(),
     }
 
 
+def _attributes(model: Any, names: dict[str, str]) -> dict[str, Any]:
+    """Those that the model has."""
+    return {key: getattr(model, name) for key, name in names.items() if hasattr(model, name)}
+
+
 def _progress(model: Any) -> dict[str, Any]:
     """How far the fit came and by what: its batches, or its runs and iterations."""
-    if not hasattr(model, "history_"):
-        return {"n_steps": model.n_steps_}
-    return {
-        "n_passes": model.n_passes_,
-        "lower_bound": model.lower_bound_,
-        "n_best": model.n_best_,
-        "trials": [vars(trial) for trial in model.trials_],
-        "history": [
+    progress = _attributes(
+        model,
+        {
+            "n_steps": "n_steps_",
+            "n_passes": "n_passes_",
+            "lower_bound": "lower_bound_",
+            "n_best": "n_best_",
+        },
+    )
+    if hasattr(model, "trials_"):
+        progress["trials"] = [vars(trial) for trial in model.trials_]
+    if hasattr(model, "history_"):
+        progress["history"] = [
             {"iteration": item.iteration, "changed": item.changed, "shift": item.shift}
             for item in model.history_
-        ],
-    }
+        ]
+    return progress
 
 
 def _write_fit(
@@ -140,14 +160,27 @@ def _write_fit(
     """Write the files; the report goes last and so tells that all are there."""
     if args.out is None:
         return
-    from .. import save_model
-
     report["files"] = ["labels.csv", "centers.csv", "model.npz", "report.json"]
     with replacing(args.out / "labels.csv") as file:
         file.write("label\n")
         write_labels(file, model.labels_)
-    with replacing(args.out / "centers.csv") as file:
-        write_centers(file, scaled.original(model.cluster_centers_), table.names)
+    if "centers" in report:
+        with replacing(args.out / "centers.csv") as file:
+            write_centers(file, scaled.original(model.cluster_centers_), table.names)
+    else:
+        report["files"].remove("centers.csv")
+    if ALGORITHMS[args.algorithm].is_saved:
+        _save(args.out / "model.npz", model, scaled, table)
+    else:
+        report["files"].remove("model.npz")
+    with replacing(args.out / "report.json") as file:
+        write_json(file, report)
+
+
+def _save(path: pathlib.Path, model: Any, scaled: Scaled, table: Table | StreamedTable) -> None:
+    """Write the model, behind its scaler, with the names of the columns."""
+    from .. import save_model
+
     first = model if scaled.scaler is None else scaled.scaler
     if table.named:
         import numpy as np
@@ -157,9 +190,7 @@ def _write_fit(
         from sklearn.pipeline import make_pipeline
 
         model = make_pipeline(scaled.scaler, model)
-    save_model(model, args.out / "model.npz")
-    with replacing(args.out / "report.json") as file:
-        write_json(file, report)
+    save_model(model, path)
 
 
 def _print_fit(args: argparse.Namespace, report: dict[str, Any]) -> None:
@@ -168,6 +199,9 @@ def _print_fit(args: argparse.Namespace, report: dict[str, Any]) -> None:
     if args.json:
         write_json(sys.stdout, report)
     elif args.out is None or not args.quiet:
-        print(fit_text(report, width()))
+        entry = ALGORITHMS[args.algorithm]
+        print(fit_text(report, entry, width()))
         if args.out is not None:
             print(f"\nwritten to {args.out}: {', '.join(report['files'])}")
+            if not entry.is_saved:
+                print(f"no model.npz: there is none of a {entry.estimator}, nor a predict by it")

@@ -7,54 +7,70 @@ import secrets
 from typing import Any
 
 from .._files import UsageError
-from ._words import ALGORITHMS, LARGEST_SEED
-
-_SHARED = ("n_clusters", "init", "n_init", "max_iter", "tol", "device", "memory_limit")
-_OWN: dict[str, tuple[str, ...]] = {
-    "lloyd": ("search", "empty_cluster", "checkpoint"),
-    "minibatch": ("batch_size",),
-}
-# of options that are left out: those of the estimators
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "lloyd": {"max_iter": 300, "tol": 1e-4, "empty_cluster": "farthest"},
-    "minibatch": {"max_iter": 100, "tol": 0.0, "batch_size": 1024},
-}
+from ._algorithms import ALGORITHMS, estimator_of, takers
+from ._words import LARGEST_SEED
 
 
 def settle(args: argparse.Namespace) -> None:
-    """Give options that were left out their values, and refuse those of the other algorithm."""
-    (other,) = set(ALGORITHMS) - {args.algorithm}
-    for name in _OWN[other]:
-        value = getattr(args, name, None)
-        if value is not None:
+    """Give options that were left out their values, and refuse those of other algorithms."""
+    entry = ALGORITHMS[args.algorithm]
+    options = dict.fromkeys(option for other in ALGORITHMS.values() for option in other.takes)
+    for option in options:
+        if option not in entry.takes:
+            if hasattr(args, option):
+                raise UsageError(_not_taken(option, args))
+            setattr(args, option, None)
+    for option in entry.needs_number:
+        if hasattr(args, option) and not isinstance(getattr(args, option), int):
             raise UsageError(
-                f"--{name.replace('_', '-')} {value} is an option of --algorithm {other}, and "
-                f"this is {args.algorithm}. Leave it out, or take that algorithm"
+                f"{_said(option, args)}: --algorithm {args.algorithm} needs a number there"
             )
-    for name, value in _DEFAULTS[args.algorithm].items():
-        setattr(args, name, getattr(args, name, value))
-    if args.algorithm == "minibatch" and args.max_iter is None:
+    if getattr(args, "init", None) not in (None, *entry.starts):
         raise UsageError(
-            "--max-iter none: --algorithm minibatch draws the rows of so many passes at most. "
-            "Give their number"
+            f"{_said('init', args)} is no start of --algorithm {args.algorithm}, which has "
+            f"{', '.join(entry.starts)}"
         )
+    defaults = estimator_of(args.algorithm)().get_params()
+    for option, parameter in entry.parameters().items():
+        setattr(args, option, getattr(args, option, defaults[parameter]))
     if args.checkpoint is not None and args.seed is None:
         raise UsageError(
             "--checkpoint needs --seed N: a fit that goes on must draw what it drew before"
         )
 
 
+def _not_taken(option: str, args: argparse.Namespace) -> str:
+    names = takers(option)
+    takes = "that algorithm" if len(names) == 1 else "one of these"
+    return (
+        f"{_said(option, args)} is an option of --algorithm {', '.join(names)}, and this is "
+        f"{args.algorithm}. Leave it out, or take {takes}"
+    )
+
+
+def _said(option: str, args: argparse.Namespace) -> str:
+    value = getattr(args, option)
+    return f"--{option.replace('_', '-')} {'none' if value is None else value}"
+
+
 def parameters(args: argparse.Namespace) -> dict[str, Any]:
     """The estimator's parameters; where its checkpoint lies is no one's but the command's."""
-    names = (*_SHARED, *_OWN[args.algorithm])
-    return {name: getattr(args, name) for name in names if name != "checkpoint"}
+    named = ALGORITHMS[args.algorithm].parameters()
+    kept = {
+        parameter: getattr(args, option)
+        for option, parameter in named.items()
+        if option not in ("seed", "checkpoint")
+    }
+    return {**kept, "device": args.device}
 
 
 def model_for(args: argparse.Namespace) -> Any:
     """The estimator, not fitted yet."""
-    from .. import KMeans, MiniBatchKMeans
-
-    seed = secrets.randbelow(LARGEST_SEED + 1) if args.seed is None else args.seed
-    if args.algorithm == "minibatch":
-        return MiniBatchKMeans(**parameters(args), random_state=seed)
-    return KMeans(**parameters(args), random_state=seed, checkpoint=args.checkpoint)
+    model = estimator_of(args.algorithm)(**parameters(args))
+    takes = ALGORITHMS[args.algorithm].takes
+    if "seed" in takes:
+        seed = secrets.randbelow(LARGEST_SEED + 1) if args.seed is None else args.seed
+        model.set_params(random_state=seed)
+    if "checkpoint" in takes:
+        model.set_params(checkpoint=args.checkpoint)
+    return model

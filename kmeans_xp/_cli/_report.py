@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,36 +11,74 @@ import numpy.typing as npt
 
 from .._files import Blocks
 from .._info import versions
+from ._algorithms import Algorithm
 
 _MOST_LINES = 40
 _LONGEST_NAME = 24
+
+
+Measure = Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]]
 
 
 def cluster_facts(
     blocks: Blocks,
     weights: npt.NDArray[Any] | None,
     labels: npt.NDArray[Any],
-    centers: npt.NDArray[Any],
-) -> dict[str, list[Any]]:
-    """Rows, weight and mean distance of each cluster; None where a cluster has no weight."""
-    k = len(centers)
+    centers: npt.NDArray[Any] | None,
+    measure: Measure | None = None,
+) -> dict[str, Any]:
+    """Rows, weight and mean distance of each cluster; None where a cluster has no weight.
+
+    ``measure`` takes rows and their clusters; without it a distance is the Euclidean one.  Rows of
+    label -1 are counted for themselves.
+    """
+    k = int(labels.max(initial=-1)) + 1 if centers is None else len(centers)
+    if measure is None and centers is not None:
+        measure = _euclidean(centers.astype(np.float64))
     total, distance = np.zeros(k), np.zeros(k)
-    centers = centers.astype(np.float64)
     for start, rows in blocks:
         part = labels[start : start + len(rows)]
-        away = rows.astype(np.float64) - centers[part]
-        largest = np.maximum(np.max(np.abs(away), axis=1), np.finfo(np.float64).tiny)
-        length = largest * np.sqrt(np.sum((away / largest[:, None]) ** 2, axis=1))
         weight = np.ones(len(part)) if weights is None else weights[start : start + len(rows)]
+        inside = part >= 0
+        part, weight = part[inside], weight[inside]
         total += np.bincount(part, weight, k)
-        distance += np.bincount(part, weight * length, k)
-    facts: dict[str, list[Any]] = {"cluster_sizes": np.bincount(labels, minlength=k).tolist()}
+        if measure is not None:
+            distance += np.bincount(part, weight * measure(rows[inside], part), k)
+    facts: dict[str, Any] = {
+        "cluster_sizes": np.bincount(labels[labels >= 0], minlength=k).tolist()
+    }
     if weights is not None:
         facts["cluster_weights"] = total.tolist()
-    facts["mean_distances"] = [
-        float(d / w) if w > 0 else None for d, w in zip(distance, total, strict=True)
-    ]
+    if measure is not None:
+        facts["mean_distances"] = [
+            float(d / w) if w > 0 else None for d, w in zip(distance, total, strict=True)
+        ]
     return facts
+
+
+def _euclidean(centers: npt.NDArray[np.float64]) -> Measure:
+    def measure(rows: npt.NDArray[Any], part: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        away = rows.astype(np.float64) - centers[part]
+        largest = np.maximum(np.max(np.abs(away), axis=1), np.finfo(np.float64).tiny)
+        length: npt.NDArray[Any] = largest * np.sqrt(np.sum((away / largest[:, None]) ** 2, axis=1))
+        return length
+
+    return measure
+
+
+def own_distances(model: Any) -> Measure:
+    """Distances as the model's metric has them."""
+
+    def measure(rows: npt.NDArray[Any], part: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        apart: npt.NDArray[Any] = np.asarray(model.transform(rows))[np.arange(len(part)), part]
+        return apart
+
+    return measure
+
+
+def plain(value: Any) -> Any:
+    """A number, a text or a list of them."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def library_versions() -> dict[str, str | None]:
@@ -52,47 +90,78 @@ def library_versions() -> dict[str, str | None]:
     return {"kmeans-xp": __version__, "python": platform.python_version(), **versions()}
 
 
-def fit_text(report: dict[str, Any], width: int) -> str:
+def fit_text(report: dict[str, Any], entry: Algorithm, width: int) -> str:
     """The report of a fit for a person, in lines of about ``width`` characters."""
-    source, parameters = report["input"], report["parameters"]
-    runs = "" if parameters["n_init"] == "auto" else f", best of {parameters['n_init']} runs"
+    facts = [*_input_facts(report), *_end_facts(report, entry), *_work_facts(report)]
+    return "\n".join([aligned_pairs(facts), "", *_cluster_tables(report, width)])
+
+
+def _input_facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    source = report["input"]
+    yield "input", source["name"]
+    if "header" in source:
+        found = "names the columns" if source["header"] else "is data (no header)"
+        yield "first line", f"{found}; separator: {source['separator']}"
+    yield "rows", f"{source['rows']:,}"
+    yield "features", f"{source['features']:,}"
+    if source["weights"] is not None:
+        yield "weights", f"column {source['weights']}"
+    if report["scale"] != "none":
+        # the rest is shown as it was clustered
+        yield "scale", f"{report['scale']} (of all but the centers)"
+
+
+def _end_facts(report: dict[str, Any], entry: Algorithm) -> Iterator[tuple[str, str]]:
+    """How the fit ended, and how good that is."""
+    if "status" in report:
+        yield "status", report["status"]
+        yield "iterations", f"{report['iterations']}"
+    if "n_steps" in report:
+        size = min(report["parameters"]["batch_size"], report["input"]["rows"])
+        yield "batches", f"{report['n_steps']:,} of {size:,} rows"
+    if "inertia" in report:
+        yield "inertia", f"{report['inertia']:.10g}"
+    if report["parameters"].get("search") is not None:
+        # whether more budget would pay
+        yield "reached by", f"{report['n_best']} of {len(report['trials'])} runs"
+    if report.get("lower_bound") is not None:
+        yield "at least", f"{report['lower_bound']:.4g} for any clustering"
+    for name, title in entry.tells.items():
+        if title:
+            value = report[name.rstrip("_")]
+            yield title, f"{value:.6g}" if isinstance(value, float) else f"{value}"
+    if entry.apart:
+        count = report["input"]["rows"] - sum(report["cluster_sizes"])
+        yield entry.apart, f"{count:,} rows (label -1)"
+
+
+def _work_facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What it was done with, and where."""
+    parameters = report["parameters"]
+    if "init" in parameters:
+        yield "start", f"{parameters['init']}{_runs(report)}"
+    if "metric" in parameters:
+        yield "distance", parameters["metric"]
+    if "seed" in parameters:
+        drawn = "" if report["seed_given"] else f" (drawn; repeat with --seed {parameters['seed']})"
+        yield "seed", f"{parameters['seed']}{drawn}"
+    kernel = f", kernel {report['kernel']}" if "kernel" in report else ""
+    yield "device", f"{report['device']} ({report['backend']}{kernel})"
+    yield "time", f"{report['seconds']['fit']:.3g} s"
+    if report.get("n_passes") is not None:
+        yield "passes", f"{report['n_passes']}"
+    if parameters.get("memory_limit") is not None:
+        yield "limit", f"{parameters['memory_limit']:,} bytes of memory"
+
+
+def _runs(report: dict[str, Any]) -> str:
+    parameters = report["parameters"]
+    n_init = parameters.get("n_init", "auto")
+    runs = "" if n_init == "auto" else f", best of {n_init} runs"
     if parameters.get("search") is not None:
         more = sum(trial["swaps"] > 0 or trial["exchanges"] > 0 for trial in report["trials"])
         runs += f", then {more} {'run' if more == 1 else 'runs'} of a search"
-    drawn = "" if report["seed_given"] else f" (drawn; repeat with --seed {parameters['seed']})"
-    facts = [
-        ("input", source["name"]),
-        ("rows", f"{source['rows']:,}"),
-        ("features", f"{source['features']:,}"),
-        ("status", report["status"]),
-        ("iterations", f"{report['iterations']}"),
-        ("inertia", f"{report['inertia']:.10g}"),
-        ("start", f"{parameters['init']}{runs}"),
-        ("seed", f"{parameters['seed']}{drawn}"),
-        ("device", f"{report['device']} ({report['backend']}, kernel {report['kernel']})"),
-        ("time", f"{report['seconds']['fit']:.3g} s"),
-    ]
-    if parameters.get("search") is not None:
-        # whether more budget would pay
-        facts.insert(6, ("reached by", f"{report['n_best']} of {len(report['trials'])} runs"))
-    if report.get("lower_bound") is not None:
-        facts.insert(7, ("at least", f"{report['lower_bound']:.4g} for any clustering"))
-    if report.get("n_passes") is not None:
-        facts.append(("passes", f"{report['n_passes']}"))
-    if parameters["memory_limit"] is not None:
-        facts.append(("limit", f"{parameters['memory_limit']:,} bytes of memory"))
-    if "n_steps" in report:
-        size = min(parameters["batch_size"], source["rows"])
-        facts.insert(5, ("batches", f"{report['n_steps']:,} of {size:,} rows"))
-    if report["scale"] != "none":
-        # the rest is shown as it was clustered
-        facts.insert(3, ("scale", f"{report['scale']} (of all but the centers)"))
-    if source["weights"] is not None:
-        facts.insert(3, ("weights", f"column {source['weights']}"))
-    if "header" in source:
-        found = "names the columns" if source["header"] else "is data (no header)"
-        facts.insert(1, ("first line", f"{found}; separator: {source['separator']}"))
-    return "\n".join([aligned_pairs(facts), "", *_cluster_tables(report, width)])
+    return runs
 
 
 def predict_text(report: dict[str, Any]) -> str:
@@ -162,6 +231,10 @@ def _cluster_tables(report: dict[str, Any], width: int) -> Iterator[str]:
     sizes, names = report["cluster_sizes"], report["input"]["columns"]
     shown = min(len(sizes), _MOST_LINES)
     facts = _fact_columns(report, shown)
+    if "centers" not in report:
+        yield from _grid(facts)
+        yield from _left_out(report, len(sizes) - shown, 0)
+        return
     centers = np.asarray(report["centers"], dtype=np.float64)[:shown]
     by_feature = [
         [_shortened(name), *_numbers(centers[:, index].tolist())]
@@ -193,7 +266,8 @@ def _fact_columns(report: dict[str, Any], shown: int) -> list[list[str]]:
     ]
     if "cluster_weights" in report:
         columns.append(["weight", *_numbers(report["cluster_weights"][:shown])])
-    columns.append(["mean distance", *_numbers(report["mean_distances"][:shown])])
+    if "mean_distances" in report:
+        columns.append(["mean distance", *_numbers(report["mean_distances"][:shown])])
     return columns
 
 
@@ -212,7 +286,8 @@ def _left_out(report: dict[str, Any], clusters: int, features: int) -> Iterator[
         if count
     ]
     if parts:
-        where = "centers.csv and report.json" if "files" in report else "--out FOLDER or --json"
+        files = [name for name in ("centers.csv", "report.json") if name in report.get("files", ())]
+        where = " and ".join(files) or "--out FOLDER or --json"
         yield f"({' and '.join(parts)}: see {where})"
 
 

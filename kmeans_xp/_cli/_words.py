@@ -10,7 +10,6 @@ from typing import Any
 from .._files import size_of
 
 LARGEST_SEED = 2**32 - 1
-ALGORITHMS = ("lloyd", "minibatch")
 CRITERIA = (
     "elbow",
     "calinski_harabasz",
@@ -73,13 +72,34 @@ def seed(text: str) -> int:
     return number
 
 
-def tolerance(text: str) -> float:
+def number(text: str, low: float, high: float = float("inf")) -> float:
+    """A number from the first to less than the second."""
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0.0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+        value = float("nan")
+    if not low <= value < high:
+        below = "" if high == float("inf") else f" and less than {high:g}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {low:g}{below}")
+    return value
+
+
+def tolerance(text: str) -> float:
+    return number(text, 0.0)
+
+
+def fuzzifier(text: str) -> float:
+    return number(text, 1.0)
+
+
+def share(text: str) -> float:
+    return number(text, 0.0, 1.0)
+
+
+def radius(text: str) -> float:
+    value = number(text, 0.0)
+    if value == 0.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
     return value
 
 
