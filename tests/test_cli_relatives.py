@@ -43,7 +43,7 @@ FITS: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "dbscan": (
         ["--eps", "0.6", "--min-samples", "4"],
         {"eps": 0.6, "min_samples": 4},
-        "\nnoise     4 rows (label -1)\n",
+        "\nnoise     5 rows (label -1)\n",
     ),
 }
 

@@ -1,0 +1,119 @@
+"""The relatives of k-means: loss and time beside public implementations, in one process.
+
+    OMP_NUM_THREADS=1 KMEANS_XP_NUMBA=1 python benchmarks/relatives.py \\
+        [--only NAME] [--rounds 3] [--out benchmarks/results/relatives.json]
+
+Fits take turns, and each round has a seed and a start of its own, the same on both sides where both
+take one.  Processor time stands beside wall time, which other work on the machine disturbs.  Sets
+that are read from files need KMEANS_XP_DATA.  What is not installed is left out, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import statistics
+import time
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from _data import blobs, digits, iris, no_table, table
+from _relatives import CONTESTS, Case, Contest
+from _report import busy, header, write
+
+_PEERS = ("scikit-learn", "scipy", "kmedoids", "scikit-fuzzy", "numba")
+
+
+def cases() -> dict[str, Case | str]:
+    """The data, or why it is missing."""
+    made: dict[str, Case | str] = {
+        "iris": Case(iris(150, 4, 3, "float64"), 3, 0.6, 5),
+        "digits": Case(digits(1797, 64, 10, "float64"), 10, 22.0, 5),
+    }
+    for name, k, eps, few in (("s1", 15, 25_000.0, 10), ("a1", 20, 1_200.0, 10)):
+        problem = no_table(name)
+        made[name] = problem if problem else Case(table(name), k, eps, few)
+    made["blobs"] = Case(blobs(20_000, 8, 10, "float64"), 10, 1.6, 10)
+    return made
+
+
+def compare(contest: Contest, rounds: int) -> dict[str, Any]:
+    """Median seconds of a fit, and the mean loss."""
+    seconds: dict[str, list[tuple[float, float]]] = {who: [] for who in contest.fits}
+    losses: dict[str, list[float]] = {who: [] for who in contest.fits}
+    results: dict[str, Any] = {}
+    for seed in range(rounds):
+        for who, fit in contest.fits.items():
+            wall, own = time.perf_counter(), time.process_time()
+            results[who] = fit(seed)
+            own, wall = time.process_time() - own, time.perf_counter() - wall
+            seconds[who].append((own, wall))
+            losses[who].append(contest.loss(results[who]))
+    report: dict[str, Any] = {
+        who: {
+            "processor s": _median(own for own, _ in seconds[who]),
+            "wall s": _median(wall for _, wall in seconds[who]),
+            "loss mean": statistics.mean(losses[who]),
+            "losses": losses[who],
+        }
+        for who in contest.fits
+    }
+    return report | {who: {"left out": why} for who, why in contest.missing.items()}
+
+
+def same_groups(case: Case) -> bool:
+    """Whether scikit-learn's DBSCAN has our labels, up to the numbers of the clusters."""
+    from sklearn.metrics import adjusted_rand_score
+
+    ours, theirs = (fit(0) for fit in CONTESTS["DBSCAN"](case).fits.values())
+    same_noise = bool(((ours == -1) == (theirs == -1)).all())
+    return same_noise and adjusted_rand_score(ours, theirs) == 1.0
+
+
+def _median(values: Any) -> float:
+    return float(f"{statistics.median(values):.3g}")
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name in _PEERS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=tuple(CONTESTS), action="append")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=pathlib.Path)
+    arguments = parser.parse_args()
+    report: dict[str, Any] = {
+        **header("relatives.py"),
+        "versions": _versions(),
+        "busy processors before": busy(),
+        "rounds": arguments.rounds,
+        "fits": {},
+    }
+    data = cases()
+    warm = Case(iris(150, 4, 3, "float64"), 3, 0.6, 5)
+    for name in arguments.only or CONTESTS:
+        compare(CONTESTS[name](warm), 1)  # imports and compilation
+        for title, case in data.items():
+            if isinstance(case, str):
+                report["fits"][f"{name}, {title}"] = {"left out": case}
+                continue
+            found = compare(CONTESTS[name](case), arguments.rounds)
+            if name == "DBSCAN":
+                found["same labels"] = same_groups(case)
+            report["fits"][f"{name}, {title}"] = found
+            print(f"{name}, {title}: {found}", flush=True)
+    write(report, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
