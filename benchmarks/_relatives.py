@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from _data import Rows
 
-NO_PEER = "no public implementation for Python is known to us"
+NO_PEER = "scikit-learn and SciPy have none; no other was measured"
+_L1 = "sum of absolute differences"
+_OBJECTIVE = "sum of squared memberships times squared distances"
 _MOST_PAIRS = 11_000
 _FUZZY_STEPS = 50
 
@@ -31,6 +33,8 @@ class Contest:
 
     fits: dict[str, Callable[[int], Any]]
     loss: Callable[[Any], float]
+    what: str
+    """What the loss is."""
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -61,6 +65,7 @@ def bisecting(case: Case) -> Contest:
             ).fit(case.X),
         },
         lambda model: inertia_of_labels(case.X, model.labels_),
+        "inertia around means",
     )
 
 
@@ -85,7 +90,9 @@ def ward(case: Case) -> Contest:
     fits["scikit-learn (scipy's ward), all rows"] = lambda seed: (
         sklearn.cluster.AgglomerativeClustering(case.k).fit_predict(case.X)
     )
-    return Contest(fits, lambda labels: inertia_of_labels(case.X, labels), missing)
+    return Contest(
+        fits, lambda labels: inertia_of_labels(case.X, labels), "inertia around means", missing
+    )
 
 
 def dbscan(case: Case) -> Contest:
@@ -101,6 +108,7 @@ def dbscan(case: Case) -> Contest:
             "scikit-learn": lambda seed: sklearn.cluster.DBSCAN(**options).fit(case.X).labels_,
         },
         lambda labels: float((labels == -1).sum()),
+        "rows that are noise",
     )
 
 
@@ -122,7 +130,7 @@ def kmedoids(case: Case) -> Contest:
         fits["kmeans_xp, default start"] = ours
     peer, problem = found("kmedoids")
     if peer is None:
-        return Contest(fits, lambda rows: _to_nearest(case.X, rows), {"kmedoids": problem})
+        return Contest(fits, lambda rows: _to_nearest(case.X, rows), _L1, {"kmedoids": problem})
 
     def theirs(seed: int) -> Any:
         from scipy.spatial.distance import cdist
@@ -131,7 +139,7 @@ def kmedoids(case: Case) -> Contest:
         return case.X[peer.fasterpam(apart, start_rows(case, seed), n_cpu=1).medoids]
 
     fits["kmedoids, given start"] = theirs
-    return Contest(fits, lambda rows: _to_nearest(case.X, rows))
+    return Contest(fits, lambda rows: _to_nearest(case.X, rows), _L1)
 
 
 def kmedians(case: Case) -> Contest:
@@ -141,7 +149,8 @@ def kmedians(case: Case) -> Contest:
     return Contest(
         {"kmeans_xp": lambda seed: kmeans_xp.KMedians(case.k, random_state=seed).fit(case.X)},
         lambda model: float(model.inertia_),
-        {"others": NO_PEER + " that runs with NumPy 2"},
+        _L1,
+        {"others": NO_PEER},
     )
 
 
@@ -152,6 +161,7 @@ def trimmed(case: Case) -> Contest:
     return Contest(
         {"kmeans_xp": lambda seed: kmeans_xp.TrimmedKMeans(case.k, random_state=seed).fit(case.X)},
         lambda model: float(model.inertia_),
+        "inertia of the rows that are kept",
         {"others": NO_PEER},
     )
 
@@ -168,15 +178,17 @@ def fuzzy(case: Case) -> Contest:
 
     fits: dict[str, Callable[[int], Any]] = {"kmeans_xp": ours}
     peer, problem = found("skfuzzy")
+    missing = {"fuzzy-c-means": "takes no NumPy above 1, and kmeans_xp none below 2"}
     if peer is None:
-        return Contest(fits, lambda centers: _fuzzy_loss(case.X, centers), {"skfuzzy": problem})
+        missing["scikit-fuzzy"] = problem
+        return Contest(fits, lambda centers: _fuzzy_loss(case.X, centers), _OBJECTIVE, missing)
 
     def theirs(seed: int) -> Any:
         start = _memberships(case.X, case.X[start_rows(case, seed)])
         return peer.cmeans(case.X.T, case.k, 2.0, error=0.0, maxiter=_FUZZY_STEPS, init=start.T)[0]
 
     fits["scikit-fuzzy"] = theirs
-    return Contest(fits, lambda centers: _fuzzy_loss(case.X, centers))
+    return Contest(fits, lambda centers: _fuzzy_loss(case.X, centers), _OBJECTIVE, missing)
 
 
 CONTESTS = {
