@@ -50,6 +50,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     ),
     "convergence": lambda **ax: plot.ConvergenceDisplay.from_estimator(fitted(blobs()), **ax),
     "centers": lambda **ax: plot.CentersDisplay.from_estimator(fitted(blobs()), **ax),
+    "dendrogram": lambda **ax: plot.DendrogramDisplay.from_estimator(fitted(blobs()), **ax),
     "sizes": lambda **ax: plot.SizesDisplay.from_estimator(fitted(blobs()), **ax),
 }
 

@@ -16,6 +16,7 @@ matplotlib (``pip install "kmeans-xp[plot]"``) is loaded when the first picture 
 from ._centers import CentersDisplay
 from ._clusters import ClustersDisplay
 from ._convergence import ConvergenceDisplay
+from ._dendrogram import DendrogramDisplay
 from ._elbow import ElbowDisplay
 from ._save import save_picture
 from ._silhouette import SilhouetteDisplay
@@ -25,6 +26,7 @@ __all__ = [
     "CentersDisplay",
     "ClustersDisplay",
     "ConvergenceDisplay",
+    "DendrogramDisplay",
     "ElbowDisplay",
     "SilhouetteDisplay",
     "SizesDisplay",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 INK, FAINT, GRID = "#1b1f24", "#6b7280", "#d9dde2"
+NOISE = "-1"  # the label of rows in no cluster
 OKABE_ITO = (
     "#0072B2",
     "#D55E00",
@@ -73,6 +74,17 @@ def cluster_colors(n_clusters: int, /) -> list[Any]:
     # steps of the golden section: clusters with near numbers get colours that are far apart
     table = load().colormaps["viridis"]
     return [table(0.97 * ((number * _GOLDEN) % 1.0)) for number in range(n_clusters)]
+
+
+def colors_of(names: Sequence[str], /) -> list[Any]:
+    """Colours of clusters by their names; what `NOISE` names is none, and grey."""
+    colors = iter(cluster_colors(count(names)))
+    return [FAINT if name == NOISE else next(colors) for name in names]
+
+
+def count(names: Sequence[str], /) -> int:
+    """Clusters among the names."""
+    return sum(name != NOISE for name in names)
 
 
 def tidy(ax: Any, /, *, grid: str | None = None) -> None:

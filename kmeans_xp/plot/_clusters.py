@@ -151,7 +151,7 @@ class ClustersDisplay:
         names = host.names_after(steps, estimator, feature_names, centers.shape[1])
         clusters = [str(number) for number in range(len(centers))]
         display = cls._placed(sample, centers, clusters, [n + note for n in names], random_state)
-        display.nearest, display.space = True, space
+        display.nearest, display.space = host.are_nearest(sample, centers), space
         return display
 
     @classmethod
@@ -172,7 +172,7 @@ class ClustersDisplay:
         X : array-like of shape (n_samples, n_features)
             Rows, of any array API library.
         labels : array-like of shape (n_samples,)
-            Their clusters: numbers or strings.
+            Their clusters: numbers or strings.  Rows of -1 are in none: grey, without a center.
         max_rows, random_state, feature_names, ax
             As in `from_estimator`.
 
@@ -185,9 +185,9 @@ class ClustersDisplay:
         names = host.names_of(X, feature_names, sample.rows.shape[1])
         means = [
             sample.rows[sample.labels == number].mean(axis=0)
-            if (sample.labels == number).any()
+            if name != canvas.NOISE and (sample.labels == number).any()
             else np.full(sample.rows.shape[1], np.nan)
-            for number in range(len(clusters))
+            for number, name in enumerate(clusters)
         ]
         return cls._placed(sample, np.asarray(means), clusters, names, random_state).plot(ax=ax)
 
@@ -239,7 +239,7 @@ class ClustersDisplay:
             Itself, with the artists as attributes.
         """
         self.figure_, self.ax_ = canvas.one_axes(ax, self._size())
-        colors = canvas.cluster_colors(len(self.names))
+        colors = canvas.colors_of(self.names)
         rows = np.asarray([colors[label] for label in self.labels], dtype=object)
         size = float(np.clip(9000 / max(1, len(self.points)), 3, 26))
         self.scatter_ = self.ax_.scatter(
@@ -311,12 +311,13 @@ class ClustersDisplay:
         if not self.axis_names[1]:
             self.ax_.set_yticks([])
         canvas.tidy(self.ax_)
-        what = "cluster" if len(self.names) == 1 else "clusters"
+        n_clusters = canvas.count(self.names)
+        what = "cluster" if n_clusters == 1 else "clusters"
         detail = canvas.told(len(self.points), self.n_rows)
         if self.explained is not None:
             space = f" {self.space}" if self.space else ""
             detail += f", PCA{space} with {100 * sum(self.explained):.1f} % of their variance"
-        canvas.heading(self.ax_, f"{len(self.names)} {what}", detail)
+        canvas.heading(self.ax_, f"{n_clusters} {what}", detail)
 
 
 def regions_of(collection: Any, /) -> list[host.Floats]:

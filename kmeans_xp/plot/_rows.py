@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.distance import cdist
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _get_feature_names, check_is_fitted
@@ -43,10 +44,10 @@ def split(estimator: Any, /) -> tuple[Any | None, Any]:
     """Return the parts of a fitted estimator that has centers."""
     steps, model = parts(estimator)
     check_is_fitted(model)
-    if not hasattr(model, "cluster_centers_"):
+    if getattr(model, "cluster_centers_", None) is None:
         raise TypeError(
             f"{type(model).__name__} has no cluster_centers_, which this picture shows. Pass a "
-            "fitted KMeans, or a Pipeline that ends with one."
+            "fitted KMeans, or a Pipeline that ends with one; or labels_ to from_predictions."
         )
     return steps, model
 
@@ -118,6 +119,17 @@ def labels_from(estimator: Any, x: Any, most: int | None, random_state: Any, /) 
     if steps is not None:
         x = steps.transform(x)
     return Sample(_on_host(x), labels, n_rows)
+
+
+def are_nearest(sample: Sample, centers: Floats, /) -> bool:
+    """Whether each row is in the cluster of its nearest center, but for roundings."""
+    for start in range(0, len(sample.rows), 1000):
+        part = slice(start, start + 1000)
+        apart = cdist(sample.rows[part], centers)
+        own = apart[np.arange(len(apart)), sample.labels[part]]
+        if (own > apart.min(axis=1) * (1 + 1e-6)).any():
+            return False
+    return True
 
 
 def labelled(

@@ -159,7 +159,7 @@ class SilhouetteDisplay:
             Itself, with the artists as attributes.
         """
         self.figure_, self.ax_ = canvas.one_axes(ax, self._size())
-        colors = canvas.cluster_colors(len(self.names))
+        colors = canvas.colors_of(self.names)
         gap = max(1.0, len(self.labels) / 150 / max(1.0, len(self.names) / 12))
         self.bars_, middles, top = [], [], 0.0
         for number, color in enumerate(colors):

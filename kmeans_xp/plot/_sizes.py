@@ -117,7 +117,7 @@ class SizesDisplay:
         from matplotlib.patheffects import withStroke
 
         places = np.arange(len(self.sizes))
-        colors = canvas.cluster_colors(len(self.sizes))
+        colors = canvas.colors_of(self.names)
         self.bars_ = self.ax_.bar(places, self.sizes, color=colors, width=0.8)
         mean = float(self.sizes.mean())
         self.line_ = self.ax_.axhline(
