@@ -84,8 +84,7 @@ class DendrogramDisplay:
         if not len(self.linkage):
             raise ValueError("one cluster has no tree. Fit two clusters or more.")
         self.figure_, self.ax_ = canvas.one_axes(ax, self._size())
-        n_leaves = len(self.linkage) + 1
-        before = set(self.ax_.collections)
+        before, n_leaves = set(self.ax_.collections), len(self.linkage) + 1
         dendrogram(
             self.linkage, ax=self.ax_, color_threshold=0.0, above_threshold_color=canvas.INK,
             no_labels=n_leaves > _MOST_NAMES, leaf_font_size=9 if n_leaves <= 25 else 6.5,
