@@ -92,7 +92,7 @@ class DendrogramDisplay:
         self.lines_ = [drawn for drawn in self.ax_.collections if drawn not in before]
         self.ax_.set(xlabel="cluster", ylabel=self.height)
         canvas.tidy(self.ax_)
-        canvas.heading(self.ax_, f"Tree of {n_leaves:,} clusters", "from the leaves up")
+        canvas.heading(self.ax_, f"Tree of {n_leaves:,} clusters")
         return self
 
     def _size(self) -> tuple[float, float]:

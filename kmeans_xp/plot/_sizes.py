@@ -119,7 +119,7 @@ class SizesDisplay:
         places = np.arange(len(self.sizes))
         colors = canvas.colors_of(self.names)
         self.bars_ = self.ax_.bar(places, self.sizes, color=colors, width=0.8)
-        mean = float(self.sizes.mean())
+        mean = float(self._of_clusters().mean())
         self.line_ = self.ax_.axhline(
             mean, color=canvas.INK, linestyle="--", linewidth=1.0, zorder=0.9
         )
@@ -148,14 +148,19 @@ class SizesDisplay:
         self.ax_.margins(y=0.1)
         self.ax_.set(xlabel="cluster", ylabel="rows")
         canvas.tidy(self.ax_, grid="y")
-        total, mean = int(self.sizes.sum()), float(self.sizes.mean())
-        what = "cluster" if len(self.sizes) == 1 else "clusters"
+        sizes = self._of_clusters()
+        what = "cluster" if len(sizes) == 1 else "clusters"
         canvas.heading(
             self.ax_,
-            f"{total:,} rows in {len(self.sizes)} {what}",
-            f"smallest {int(self.sizes.min()):,}, mean (dashed) {mean:,.0f}, "
-            f"largest {int(self.sizes.max()):,}",
+            f"{int(sizes.sum()):,} rows in {len(sizes)} {what}",
+            f"smallest {int(sizes.min()):,}, mean (dashed) {float(sizes.mean()):,.0f}, "
+            f"largest {int(sizes.max()):,}",
         )
+
+    def _of_clusters(self) -> npt.NDArray[np.int64]:
+        """Sizes without noise, where there is anything else."""
+        kept = np.asarray([name != canvas.NOISE for name in self.names])
+        return self.sizes[kept] if kept.any() else self.sizes
 
 
 def _counts(labels: Any, n_clusters: int) -> npt.NDArray[np.int64]:
