@@ -80,3 +80,17 @@ def test_a_command_in_a_report_names_no_folder_of_the_machine(
     for path in FOLDER.glob("results/*.json"):
         command = json.loads(path.read_text(encoding="utf-8")).get("command", "")
         assert not re.search(r"(^|[\s=])[/~]", command), path.name
+
+
+@pytest.mark.usefixtures("data")
+def test_relatives_end_as_low_as_their_peers_from_the_same_start() -> None:
+    relatives = importlib.import_module("_relatives")
+    x = np.random.default_rng(0).normal(size=(60, 2)) + np.repeat([[0, 0], [9, 0], [0, 9]], 20, 0)
+    case = relatives.Case(x, 3, 2.0, 4)
+    assert len(relatives.CONTESTS) == 7
+    for name, contest in relatives.CONTESTS.items():
+        found = contest(case)
+        losses = {who: found.loss(fit(0)) for who, fit in found.fits.items()}
+        assert losses
+        assert max(losses.values()) <= min(losses.values()) * (1 + 1e-9), (name, losses)
+        assert all(found.missing.values())

@@ -42,7 +42,7 @@ def test_regions_are_drawn_where_rows_are_in_them(name: str) -> None:
     centers = model.cluster_centers_
     nearest = ((x[:, None] - centers) ** 2).sum(axis=2).argmin(axis=1)
     assert (display.regions_ is not None) == np.array_equal(nearest, display.labels)
-    assert (display.regions_ is not None) >= (name in ("fuzzy", "trimmed"))
+    assert (display.regions_ is not None) == (name in ("fuzzy", "trimmed"))
     sizes = plot.SizesDisplay.from_estimator(model).sizes
     kept = np.asarray(model.labels_)
     assert sizes.tolist() == np.bincount(kept[kept >= 0], minlength=4).tolist()
@@ -73,6 +73,9 @@ def test_noise_is_grey_and_no_cluster(kind: str) -> None:
             for bar in display.bars_
         ]
         assert [color == grey for color in drawn] == [True, *[False] * n_clusters]
+    if kind == "SizesDisplay":
+        title = f"{(labels >= 0).sum()} rows in {n_clusters} clusters"
+        assert display.ax_.get_title(loc="left").startswith(title)
 
 
 def test_a_model_without_centers_is_sent_to_its_labels() -> None:
