@@ -17,12 +17,21 @@ from group_checks import check_groups, check_tensor_groups
 from loop_checks import check_drift, check_passes, check_reasons, check_recenter, check_sweeps
 from seeding_checks import check_rounds, check_seeds
 from survey_checks import check_statistics
+from tensor_checks import (
+    check_chosen,
+    check_limits,
+    check_listed,
+    check_proofs,
+    check_room,
+    lost,
+    nothing_lost,
+)
 
 from kmeans_xp import _exact as exact
 from kmeans_xp import _primitives as p
 from kmeans_xp._bounds import drifted, no_drift
 from kmeans_xp._distances import Scale, squared_distances
-from kmeans_xp._kernels.cuda import _centers, _errors
+from kmeans_xp._kernels.cuda import _centers
 from kmeans_xp._kernels.cuda._calls import Calls, Picked
 from kmeans_xp._kernels.cuda._errors import grain_of
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
@@ -53,14 +62,6 @@ def views(x: Any) -> Iterator[Any]:
     yield x[::-1, ::-1].copy()[::-1, ::-1]
 
 
-@contextlib.contextmanager
-def nothing_lost() -> Iterator[None]:
-    """Numbers are whole, and few bits hold them: products are told that they err by nothing."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_errors, "GRAIN", 0.0)
-        yield
-
-
 def check_scores(kernel: CudaKernel, x: Any, centers: Any, work: str) -> None:
     """Best, second-best, half norm and label of whole numbers: every bit."""
     # theta = 0: bias and scores are whole numbers, or halves
@@ -89,6 +90,15 @@ def check_scores(kernel: CudaKernel, x: Any, centers: Any, work: str) -> None:
     ties = ordered[:, 0] == ordered[:, 1]
     assert is_open.tolist() == ties.tolist()
     assert sorted(left.rows[: left.count[0]].tolist()) == np.flatnonzero(ties).tolist()
+
+
+def check_packed(kernel: CudaKernel, work: str) -> None:
+    """Rows that are read 16 bytes at a time, with strangers behind; rows that cannot be."""
+    x, centers = whole((20, 33, 5), "float32")
+    for start, step, width in ((0, 1, 36), (1, 1, 36), (0, 4, 132)):
+        wide = np.full((20, width), np.nan, np.float32)
+        wide[:, start::step][:, :33] = x
+        check_scores(kernel, wide[:, start::step][:, :33], centers, work)
 
 
 def check_errors(kernel: CudaKernel, d: int, work: str, row: str) -> None:
@@ -122,14 +132,6 @@ def check_errors(kernel: CudaKernel, d: int, work: str, row: str) -> None:
     assert (np.abs(error) > 200 * unit * true).any()
     held = nearest.notes["cuda", work, row].held[0]
     assert 2 * own <= held <= 2 * own * (1 + 2.0**-9)
-
-
-def lost(values: Any, work: str, up: float) -> Any:
-    """What numbers lose as cells of tensor cores."""
-    if TENSOR_PRODUCTS[work] == 16:
-        return values - (values * up).astype(np.float16).astype(np.longdouble) / up
-    bits = values.astype(np.float32).view(np.uint32) + np.uint32(0x1000)
-    return values - (bits & np.uint32(~0x1FFF & 0xFFFFFFFF)).view(np.float32)
 
 
 def check_exact(kernel: CudaKernel, x: Any, centers: Any, scale: Scale) -> None:
@@ -327,8 +329,14 @@ def check_tensor_scores(kernel: CudaKernel, work: str) -> None:
         launcher.capability = capability
         with little_scratch():
             check_scores(kernel, *whole((129, d, 130), "float32"), work)
+            check_listed(kernel, work, (133, d, 130))
+    launcher.capability = device_of(work)
     for d in (1, 33):
+        check_room(kernel, d, work)
         check_errors(kernel, d, work, "float32")
+    check_packed(kernel, work)
+    check_limits(kernel, work)
+    check_proofs(kernel, work)
     check_high_scores(kernel, work)
     if TENSOR_PRODUCTS[work] == 16:
         check_far_centers(kernel, work)
@@ -360,8 +368,11 @@ def everything(kernel: CudaKernel, file: str) -> None:
         check_fits(kernel.launcher)
     elif file == "batch_survey.cu":
         check_surveys(kernel.launcher)
+    elif file == "choose.cu":
+        for d in (3, 33):
+            check_chosen(kernel, d)
     elif file == "exact.cu":
-        for d in (3, 33, 101):
+        for d in (3, 21, 33, 101):
             x = random.integers(-3, 4, size=(21, d)) + 0.1
             centers = x[:19] + random.integers(-1, 2, size=(19, d))
             centers[17], centers[11] = centers[3], centers[3]

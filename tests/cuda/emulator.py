@@ -152,7 +152,7 @@ class _Guarded:
         low, high = np.lib.array_utils.byte_bounds(array)
         self._size = high - low if array.size else 0
         self._memory = np.full(self._size + 2 * MARGIN + 16, 0xFF, dtype=np.uint8)
-        start = -self._memory.ctypes.data % 16
+        start = (low - self._memory.ctypes.data) % 16  # aligned as it was
         self._memory = self._memory[start : start + self._size + 2 * MARGIN]
         self._outside = array.ctypes.data - low
         self._low = low

@@ -100,6 +100,11 @@ static inline void put_chunk(unsigned char* place, const Bytes& chunk) {
   memcpy(place, &chunk, sizeof chunk);
   emulator::wrote(place, sizeof chunk);
 }
+template <class Bytes>
+static inline Bytes read_chunk(const void* place) {
+  if ((size_t)place % sizeof(Bytes)) emulator::trap("a read of several numbers that are not aligned");
+  return *(const Bytes*)place;
+}
 static inline void make_visible() {
   auto& unseen = emulator::products[emulator::current].unseen;
   for (auto [at, size] : unseen) memcpy(emulator::seen + at, (char*)memory + at, size);

@@ -326,9 +326,9 @@ BUGS = [
     ("groups.cu", "g * groups.size + found.label", "found.label"),
     ("groups.cu", "half[r] = half_norm;", ""),
     ("groups.cu", "groups.put(kept, row, winner[r] / groups.size, behind);", ""),
-    ("groups.cu", "far = fmin(far, rest);", ""),
+    ("groups.cu", "far = fmin(far, beyond);", ""),
     ("groups.cu", "groups.put(kept, row, g, -infinity())", ";"),
-    ("groups.cu", "room.settles(first, rival[r], mine)", "true"),
+    ("groups.cu", "room.settles(first, rival[r], mine, apart)", "true"),
     ("groups.cu", "tiles * ROWS", "tiles"),
     ("groups.cu", "first += (i64)gridDim.x * step", "first += total"),
     ("groups.cu", "best[r] = rival[r] = runner[r] = (Work)infinity();", "if (!needs) best[r] = 0;"),
@@ -353,4 +353,14 @@ BUGS = [
     ("groups_mma.cu", "images + (i64)g * group_bytes", "images"),
     ("groups_mma.cu", "bias + (i64)g * size", "bias"),
     ("groups_mma.cu", "          sum = 0;", ""),
+    # what rows lost, and what their winners held back
+    ("groups_mma.cu", "room.of_row(half_norm, lost)", "room.of_row(half_norm, 0)"),
+    ("groups_mma.cu", "rest[r] = lost;", ""),
+    ("groups_mma.cu", "room.of(mine, rest[r], winner[r])", "room.of_row(mine, rest[r])"),
+    ("groups_mma.cu", "room.of(mine, rest[r], winner[r])", "room.of(mine, rest[r], 0)"),
+    (
+        "groups_mma.cu",
+        "found, half[thread],\n                    lost[thread]",
+        "found, half[thread], 0",
+    ),
 ]

@@ -204,7 +204,7 @@ def check_passes(kernel: CudaKernel) -> None:
     """Fits by tensor cores in one pass: the bits of the NumPy kernel."""
     launcher: Any = kernel.launcher
     launches = launcher.launches
-    for n, d, k, dtype, words in ((290, 17, 9, "float64", 2), (290, 70, 66, "float32", 1)):
+    for n, d, k, dtype, words in ((290, 20, 9, "float64", 2), (290, 70, 66, "float32", 1)):
         x, weight, start = spread(n, d, k, dtype)
         wanted = pass_bits(x, weight, start, None, words=words)
         before = launches.count("sweep")
@@ -222,11 +222,12 @@ def check_drift(kernel: CudaKernel) -> None:
         drift = no_drift(k, dtype, centers, xp=np)
         drift = drift.grouped(centers, size, xp=np) if size else drift
         wanted = drift
-        for step in range(3):
+        for step in range(4):
             squared = random.random(k) ** 2
-            # two are as fast; then none has moved
-            squared[[k // 2, -1]] = (4.0, 4.0, 0.0)[step]
-            squared *= step < 2
+            # none has moved; two are as fast; the two fastest have one thread
+            fast = [[0], [k // 2, -1], [200 % k, 456 % k], [3 % k, 259 % k]][step]
+            squared[fast] = 4.0 + np.arange(len(fast)) * (step > 1)
+            squared *= step > 0
             drift, wanted = calls.drift(drift, squared), drifted(wanted, squared, xp=np)
             names = "own", "rival", "tables"
             pairs = [(getattr(drift, name), getattr(wanted, name)) for name in names]
@@ -237,3 +238,32 @@ def check_drift(kernel: CudaKernel) -> None:
             for found, right in pairs:
                 assert found.dtype == right.dtype
                 assert found.tobytes() == right.tobytes()
+
+
+BUGS = [
+    # the fastest, and the fastest of the others
+    ("drift.cu", "leads ? move : other.move", "leads ? move : 0.0"),
+    ("drift.cu", "leads ? move : other.move", "leads ? 0.0 : other.move"),
+    ("drift.cu", "fmax(fmax(second, other.second), ", "fmax(second, "),
+    ("drift.cu", "fmax(fmax(second, other.second), ", "fmax(other.second, "),
+    ("drift.cu", "other.move > move || (", "("),
+    ("drift.cu", "leads ? fastest.second : fastest.move", "fastest.move"),
+    ("drift.cu", "leads ? fastest.second : fastest.move", "fastest.second"),
+    ("drift.cu", "step /= 2) {\n    __syncthreads();", "step /= 2) {"),
+    ("drift.cu", "  __syncthreads();\n  const Fastest fastest", "  const Fastest fastest"),
+    ("drift.cu", "  __syncthreads();\n  const Edges edges", "  const Edges edges"),
+    # edges, and what is added up
+    ("drift.cu", "put(down, __dmul_rn(value, 1.0 - TABLE))", "put(down, value)"),
+    ("drift.cu", "put(up, __dmul_rn(value, 1.0 + TABLE))", "put(up, value)"),
+    ("drift.cu", "i64 down, i64 up, double", "i64 up, i64 down, double"),
+    ("drift.cu", "ends.put(g, count + g, after)", "ends.put(count + g, g, after)"),
+    ("drift.cu", "1.0 + OUTWARDS), least)", "1.0 + OUTWARDS), 0.0)"),
+    ("drift.cu", "squared[center]), 1.0 + OUTWARDS)", "squared[center]), 1.0)"),
+    ("drift.cu", "__dadd_rn(spent[g], most)", "most"),
+    ("drift.cu", "__dadd_rn(mine, others)", "fmax(mine, others)"),
+    # the largest of a group
+    ("drift.cu", "most = fmax(most, __shfl_xor_sync(0xffffffffu, most, o));", ";"),
+    ("drift.cu", "at = lane; at < size; at += 32", "at = lane; at < 32; at += 32"),
+    ("drift.cu", "members[(i64)g * size + at]", "members[at]"),
+    ("drift.cu", "g = thread / 32; g < count; g += WARPS", "g = thread / 32; g < 1; g += WARPS"),
+]

@@ -7,6 +7,8 @@ from batch_checks import BUGS as BATCH_BUGS
 from checks import everything
 from emulator import EmulationError, cuda_kernel
 from group_checks import BUGS as GROUP_BUGS
+from loop_checks import BUGS as LOOP_BUGS
+from tensor_checks import BUGS as TENSOR_BUGS
 
 from kmeans_xp._kernels.cuda._source import UNITS
 
@@ -25,9 +27,9 @@ BUGS = [
     ("assign.cu", "down * LANE_ROWS + i];", "down + i * SIDE];"),
     ("assign.cu", "if (center == 0 && thread < ROWS)", "if (thread < ROWS)"),
     ("assign.cu", "ROW_STRIDE = ROWS + 1", "ROW_STRIDE = ROWS - 1"),
-    ("assign.cu", " && best <= most_score(second)", ""),
+    ("assign.cu", " && best <= most_score(Work())", ""),
     ("assign.cu", "{ return 0x1p125; }", "{ return 0x1p1021; }"),
-    ("assign.cu", "best + of(best, half) < second;", "best + of(best, half) <= second;"),
+    ("assign.cu", "best + apart < second;", "best + apart <= second;"),
     (
         "assign.cu",
         "  __syncthreads();\n  if (thread < ROWS) {\n    mine",
@@ -41,7 +43,7 @@ BUGS = [
     ),
     ("assign.cu", "> kept.table(k + label)", "< kept.table(k + label)"),
     ("assign.cu", "if (!(near < far)) append", "if (near < far) append"),
-    ("exact.cu", "at = level;", "at = 0;"),
+    ("exact.cu", "at_level = level;", "at_level = 0;"),
     ("exact.cu", "if (lane + half < width) value", "value"),
     ("exact.cu", "if (found < best)", "if (found <= best)"),
     ("exact.cu", "|| (other == mine && theirs < label[threadIdx.x])", ""),
@@ -123,6 +125,7 @@ BUGS = [
     ("assign_mma.cu", "b.of(cells + 2 * side);", "b.of(cells + side);"),
     ("assign_mma.cu", "part * IMAGE + row * PART_BYTES", "part + row * PART_BYTES"),
     ("assign_mma.cu", "i % 2 * 8 + threadIdx.x % 32 / 4", "i % 2 + threadIdx.x % 32 / 4 * 2"),
+    ("assign_mma.cu", "my_centers + lane % 4 * 2}", "my_centers + lane % 4}"),
     ("assign_mma.cu", "return c / 2 * 8 + c % 2;", "return c / 2 * 8 + c % 2 * 4;"),
     ("assign_mma.cu", "center < k && f < d ? weights", "center < k ? weights"),
     ("assign_mma.cu", "? bias[center] : (float)infinity()", "? bias[center] : 0.0f"),
@@ -206,8 +209,8 @@ BUGS = [
     ),
     (
         "fused_mma.cu",
-        "    tile.draw((Cell*)drawn, half);\n    __syncthreads();",
-        "    tile.draw((Cell*)drawn, half);",
+        "    tile.draw(drawn, half, rest);\n    __syncthreads();",
+        "    tile.draw(drawn, half, rest);",
     ),
     ("fused_mma.cu", "warp * 16 * PART_BYTES", "warp * 8 * PART_BYTES"),
     ("fused_mma.cu", "(side * parts + part) * HALF_IMAGE", "part * HALF_IMAGE"),
@@ -225,7 +228,7 @@ BUGS = [
     ("fused_mma.cu", "    __syncthreads();\n    for (int at = warp", "    for (int at = warp"),
     (
         "fused_mma.cu",
-        "      if (!again.settles(mine.best, mine.second, half[row])) pass.leave_open(row);\n",
+        "if (!again.settles(mine.best, mine.second, half[row], apart)) pass.leave_open(row);",
         "",
     ),
     ("fused_mma.cu", "      desk.labels()[row] = mine.label;\n", ""),
@@ -353,7 +356,10 @@ BUGS = [
 ]
 
 
-@pytest.mark.parametrize(("file", "before", "after"), [*BUGS, *GROUP_BUGS, *BATCH_BUGS])
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [*BUGS, *TENSOR_BUGS, *LOOP_BUGS, *GROUP_BUGS, *BATCH_BUGS],
+)
 def test_planted_bugs_are_caught(file: str, before: str, after: str) -> None:
     texts = [unit.text for unit in UNITS if unit.file == file]
     assert all(before in text for text in texts), "the text that the bug replaces is gone"

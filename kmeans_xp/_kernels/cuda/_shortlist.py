@@ -65,7 +65,27 @@ def resolve(
     bounds: Bounds | None,
 ) -> Picked:
     """Exact labels of the open rows; the rows that stay open."""
-    _list(calls, x, nearest, work, opened, short)
+    list_within(calls, x, nearest, work, opened, short)
+    return choose(
+        calls, x, nearest, work, labels, opened, short, is_open=is_open, drift=drift, bounds=bounds
+    )
+
+
+def choose(
+    calls: Calls,
+    x: Array,
+    nearest: p.Nearest,
+    work: str,
+    labels: Array,
+    opened: Picked,
+    short: Shortlist,
+    /,
+    *,
+    is_open: Array | None,
+    drift: Drift | None,
+    bounds: Bounds | None,
+) -> Picked:
+    """The nearest of each row's shortlist; the rows that stay open."""
     left = Picked.none(x, xp=calls.xp)
     (k, d), lanes = (int(size) for size in nearest.centers.shape), lanes_for(int(x.shape[1]))
     sides = (None, None, None) if bounds is None else sides_of(bounds)
@@ -103,7 +123,7 @@ def resolve(
     return left
 
 
-def _list(
+def list_within(
     calls: Calls, x: Array, nearest: p.Nearest, work: str, opened: Picked, short: Shortlist, /
 ) -> None:
     """The centers within the limits of the open rows, as far as there is room."""

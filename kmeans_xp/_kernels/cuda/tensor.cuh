@@ -75,6 +75,10 @@ template <class Bytes>
 static __device__ __forceinline__ void put_chunk(u8* place, const Bytes& chunk) {
   *(Bytes*)place = chunk;
 }
+template <class Bytes>
+static __device__ __forceinline__ Bytes read_chunk(const void* place) {
+  return *(const Bytes*)place;
+}
 
 // Copies of 16 bytes into shared memory: begun, closed as a group, and waited for until no more than
 // so many groups of this thread are under way.
@@ -183,7 +187,7 @@ struct Tile {
     if (packed && f + CHUNK_CELLS <= d) {
 #pragma unroll
       for (int i = 0; i < CHUNK_CELLS; i += 4) {
-        const Numbers some = *(const Numbers*)(from + f + i);
+        const Numbers some = read_chunk<Numbers>(from + f + i);
 #pragma unroll
         for (int j = 0; j < 4; j++) values[i + j] = moved((Row)some.at[j], f + i + j);
       }
