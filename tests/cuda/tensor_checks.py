@@ -317,7 +317,6 @@ BUGS = [
     ("choose.cu", "if (is_open) is_open[row] = 0;", ""),
     ("choose.cu", "append(open_rows, open_count, row);\n      continue", "continue"),
     ("choose.cu", "open_count, row);\n      continue", "open_count, at);\n      continue"),
-    ("choose.cu", "if (lane > 0) continue;", ""),
     ("choose.cu", "sqrt(best) * (1.0 + OUTWARDS)", "sqrt(best) * (1.0 - OUTWARDS)"),
     ("choose.cu", "sqrt(second) * (1.0 - OUTWARDS)", "sqrt(second) * (1.0 + OUTWARDS)"),
     ("choose.cu", " * (1.0 + OUTWARDS) + least", " * (1.0 + OUTWARDS)"),
