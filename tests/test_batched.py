@@ -254,11 +254,11 @@ def test_an_empty_cluster_names_its_problem() -> None:
 def test_an_interrupt_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = []
 
-    def interrupted(*arguments: Any) -> Any:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
         steps.append(1)
         if len(steps) == 2:
             raise KeyboardInterrupt
-        return result(*arguments)
+        return result(*arguments, **options)
 
     result = _run.lloyd
     monkeypatch.setattr(_run, "lloyd", interrupted)

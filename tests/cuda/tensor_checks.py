@@ -18,7 +18,7 @@ from kmeans_xp._kernels.cuda._calls import Picked
 from kmeans_xp._kernels.cuda._errors import grain_of, held_share
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
 from kmeans_xp._kernels.cuda._route import depth, half_range
-from kmeans_xp._kernels.cuda._source import MOST_FEW, TENSOR_PRODUCTS
+from kmeans_xp._kernels.cuda._source import MOST_LISTED, TENSOR_PRODUCTS
 
 
 @contextlib.contextmanager
@@ -158,7 +158,7 @@ def check_listed(kernel: CudaKernel, work: str, shape: tuple[int, int, int]) -> 
     if TENSOR_PRODUCTS[work] == 1:
         # the square of what it loses overflows; its limit is none
         x[opened.rows[0], 0] = 1e30
-    few, counts = np.full((room, MOST_FEW), -7, np.int32), np.full(room, -7, np.int32)
+    few, counts = np.full((room, MOST_LISTED), -7, np.int32), np.full(room, -7, np.int32)
     scores = (half - x.astype(np.float64) @ centers.T)[opened.rows[:room]]
     # as far as another center each
     limits = np.sort(scores, axis=1)[np.arange(room), np.arange(room) % 11].astype(np.float32)
@@ -170,7 +170,7 @@ def check_listed(kernel: CudaKernel, work: str, shape: tuple[int, int, int]) -> 
     assert counts.tolist() == within.sum(axis=1).tolist()
     for row, found, count in zip(within, few, counts, strict=True):
         listed = found[:count].tolist()
-        assert len(set(listed)) == min(count, MOST_FEW)
+        assert len(set(listed)) == min(count, MOST_LISTED)
         assert set(listed) <= set(np.flatnonzero(row).tolist())
         assert (found[count:] == -7).all()
 
@@ -189,12 +189,12 @@ def check_chosen(kernel: CudaKernel, d: int) -> None:
     opened = Picked(np.arange(n), np.asarray([count]))
     opened.rows[:7] = 5, 4, 3, 2, 1, 0, 6
     opened.rows[7:] = random.permutation(np.arange(7, n))
-    listed = np.stack([random.permutation(len(centers))[:MOST_FEW] for _ in range(n)])
+    listed = np.stack([random.permutation(len(centers))[:MOST_LISTED] for _ in range(n)])
     for at, row in enumerate(opened.rows[:6]):
         listed[at, :3] = row + 6, row + 12, row
     listed[6, 1] = len(centers) - 1
-    counts = random.integers(1, MOST_FEW + 1, size=n).astype(np.int32)
-    counts[:7], counts[7::9], counts[8::9] = 3, 0, MOST_FEW + 1
+    counts = random.integers(1, MOST_LISTED + 1, size=n).astype(np.int32)
+    counts[:7], counts[7::9], counts[8::9] = 3, 0, MOST_LISTED + 1
     few, labels = listed.astype(np.int32), np.full(n, -1, np.int32)
     beyond = random.uniform(0.5, 3.0, size=room) * np.sqrt(d) * 2.0
     is_open, kept = np.ones(n, bool), no_bounds(len(centers), x)
@@ -204,7 +204,7 @@ def check_chosen(kernel: CudaKernel, d: int) -> None:
     distances, again = p.cross_distances(x, centers, nearest.scale, xp=np), []
     rooms = kept["bounds"]
     for at, row in enumerate(opened.rows[:count]):
-        if at >= room or not 0 < counts[at] <= MOST_FEW:
+        if at >= room or not 0 < counts[at] <= MOST_LISTED:
             again.append(int(row))
             assert labels[row] == -1
             assert is_open[row]
@@ -275,11 +275,11 @@ BUGS = [
     # lists
     ("assign_mma.cu", "* down <= limit[i]", "* down < limit[i]"),
     ("assign_mma.cu", "* down <= limit[i]", "<= limit[i]"),
-    ("assign_mma.cu", "if (at < MOST_FEW)", "if (at <= MOST_FEW)"),
+    ("assign_mma.cu", "if (at < MOST_LISTED)", "if (at <= MOST_LISTED)"),
     ("assign_mma.cu", "hits[i] &= hits[i] - 1", "hits[i] = 0"),
     ("assign_mma.cu", "scores.first + scores.place(__ffs", "scores.place(__ffs"),
     ("assign_mma.cu", "      found[thread] = 0;\n", ""),
-    ("assign_mma.cu", "few + first * MOST_FEW", "few"),
+    ("assign_mma.cu", "few + first * MOST_LISTED", "few"),
     ("assign_mma.cu", "*counted < room ? *counted : room", "*counted"),
     ("assign_mma.cu", "counts[first + thread] =", "counts[thread] ="),
     ("assign_mma.cu", "limits[first + thread]", "limits[thread]"),
@@ -308,11 +308,11 @@ BUGS = [
     ("choose.cu", "has_twin ? infinity() : near", "near"),
     ("choose.cu", "has_twin ? -infinity() : far", "far"),
     ("choose.cu", "twinned && twinned[winner]", "twinned && twinned[row]"),
-    ("choose.cu", "count <= MOST_FEW ? count : 0", "count < MOST_FEW ? count : 0"),
-    ("choose.cu", "count <= MOST_FEW ? count : 0", "count <= MOST_FEW ? count : MOST_FEW"),
+    ("choose.cu", "count <= MOST_LISTED ? count : 0", "count < MOST_LISTED ? count : 0"),
+    ("choose.cu", "count <= MOST_LISTED ? count : 0", "count <= MOST_LISTED ? count : MOST_LISTED"),
     ("choose.cu", "at < room ? counts[at] : 0", "at < room ? counts[row] : 0"),
-    ("choose.cu", "at < room ? counts[at] : 0", "at < room ? counts[at] : MOST_FEW"),
-    ("choose.cu", "few[at * MOST_FEW + turn]", "few[row * MOST_FEW + turn]"),
+    ("choose.cu", "at < room ? counts[at] : 0", "at < room ? counts[at] : MOST_LISTED"),
+    ("choose.cu", "few[at * MOST_LISTED + turn]", "few[row * MOST_LISTED + turn]"),
     ("choose.cu", "labels[row] = winner;", "labels[at] = winner;"),
     ("choose.cu", "if (is_open) is_open[row] = 0;", ""),
     ("choose.cu", "append(open_rows, open_count, row);\n      continue", "continue"),

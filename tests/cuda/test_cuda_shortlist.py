@@ -15,7 +15,7 @@ from kmeans_xp import _primitives as p
 from kmeans_xp._bounds import no_drift
 from kmeans_xp._kernels.cuda import _shortlist
 from kmeans_xp._kernels.cuda._calls import Picked
-from kmeans_xp._kernels.cuda._source import MOST_FEW
+from kmeans_xp._kernels.cuda._source import MOST_LISTED
 
 WORKS = ["float16", "tf32", "3xtf32", "float16 wgmma", "tf32 wgmma", "3xtf32 wgmma"]
 
@@ -93,8 +93,8 @@ def test_the_lowest_of_equal_centers_wins() -> None:
     random = np.random.default_rng(0)
     x = np.zeros((200, 33), np.float32)
     x[:, 0] = random.integers(-9, 9, len(x))
-    centers = np.zeros((MOST_FEW, 33), np.float32)
-    centers[:, 1:] = np.where(random.integers(0, 2, size=(MOST_FEW, 32)) > 0, 1.0, -1.0)
+    centers = np.zeros((MOST_LISTED, 33), np.float32)
+    centers[:, 1:] = np.where(random.integers(0, 2, size=(MOST_LISTED, 32)) > 0, 1.0, -1.0)
     problem = problem_of(make_backend("numpy"), x, k=len(centers), first="float32")
     problem.cover(centers)
     nearest, state = problem.nearest_to(centers), {}

@@ -17,7 +17,7 @@ from ..._bounds import LEAST_MOVE, Bounds, Drift
 from ..._typing import Array, Namespace
 from ._arguments import like, strided
 from ._calls import MOST_BLOCKS, Calls, Picked, lanes_for, sides_of
-from ._source import MOST_FEW, THREADS, TILES, Unit, assign_unit
+from ._source import MOST_LISTED, THREADS, TILES, Unit, assign_unit
 
 LEAST_ROWS = 1 << 14
 """Two launches more are not worth it for fewer."""
@@ -31,7 +31,7 @@ class Shortlist:
 
     limits: Array  # (m,) float32
     beyond: Array  # (m,) float64, in units of distances
-    few: Array  # (m, MOST_FEW) int32
+    few: Array  # (m, MOST_LISTED) int32
     counts: Array  # (m,) int32
 
     @classmethod
@@ -41,7 +41,7 @@ class Shortlist:
         return cls(
             xp.empty(rows, dtype=xp.float32, **where),
             xp.empty(rows, dtype=xp.float64, **where),
-            xp.empty((rows, MOST_FEW), dtype=xp.int32, **where),
+            xp.empty((rows, MOST_LISTED), dtype=xp.int32, **where),
             xp.empty(rows, dtype=xp.int32, **where),
         )
 

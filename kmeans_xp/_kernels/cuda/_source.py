@@ -69,7 +69,7 @@ TILES = {
     "tf32 wgmma": Tile(128, part_bytes=128),
     "3xtf32 wgmma": Tile(128, part_bytes=64, planes=2),
 }
-MOST_FEW = 8
+MOST_LISTED = 8
 """Centers of a shortlist: more would be measured where the next product is as cheap."""
 TENSOR_PRODUCTS = {
     "float16": 16,
@@ -115,7 +115,7 @@ class Unit(NamedTuple):
             "PART_BYTES": tile.part_bytes,
             "PLANES": tile.planes,
             "CHUNK_TILES": CHUNK_TILES,
-            "MOST_FEW": MOST_FEW,
+            "MOST_LISTED": MOST_LISTED,
             "OUTWARDS": OUTWARDS,
             "TABLE": TABLE,
             "ONE_LIMB": ONE_LIMB,

@@ -112,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
 }
 
 // Of the first rows of a list, as many as there is room for, the few centers within their limits: how
-// many, and (room, MOST_FEW) of them in any order.
+// many, and (room, MOST_LISTED) of them in any order.
 extern "C" __global__ void __launch_bounds__(THREADS, 2) shortlist(
     const Row* __restrict__ x, i64 row_stride, i64 column_stride,
     const i64* __restrict__ list, const i64* __restrict__ counted, i64 room, int d, int k,
@@ -138,7 +138,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) shortlist(
       found[row] = 0;
     }
     meet_group(walk.group);
-    Within look(limit, found, few + walk.first * MOST_FEW);
+    Within look(limit, found, few + walk.first * MOST_LISTED);
     meet_centers(walk.ring, walk.my_rows, walk.stand, down, look);
     meet_group(walk.group);
     if (place < total) counts[place] = found[row];

@@ -25,8 +25,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) choose(
     const int count = at < room ? counts[at] : 0;
     double best = infinity(), second = infinity();
     int winner = -1;
-    for (int turn = 0; turn < (count <= MOST_FEW ? count : 0); turn++) {
-      const int center = few[at * MOST_FEW + turn];
+    for (int turn = 0; turn < (count <= MOST_LISTED ? count : 0); turn++) {
+      const int center = few[at * MOST_LISTED + turn];
       const double found = canonical(x + row * row_stride, column_stride, centers + (i64)center * d,
                                      d, lanes, lane, scale);
       // in any order: the lowest of equals

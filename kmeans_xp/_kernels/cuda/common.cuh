@@ -6,7 +6,7 @@
 //   ONE_LIMB             2**40 (_exact)
 //   EXACT_ROWS, LEAST_EXPONENT       also of _exact
 //   RUN, SEEDING, PARTITION          purposes of draws (_random)
-//   MOST_FEW             centers of a shortlist
+//   MOST_LISTED          centers of a shortlist
 //   THREADS              of a block
 //   ROWS                 of a tile
 //   PRODUCTS, PART_BYTES, PLANES     of tensor cores (tensor.cuh)

@@ -61,8 +61,8 @@ struct Within {
     for (int i = 0; i < LANE_ROWS; i++)
       for (; hits[i]; hits[i] &= hits[i] - 1) {
         const int at = atomicAdd(counts + row_of(i), 1);
-        if (at < MOST_FEW)
-          few[row_of(i) * MOST_FEW + at] = scores.first + scores.place(__ffs(hits[i]) - 1);
+        if (at < MOST_LISTED)
+          few[row_of(i) * MOST_LISTED + at] = scores.first + scores.place(__ffs(hits[i]) - 1);
       }
   }
 };

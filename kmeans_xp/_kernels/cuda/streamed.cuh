@@ -79,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) assign(
 }
 
 // Of the first rows of a list, as many as there is room for, the few centers within their limits: how
-// many, and (room, MOST_FEW) of them in any order.
+// many, and (room, MOST_LISTED) of them in any order.
 extern "C" __global__ void __launch_bounds__(THREADS, 2) shortlist(
     const Row* __restrict__ x, i64 row_stride, i64 column_stride,
     const i64* __restrict__ list, const i64* __restrict__ counted, i64 room, int d, int k,
@@ -112,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) shortlist(
       found[thread] = 0;
     }
     __syncthreads();
-    Within look(limit, found, few + first * MOST_FEW);
+    Within look(limit, found, few + first * MOST_LISTED);
     meet(stream, bias, down, look);
     __syncthreads();
     if (thread < ROWS && first + thread < total) counts[first + thread] = found[thread];
