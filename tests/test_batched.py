@@ -266,6 +266,6 @@ def test_an_interrupt_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
         k_means_batched(X, 2, init="random", n_init=3)
     assert len(steps) == 2
     # within a run, which then ends with what it has
-    monkeypatch.setattr(_run, "lloyd", lambda *arguments: result(*arguments).interrupted())
+    monkeypatch.setattr(_run, "lloyd", lambda *given, **more: result(*given, **more).interrupted())
     with pytest.raises(KeyboardInterrupt, match="at problem 0 of 2"):
         k_means_batched(X, 2)
