@@ -35,6 +35,7 @@ FITS: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {"n_clusters": 3, "m": 1.5, "max_iter": None},
         "\npartition coefficient  0.",
     ),
+    "spherical": (THREE, {"n_clusters": 3}, "start       k-means++\n"),
     "trimmed": (
         [*THREE, "--trim", "0.1"],
         {"n_clusters": 3, "trim": 0.1},

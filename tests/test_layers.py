@@ -169,6 +169,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "relatives._objective",
         "relatives._fuzzy",
         "relatives._fuzzy_c_means",
+        "relatives._spherical",
+        "relatives._spherical_k_means",
         "relatives._trimmed",
         "relatives._trimmed_k_means",
         "relatives",

@@ -19,6 +19,7 @@ from kmeans_xp import (
     KMedians,
     KMedoids,
     MiniBatchKMeans,
+    SphericalKMeans,
     TrimmedKMeans,
 )
 
@@ -43,6 +44,7 @@ ESTIMATORS = [
     DBSCAN(),
     FuzzyCMeans(),
     FuzzyCMeans(m=1, init="random"),
+    SphericalKMeans(),
     TrimmedKMeans(),
     FeatureScaler("standard"),
     FeatureScaler("quantile"),
@@ -61,6 +63,8 @@ def expected_failures(estimator):
     # those two draw nothing
     if isinstance(estimator, DBSCAN):
         return {}
+    if isinstance(estimator, SphericalKMeans):
+        return EXPECTED_FAILURES | {"check_estimators_dtypes": "a row of its integers is all zeros"}
     if not isinstance(estimator, KMedoids):
         return EXPECTED_FAILURES
     rows = {"check_clustering", "check_estimators_nan_inf"}
@@ -98,6 +102,7 @@ from kmeans_xp import (
     KMeans,
     KMedoids,
     MiniBatchKMeans,
+    SphericalKMeans,
     TrimmedKMeans,
 )
 
@@ -114,6 +119,7 @@ for estimator in (
     BisectingKMeans(n_clusters=5),
     DBSCAN(),
     FuzzyCMeans(3),
+    SphericalKMeans(),
     TrimmedKMeans(),
     FeatureScaler("robust"),
 ):

@@ -82,6 +82,12 @@ ALGORITHMS = {
         tells={"radius_": "radius"},
         apart="left out",
     ),
+    "spherical": Algorithm(
+        "SphericalKMeans",
+        _RUNS,
+        starts=("k-means++", "random"),
+        has_metric=True,
+    ),
     "dbscan": Algorithm(
         "DBSCAN",
         ("metric", "eps", "min_samples"),

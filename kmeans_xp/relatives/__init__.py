@@ -6,6 +6,7 @@ from ._fuzzy_c_means import FuzzyCMeans
 from ._hierarchy import centers_linkage, cut_linkage
 from ._k_medians import KMedians
 from ._k_medoids import KMedoids
+from ._spherical_k_means import SphericalKMeans
 from ._trimmed_k_means import TrimmedKMeans
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "FuzzyCMeans",
     "KMedians",
     "KMedoids",
+    "SphericalKMeans",
     "TrimmedKMeans",
     "centers_linkage",
     "cut_linkage",

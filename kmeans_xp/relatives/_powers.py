@@ -45,7 +45,7 @@ def power(base: Array, exponent: float, /, *, xp: Namespace) -> Array:
 def _log2(x: Array, xp: Namespace) -> Array:
     """Logarithm to base 2 of normal numbers."""
     exponent = (bits_of(x) >> _FRACTION_BITS) - _BIAS
-    fraction = x * _two_to(-exponent, xp)
+    fraction = x * two_to(-exponent, xp)
     is_large = fraction > math.sqrt(2.0)
     fraction = xp.where(is_large, fraction * 0.5, fraction)
     whole = xp.astype(exponent, xp.float64) + xp.astype(is_large, xp.float64)
@@ -57,7 +57,7 @@ def _exp2(y: Array, xp: Namespace) -> Array:
     """Two to the power of numbers of moderate size."""
     whole = xp.round(y)
     series = _horner(_TAYLOR, (y - whole) * math.log(2.0))
-    return series * _two_to(xp.astype(whole, xp.int64), xp)
+    return series * two_to(xp.astype(whole, xp.int64), xp)
 
 
 def _horner(coefficients: list[float], x: Array) -> Array:
@@ -67,8 +67,8 @@ def _horner(coefficients: list[float], x: Array) -> Array:
     return result
 
 
-def _two_to(exponent: Array, xp: Namespace) -> Array:
-    """Exact powers of two."""
+def two_to(exponent: Array, xp: Namespace) -> Array:
+    """Exact powers of two, for whole numbers between -1000 and 1000."""
     table = to_device(_POWERS, exponent, xp=xp)
     flat = xp.reshape(exponent - _LEAST_EXPONENT, (-1,))
     return xp.reshape(xp.take(table, flat), exponent.shape)

@@ -12,9 +12,14 @@ from engine import problem_of, solve
 from kmeans_xp._outcome import Result, Rules
 from kmeans_xp._solver import Way
 from kmeans_xp.relatives._fuzzy import Fuzzy, memberships
+from kmeans_xp.relatives._spherical import SPHERICAL
 from kmeans_xp.relatives._trimmed import Trimmed
 
-WAYS = {"fuzzy": lambda: Fuzzy(1.8), "trimmed": lambda: Trimmed(0.1)}
+WAYS = {
+    "fuzzy": lambda: Fuzzy(1.8),
+    "spherical": lambda: SPHERICAL,
+    "trimmed": lambda: Trimmed(0.1),
+}
 
 
 def ended(way: Way, kernel: str) -> Result:
