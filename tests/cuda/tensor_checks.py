@@ -142,7 +142,7 @@ def check_limits(kernel: CudaKernel, work: str) -> None:
     with nothing_lost():
         args = {"left": Picked.none(x, xp=np), "limits": (limits, beyond)}
         kernel.calls.score(x, nearest, work, labels, **args)
-    assert (limits == -np.inf).all()
+    assert np.isnan(limits).all()
 
 
 def check_listed(kernel: CudaKernel, work: str, shape: tuple[int, int, int]) -> None:
@@ -162,7 +162,7 @@ def check_listed(kernel: CudaKernel, work: str, shape: tuple[int, int, int]) -> 
     scores = (half - x.astype(np.float64) @ centers.T)[opened.rows[:room]]
     # as far as another center each
     limits = np.sort(scores, axis=1)[np.arange(room), np.arange(room) % 11].astype(np.float32)
-    limits[::17] = -np.inf
+    limits[::17] = np.nan
     short = _shortlist.Shortlist(limits, np.full(room, np.nan), few, counts)
     with nothing_lost():
         _shortlist.list_within(kernel.calls, x, nearest, work, opened, short)

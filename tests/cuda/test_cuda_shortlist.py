@@ -103,3 +103,41 @@ def test_the_lowest_of_equal_centers_wins() -> None:
     assert int(looked.steps[0][1].count[0]) == len(x)
     kernel.launch_settle(x, nearest, state["labels"], looked)
     assert (state["labels"] == 0).all()
+
+
+def far_offset(n: int) -> tuple[Any, Any, Any]:
+    """One feature like a point in time: rounding the shift leaves centers that no half can hold."""
+    random = np.random.default_rng(5)
+    x, centers = random.normal(size=(n, 40)), random.normal(size=(20, 40))
+    x[:, 0] += 1.7e9 + 28
+    centers[:, 0] += 1.7e9 + 28
+    return x, centers, None
+
+
+def far_rows(n: int) -> tuple[Any, Any, Any]:
+    """Rows without weight that no half can hold: their scores end at -infinity, of some centers."""
+    random = np.random.default_rng(5)
+    x = random.uniform(-1, 1, size=(n, 40)).astype(np.float32)
+    weight = np.ones(n)
+    x[:40], weight[:40] = 0.0, 0.0
+    x[:40, :2] = 17.0, 12.0
+    centers = random.uniform(-0.5, 0.5, size=(10, 40)).astype(np.float32)
+    centers[:, 0] = -0.01
+    centers[3, :2], centers[7, 1] = (0.01, -1.0), 1.0
+    return x, centers, weight
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("n", [256, 200])  # room for whole tiles, and for less
+@pytest.mark.parametrize("case", [far_offset, far_rows])
+def test_scores_at_the_end_of_halves_are_on_no_list(case: Any, n: int, capability: int) -> None:
+    """Nor is anything written beside the lists."""
+    kernel = cuda_kernel(capability=capability)
+    x, centers, weight = case(n)
+    problem = problem_of(make_backend("numpy"), x, weight, k=len(centers), first="float32")
+    nearest, state = problem.nearest_to(centers), {}
+    looked = kernel.launch_look(x, nearest, None, state)
+    assert looked.works[0].startswith("float16")
+    kernel.launch_settle(x, nearest, state["labels"], looked)
+    wanted = p.cross_distances(x, centers, nearest.scale, xp=np).argmin(axis=0)
+    assert state["labels"].tolist() == wanted.tolist()

@@ -134,7 +134,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) shortlist(
     const int row = threadIdx.x % GROUP + walk.my_rows;
     const i64 place = threadIdx.x % GROUP < MINE ? walk.first + row : total;
     if (threadIdx.x % GROUP < MINE) {
-      limit[row] = place < total ? limits[place] : -(float)infinity();
+      limit[row] = place < total ? limits[place] : (float)no_number();
       found[row] = 0;
     }
     meet_group(walk.group);

@@ -31,6 +31,11 @@ static __device__ __forceinline__ double infinity() {
   return __longlong_as_double(0x7ff0000000000000LL);
 }
 
+// What no score is within, be it -infinity.
+static __device__ __forceinline__ double no_number() {
+  return __longlong_as_double(0x7ff8000000000000LL);
+}
+
 // A value as float64, subnormal ones too: CuPy compiles with -ftz=true, under which a plain
 // conversion takes them for zero.
 static __device__ __forceinline__ double widen(double value) { return value; }

@@ -108,7 +108,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) shortlist(
     tile.draw(drawn, half, rest);
     __syncthreads();
     if (thread < ROWS) {
-      limit[thread] = first + thread < total ? limits[first + thread] : -(float)infinity();
+      limit[thread] = first + thread < total ? limits[first + thread] : (float)no_number();
       found[thread] = 0;
     }
     __syncthreads();

@@ -107,7 +107,7 @@ struct Shortlist {
     // outwards by more than a float32 rounds it
     const double limit = best + apart + (fabs(best) + fabs(apart)) * 0x1p-22;
     const bool serves = is_safe && limit < infinity() && limit > -infinity();
-    limits[place] = (float)(serves ? limit : -infinity());
+    limits[place] = (float)(serves ? limit : no_number());
     beyond[place] = sqrt(2.0 * fmax(half + limit - of_row, 0.0)) * (1.0 - OUTWARDS);
   }
 };
