@@ -191,7 +191,8 @@ def check_chosen(kernel: CudaKernel, d: int) -> None:
     opened.rows[7:] = random.permutation(np.arange(7, n))
     listed = np.stack([random.permutation(len(centers))[:MOST_LISTED] for _ in range(n)])
     for at, row in enumerate(opened.rows[:6]):
-        listed[at, :3] = row + 6, row + 12, row
+        # the lowest of equals comes last, or first
+        listed[at, :3] = (row, row + 12, row + 6)[:: 1 if at % 2 else -1]
     listed[6, 1] = len(centers) - 1
     counts = random.integers(1, MOST_LISTED + 1, size=n).astype(np.int32)
     counts[:7], counts[7::9], counts[8::9] = 3, 0, MOST_LISTED + 1
