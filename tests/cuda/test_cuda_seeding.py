@@ -113,7 +113,7 @@ def test_the_function_with_trials_of_its_own() -> None:
     numpy = make_backend("numpy")
     with opened(numpy), pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "kmeans_xp.estimators._functions.prepare",
+            "kmeans_xp.estimators._rows.prepare",
             lambda rows, weight, *_, **__: problem_of(
                 numpy, rows, weight, k=7, first="float64", kernel="cuda"
             ),
