@@ -21,7 +21,7 @@ templates_path = ["templates"]
 # a name in single backquotes is a link where the name is one of these pages' own
 default_role = "autolink"
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"sklearn\..*")]
+nitpick_ignore_regex = [(r"py:.*", r"(sklearn|scipy)\..*")]
 
 myst_heading_anchors = 3
 

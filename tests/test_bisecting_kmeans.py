@@ -185,7 +185,13 @@ def test_scikit_learn_finds_the_same_tree_of_clear_clusters(strategy: str) -> No
         options = {"n_clusters": 8, "init": init, "random_state": seed, "n_init": 3}
         options["bisecting_strategy"] = strategy
         ours = BisectingKMeans(**options).fit(x)
-        theirs = sklearn.cluster.BisectingKMeans(**options).fit(x)
+        try:
+            theirs = sklearn.cluster.BisectingKMeans(**options).fit(x)
+        except ValueError as error:
+            # older versions want the centers of all clusters from a function that is asked for two
+            if init is not ends or "does not match the number of clusters 8" not in str(error):
+                raise
+            continue
         assert ours.inertia_ == pytest.approx(theirs.inertia_, rel=1e-12)
         found = merged_sets(ours.linkage_, ours.labels_)
         assert len(found) == 15

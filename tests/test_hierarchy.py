@@ -147,7 +147,8 @@ def test_every_library_gives_the_same_tree_and_keeps_the_labels(xp: Backend) -> 
 def test_a_cut_is_that_of_scipy_and_numbers_by_first_leaves() -> None:
     for seed in range(5):
         linkage = hierarchy.linkage(centers_of(30, seed=seed), "average")
-        for n_clusters in range(1, 31):
+        assert cut_linkage(linkage, 30).tolist() == list(range(30))
+        for n_clusters in range(1, 30):  # older versions of scipy merge two of 30
             found = cut_linkage(linkage, n_clusters)
             wanted = hierarchy.fcluster(linkage, n_clusters, "maxclust")
             assert adjusted_rand_score(found, wanted) == 1.0

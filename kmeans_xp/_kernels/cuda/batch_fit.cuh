@@ -35,7 +35,7 @@ struct Fit {
   // the result is that of lane 0
   __device__ __forceinline__ double distance(int row, const double* center) const {
     if (d <= MOST_FEW) return few_distance(x + (i64)row * d, center, d);
-    return canonical(x + (i64)row * d, 1, center, d, lanes, lane(), Scale{1.0, 1.0});
+    return canonical<false>(x + (i64)row * d, 1, center, d, lanes, lane(), Scale{1.0, 1.0});
   }
   // the label of a row in all its lanes
   __device__ __forceinline__ int nearest(int row) const {
@@ -100,7 +100,7 @@ struct Fit {
   // The halving sum of the squared moves from `centers` to `fresh`.
   __device__ double moved() const {
     for (int center = group(); center < k; center += groups()) {
-      const double found = canonical(fresh + center * d, 1, centers + center * d, d, lanes, lane(),
+      const double found = canonical<false>(fresh + center * d, 1, centers + center * d, d, lanes, lane(),
                                      Scale{1.0, 1.0});
       if (lane() == 0) moves[center] = found;
     }

@@ -68,7 +68,8 @@ struct Terms {
 // The halving sum without room for its terms.  After so many folds that at most `lanes` values
 // are left, each lane has one; neighbouring lanes read neighbouring features.  The last folds go
 // between the lanes.  The result is that of lane 0.  `lanes` is 1 or 32.
-template <class Row, class Center>
+// Where registers are short, all sums are walked.
+template <bool AT_ONCE = true, class Row, class Center>
 static __device__ double canonical(const Row* x, i64 stride, const Center* center, int d,
                                    int lanes, int lane, Scale scale) {
   int levels = 0;
@@ -77,7 +78,7 @@ static __device__ double canonical(const Row* x, i64 stride, const Center* cente
   double value = 0.0;
   if (lane < width) {
     const Terms<Row, Center> terms = {x, stride, center, d, scale};
-    switch (levels) {
+    switch (AT_ONCE ? levels : MOST_LEVELS) {
       case 0: value = terms.template value<0>(lane); break;
       case 1: value = terms.template value<1>(lane); break;
       case 2: value = terms.template value<2>(lane); break;

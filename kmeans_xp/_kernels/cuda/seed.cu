@@ -64,7 +64,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) limit_seeds(
     const int seed = first + pair / trials;
     if (seed >= step) break;
     const double square =
-        canonical(x + chosen[seed] * row_stride, column_stride, tried + (i64)(pair % trials) * d,
+        canonical<false>(x + chosen[seed] * row_stride, column_stride, tried + (i64)(pair % trials) * d,
                   d, lanes, lane, scale);
     if (lane == 0) memory[pair] = square >= least_square ? __dmul_rn(square, share) : 0.0;
   }
