@@ -19,7 +19,6 @@ MOST_REGISTERS = {
     "sweep float32 float32": 128,
     "sweep float16": 128,
     "sweep tf32": 128,
-    "adopt": 128,
     "survey_batch": 128,
     "fit_batch": 128,
 } | {

@@ -40,7 +40,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) oversample(
 }
 
 // Rows become those of the new seed of their label, numbered from `first`, where it is nearer.
-extern "C" __global__ void __launch_bounds__(THREADS) adopt(
+extern "C" __global__ void __launch_bounds__(THREADS, 4) adopt(
     const Row* __restrict__ x, i64 row_stride, i64 column_stride, i64 n, int d,
     const double* __restrict__ weight, const Row* __restrict__ centers,
     const int* __restrict__ labels, int first, double before, double after, int lanes,
