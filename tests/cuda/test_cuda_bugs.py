@@ -209,8 +209,8 @@ BUGS = [
     ),
     (
         "fused_mma.cu",
-        "    tile.draw<1>(drawn, half, rest);  // more would not fit the registers\n    __syncthreads();",
-        "    tile.draw<1>(drawn, half, rest);  // more would not fit the registers",
+        "    tile.draw<1>(drawn, half, rest);\n    __syncthreads();",
+        "    tile.draw<1>(drawn, half, rest);",
     ),
     ("fused_mma.cu", "warp * 16 * PART_BYTES", "warp * 8 * PART_BYTES"),
     ("fused_mma.cu", "(side * parts + part) * HALF_IMAGE", "part * HALF_IMAGE"),

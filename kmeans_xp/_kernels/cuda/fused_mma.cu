@@ -90,7 +90,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sweep(
     __syncthreads();
     pass.begin(first, height);
     if (thread == 0) *doubts = 0;
-    tile.draw<1>(drawn, half, rest);  // more would not fit the registers
+    // more would not fit the registers
+    tile.draw<1>(drawn, half, rest);
     __syncthreads();
     if (first + ROWS < end) pass.call_next(first + ROWS, end);
 
