@@ -3,7 +3,6 @@
 // The bytes of a copy are taken at the first or at the last moment that is allowed, as drawn, and land
 // at the last, when its thread waits for it.  Where they will land is poison from the first.
 #pragma once
-#include "emulator_bulk.h"
 
 namespace emulator {
 struct Copy {
@@ -37,10 +36,7 @@ static bool all_copies_landed() {
 }
 }  // namespace emulator
 
-static inline unsigned shared_address(const void* place) {
-  return (unsigned)((const char*)place - (const char*)memory);
-}
-static inline void begin_copy(unsigned to, const void* from) {
+void begin_copy(unsigned to, const void* from) {
   if (to % 16 || (uintptr_t)from % 16) emulator::trap("a copy that is not aligned");
   if (to + 16 > MOST_SHARED) emulator::trap("a copy to no shared memory");
   memset((char*)memory + to, 0xff, 16);
@@ -48,13 +44,12 @@ static inline void begin_copy(unsigned to, const void* from) {
   if (copy.is_taken) memcpy(copy.bytes, from, 16);
   emulator::copies[emulator::current].open.push_back(copy);
 }
-static inline void prefetch_line(const void*) {}
-static inline void close_copies() {
+void close_copies() {
   emulator::Copies& mine = emulator::copies[emulator::current];
   mine.closed.push_back(std::move(mine.open));
   mine.open.clear();
 }
-static inline void wait_for_copies(int under_way) {
+void wait_for_copies(int under_way) {
   auto& closed = emulator::copies[emulator::current].closed;
   if (under_way > 2) emulator::trap("a wait that the kernel cannot express");
   while ((int)closed.size() > under_way) {
@@ -67,7 +62,7 @@ static inline void wait_for_copies(int under_way) {
 }
 
 // Lane l gives the row l % 8 of matrix l / 8, and gets 32 bits of row l / 4 of each matrix.
-static inline void load_matrices(unsigned (&to)[4], unsigned from) {
+void load_matrices(unsigned (&to)[4], unsigned from) {
   static unsigned rows[1024 / 32][2][32];
   const unsigned lane = emulator::current % 32;
   const unsigned turn = emulator::fibers[emulator::current].exchanges++ % 2;

@@ -5,9 +5,6 @@
 // write by the asynchronous proxy: what threads wrote to global memory they see only after those made
 // it visible.  A phase that nobody waited for is one that fetched what nobody needs.
 #pragma once
-#include <map>
-
-#include "emulator_wgmma.h"
 
 namespace emulator {
 struct Barrier {
@@ -69,20 +66,20 @@ static bool phase_ended(unsigned place, int parity) {
 }
 }  // namespace emulator
 
-static inline void make_barrier(unsigned barrier) {
+void make_barrier(unsigned barrier) {
   if (barrier % 8 || barrier + 8 > MOST_SHARED) emulator::trap("a barrier at no place for one");
   memset((char*)memory + barrier, 0, 8);
   emulator::wrote((char*)memory + barrier, 8);
   emulator::barriers[barrier] = {};
 }
-static inline void expect_bytes(unsigned barrier, unsigned bytes) {
+void expect_bytes(unsigned barrier, unsigned bytes) {
   emulator::Barrier& mine = *emulator::barrier_at(barrier);
   if (mine.is_expected) emulator::trap("two arrivals in one phase");
   mine.is_expected = true;
   mine.bytes += bytes;
   emulator::end_phase(mine);
 }
-static inline void begin_bulk(unsigned to, const void* from, unsigned bytes, unsigned barrier) {
+void begin_bulk(unsigned to, const void* from, unsigned bytes, unsigned barrier) {
   if (to % 16 || (uintptr_t)from % 16 || bytes % 16) emulator::trap("a copy that is not aligned");
   if (to + bytes > MOST_SHARED) emulator::trap("a copy to no shared memory");
   emulator::barrier_at(barrier);
@@ -94,7 +91,7 @@ static inline void begin_bulk(unsigned to, const void* from, unsigned bytes, uns
   if (bulk.is_taken) emulator::take(bulk);
   emulator::bulks.push_back(std::move(bulk));
 }
-static inline void wait_for_phase(unsigned barrier, int parity) {
+void wait_for_phase(unsigned barrier, int parity) {
   emulator::Barrier& mine = *emulator::barrier_at(barrier);
   if (!emulator::phase_ended(barrier, parity)) {
     emulator::fibers[emulator::current].barrier = barrier;
@@ -103,7 +100,7 @@ static inline void wait_for_phase(unsigned barrier, int parity) {
   }
   mine.waited = max(mine.waited, mine.phase);
 }
-static inline unsigned count_round(unsigned place, unsigned last) {
+unsigned count_round(unsigned place, unsigned last) {
   unsigned& count = *(unsigned*)((char*)memory + place);
   const unsigned before = count;
   count = before >= last ? 0 : before + 1;
@@ -111,4 +108,4 @@ static inline unsigned count_round(unsigned place, unsigned last) {
   while (emulator::draws() % 2) emulator::wait(emulator::RUNNING, "atom");
   return before;
 }
-static inline void meet_group(int) { emulator::wait(emulator::IN_GROUP, "bar.sync"); }
+void meet_group(int) { emulator::wait(emulator::IN_GROUP, "bar.sync"); }

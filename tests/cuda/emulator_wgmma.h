@@ -4,8 +4,7 @@
 // thread made it visible: a second image of the memory, which begins as NaN.  They read at the first or
 // at the last moment that is allowed, as drawn: when they are begun, or when they are waited for; until
 // then the registers of their sums are NaN.
-// Roundings are worse than those of mma: terms are cut to the 22 bits of the largest.  Of 32 bits, the
-// last 13 are not read.
+// Roundings are those of mma.  Of 32 bits, the last 13 are not read.
 #pragma once
 
 namespace emulator {
@@ -37,7 +36,7 @@ static void begin_products_of_block() {
     mine.is_open = mine.are_under_way = false;
   }
 }
-static void wrote(const void* place, size_t size) {
+void wrote(const void* place, size_t size) {
   const size_t at = (const char*)place - (const char*)memory;
   if (at < MOST_SHARED)
     products[current].unseen.push_back({at, size});
@@ -77,48 +76,29 @@ static void carry_out(Products& mine, Product& product) {
   const unsigned features = 32 / product.bytes;
   const double *rows = product.numbers.data(), *columns = rows + 2 * features;
   for (unsigned i = 0; i < 64; i++) {
-    double terms[17] = {product.adds ? mine.sums[i] : 0.0}, largest = fabs(terms[0]), sum = 0.0;
+    double terms[17] = {product.adds ? mine.sums[i] : 0.0}, largest = fabs(terms[0]);
     for (unsigned f = 0; f < features; f++) {
       terms[f + 1] = rows[i / 2 % 2 * features + f] * columns[(i / 4 * 2 + i % 2) * features + f];
       largest = max(largest, fabs(terms[f + 1]));
     }
-    for (double term : terms) sum += cut(term, largest);
-    mine.sums[i] = (float)cut(sum, sum);
+    mine.sums[i] = cut_sum(terms, features + 1, largest);
   }
 }
 }  // namespace emulator
 
-#define __align__(bytes)
-static inline void __trap() { emulator::trap("a trap of the kernel"); }
-template <class T>
-static inline void put(T* place, T value) {
-  *place = value;
-  emulator::wrote(place, sizeof value);
-}
-template <class Bytes>
-static inline void put_chunk(unsigned char* place, const Bytes& chunk) {
-  memcpy(place, &chunk, sizeof chunk);
-  emulator::wrote(place, sizeof chunk);
-}
-template <class Bytes>
-static inline Bytes read_chunk(const void* place) {
-  if ((size_t)place % sizeof(Bytes)) emulator::trap("a read of several numbers that are not aligned");
-  return *(const Bytes*)place;
-}
-static inline void make_visible() {
+void make_visible() {
   auto& unseen = emulator::products[emulator::current].unseen;
   for (auto [at, size] : unseen) memcpy(emulator::seen + at, (char*)memory + at, size);
   unseen.clear();
 }
-static inline void make_global_visible() {
+void make_global_visible() {
   emulator::products[emulator::current].unseen_globally.clear();
 }
-static inline void open_products() {
+void open_products() {
   emulator::wait(emulator::IN_WARP, "wgmma.fence");
   emulator::products[emulator::current].is_open = true;
 }
-template <int KIND>
-static inline void begin_product_as(float (&sums)[64], uint64_t rows, uint64_t centers, int adds) {
+void begin_product_as(int kind, float (&sums)[64], uint64_t rows, uint64_t centers, int adds) {
   emulator::wait(emulator::IN_WARP, "wgmma");
   emulator::Products& mine = emulator::products[emulator::current];
   if (!mine.is_open) emulator::trap("wgmma without a fence");
@@ -126,22 +106,20 @@ static inline void begin_product_as(float (&sums)[64], uint64_t rows, uint64_t c
   mine.are_under_way = true;
   mine.registers = &sums;
   memset(sums, 0xff, sizeof sums);
-  mine.open.push_back({rows, centers, adds != 0, KIND == 16 ? 2 : 4, {}});
+  mine.open.push_back({rows, centers, adds != 0, kind == 16 ? 2 : 4, {}});
   if (emulator::draws() % 2) emulator::read_numbers(mine.open.back());
 }
-#define begin_product begin_product_as<PRODUCTS>
-static inline void close_products() {
+void close_products() {
   emulator::Products& mine = emulator::products[emulator::current];
   mine.closed.push_back(std::move(mine.open));
   mine.open.clear();
   mine.is_open = false;
 }
 // all four warps must have begun what any of them waits for
-template <int UNDER_WAY>
-static inline void wait_for_products() {
-  emulator::wait(emulator::IN_GROUP, UNDER_WAY ? "wgmma.wait_group 1" : "wgmma.wait_group 0");
+void wait_for_products_but(int under_way) {
+  emulator::wait(emulator::IN_GROUP, under_way ? "wgmma.wait_group 1" : "wgmma.wait_group 0");
   emulator::Products& mine = emulator::products[emulator::current];
-  while ((int)mine.closed.size() > UNDER_WAY) {
+  while ((int)mine.closed.size() > under_way) {
     for (emulator::Product& product : mine.closed.front()) emulator::carry_out(mine, product);
     mine.closed.erase(mine.closed.begin());
   }
