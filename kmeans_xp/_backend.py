@@ -81,9 +81,16 @@ class Context:
 
     @property
     def free_memory(self) -> int | None:
-        """Bytes that are free on the device now; None where its library does not tell."""
+        """Bytes that are free on the device now; None where its library does not tell.
+
+        What CuPy's pool keeps counts, since CuPy gives it back rather than fail.
+        """
         if self.backend == "cupy":
-            return int(self.device.mem_info[0])
+            pool = sys.modules["cupy"].get_default_memory_pool()
+            with self.device:
+                free = int(self.device.mem_info[0]) + int(pool.free_bytes())
+                limit = int(pool.get_limit())
+                return min(free, limit - int(pool.used_bytes())) if limit else free
         if self.backend == "torch" and self.gpu is not None:
             return int(sys.modules["torch"].cuda.mem_get_info(self.device)[0])
         return None

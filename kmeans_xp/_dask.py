@@ -90,6 +90,10 @@ class DaskSource:
         self.piece_rows = piece_rows
         self.blocks = self.spans(block_rows)
 
+    def release(self) -> bool:
+        """Rows lie here and nowhere else."""
+        return False
+
     def spans(self, most_rows: int, /) -> list[Block]:
         """The rows cut anew; blocks with the same rows share their state."""
         blocks: list[Block] = []

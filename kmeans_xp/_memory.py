@@ -32,7 +32,12 @@ def memory_errors(context: Context, kernel: str, /) -> tuple[type[BaseException]
 
 
 def needed_bytes(shape: Shape, block_rows: int, group_size: int = 0, /) -> int:
-    """Device memory of a fit, with its rows: an upper estimate of the peak.
+    """Device memory of a fit, with its rows: an upper estimate of the peak."""
+    return _data_bytes(shape) + passing_bytes(shape, block_rows, group_size)
+
+
+def passing_bytes(shape: Shape, block_rows: int, group_size: int = 0, /) -> int:
+    """Device memory of a fit without its rows: an upper estimate of the peak.
 
     Beside a row: its label and the one before, three bounds, and what is gathered from the blocks;
     beside a row of a block: lists of rows and centers, distances and marks.  Then the centers in
@@ -40,32 +45,44 @@ def needed_bytes(shape: Shape, block_rows: int, group_size: int = 0, /) -> int:
     groups of centers a row keeps a bound for each, and what rows of a block need is listed.
     """
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
-    data = n * d * (4 if shape.dtype == "float32" else 8)
     rows = n * _ROW_BYTES + min(n, block_rows) * _BLOCK_ROW_BYTES
     if group_size:
         rows += n * _GROUP_BYTES * -(-k // group_size) + min(n, block_rows) * _NEEDS_BYTES
-    return data + rows + _CENTER_BYTES * k * (d + 2) + _PIECES_BYTES
+    return rows + _CENTER_BYTES * k * (d + 2) + _PIECES_BYTES
+
+
+def _data_bytes(shape: Shape) -> int:
+    return shape.n_rows * shape.n_features * (4 if shape.dtype == "float32" else 8)
 
 
 def shrink(plan: Plan, source: Source, shape: Shape, reason: str, /) -> Plan:
-    """Cut the rows into blocks of half the size, which forget their state; or give up."""
-    smaller = plan.halved(shape.n_rows)
+    """Cut the rows into blocks of half the size, which forget their state; or give up.
+
+    A device that holds some of the rows holds fewer, at last none.
+    """
+    released = source.release()
+    smaller = plan.halved(shape.n_rows) or (plan if released else None)
     if smaller is None:
-        raise too_little(source.context, shape, plan.block_rows, reason)
+        raise too_little(source.context, shape, plan.block_rows, reason, source.is_resident)
     source.cut(smaller.block_rows, smaller.piece_rows)
     return smaller
 
 
-def too_little(context: Context, shape: Shape, block_rows: int, reason: str, /) -> Exception:
+def too_little(
+    context: Context, shape: Shape, block_rows: int, reason: str, /, holds_rows: bool = True
+) -> Exception:
     """The one error: what is needed, what there is, and what to do."""
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
     free = context.free_memory
     there = "" if free is None else f" {_mib(free)} are free now."
+    need, rows = passing_bytes(shape, block_rows), "beside rows, which came block by block"
+    if holds_rows:
+        need, rows = needed_bytes(shape, block_rows), "the rows included"
     narrow = ", pass X as float32" if shape.dtype == "float64" else ""
     return DeviceMemoryError(
         f"{context.device_name} has too little memory for {n} rows of {d} {shape.dtype} features "
         f"and {k} clusters, in blocks of {block_rows} rows too: about "
-        f"{_mib(needed_bytes(shape, block_rows))} are needed, the rows included.{there} Free "
+        f"{_mib(need)} are needed, {rows}.{there} Free "
         "memory there (cupy.get_default_memory_pool().free_all_blocks() and "
         "torch.cuda.empty_cache() give back what these libraries keep), use fewer rows or "
         f"clusters{narrow}, or device='cpu'. The device said: {reason}"

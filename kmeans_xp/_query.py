@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._assign import relabel
-from ._backend import Context, dtype_name
+from ._backend import Context, dtype_name, to_host
 from ._passes import inertia
 from ._primitives import distances_by_product
 from ._problem import Problem, bring, query_problem
@@ -80,8 +80,9 @@ def _label(problem: Problem, centers: Array) -> None:
 
 
 def distances(problem: Problem, centers: Array, /) -> Array:
-    """Euclidean distances (n, k) in the rows' dtype."""
+    """Euclidean distances (n, k) in the rows' dtype; on the host where a GPU holds no rows."""
     xp = problem.context.xp
+    away = problem.context.gpu is not None and not problem.source.is_resident
     nearest = problem.nearest_to(centers)
 
     def piece(x: Array) -> Array:
@@ -93,9 +94,12 @@ def distances(problem: Problem, centers: Array, /) -> Array:
 
         def measure(block: Block) -> None:
             parts = [piece(x) for x, _ in block.pieces(most_rows)]
-            block.state["distances"] = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+            found = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+            block.state["distances"] = to_host(found) if away else found
 
         problem.source.map(measure)
+        if away:
+            return np.concatenate([block.state["distances"] for block in problem.source.blocks])
         return problem.source.collect("distances")
 
     with problem.source.working():

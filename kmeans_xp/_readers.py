@@ -68,6 +68,10 @@ class Direct(Reader, abc.ABC):
     def read(self, start: int, stop: int, out: Floats, /) -> Array:
         """Some rows: written to ``out``, or others that nobody writes to."""
 
+    def lying(self, start: int, stop: int, /) -> Floats | None:
+        """Some rows as they lie in memory, if they lie there as they are wanted."""
+        return None
+
     def pick(self, rows: Sequence[int], /) -> Array:
         """The named rows in the order of their names."""
         out = np.empty((len(rows), self.n_features), dtype=self.dtype)
@@ -158,12 +162,26 @@ class Mapped(Direct):
     def check(self) -> None:
         self._files.check()
 
-    def read(self, start: int, stop: int, out: Floats, /) -> Floats:
+    def lying(self, start: int, stop: int, /) -> Floats | None:
         rows = np.asarray(self._x[start:stop])
-        if rows.dtype == out.dtype and rows.flags.c_contiguous and rows.flags.aligned:
-            return rows
-        out[...] = rows
+        wanted = rows.dtype == self.dtype and rows.flags.c_contiguous and rows.flags.aligned
+        return rows if wanted else None
+
+    def read(self, start: int, stop: int, out: Floats, /) -> Floats:
+        out[...] = self._x[start:stop]
         return out
+
+
+class AtHand(Mapped):
+    """Rows of an array in host memory, for a GPU that has no room for all of them."""
+
+    kind = "rows of one array"
+
+    def __init__(self, x: npt.NDArray[Any]) -> None:
+        super().__init__(x, "X")
+
+    def pick(self, rows: Sequence[int], /) -> Array:
+        return self._x[np.asarray(rows, dtype=np.int64)]
 
 
 class Batches(InOrder):

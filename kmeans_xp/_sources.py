@@ -58,6 +58,10 @@ class MemorySource:
         self.piece_rows = piece_rows
         self.blocks = self.spans(block_rows)
 
+    def release(self) -> bool:
+        """Rows lie here and nowhere else."""
+        return False
+
     def spans(self, most_rows: int, /) -> list[Block]:
         """The rows cut anew, for work that wants blocks (and their state) of another size."""
         return [

@@ -6,13 +6,15 @@ import functools
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 
+from ._ahead import Ahead
 from ._backend import Context, one_blas_thread
+from ._device_rows import BLOCK_BYTES, LANES, DeviceRows
 from ._exact import Accumulator, to_device
 from ._readers import Direct, Floats, InOrder, assembled, counted, picked
 from ._shelf import Shelf
@@ -77,7 +79,12 @@ class StreamSource:
         self.sample = context.from_host(np.zeros((1, self.n_features), dtype=self._dtype))
         self._threads = threads
         row_bytes = self._dtype.itemsize * self.n_features
+        self._there = None
         most = limit // (2 * _WORKING * (threads + 1) * row_bytes)
+        if context.backend == "cupy" and isinstance(reader.home, np.ndarray):
+            self._there = DeviceRows(context, self.n_rows, self.n_features, self._dtype)
+            # on the host there are pinned buffers alone
+            most = min(limit // (2 * LANES), BLOCK_BYTES) // row_bytes
         self._most_rows = max(most, _LEAST_ROWS)
         parks = 2 * _STATE_BYTES * self.n_rows > limit and context.backend == "numpy"
         self._shelf = Shelf() if parks else None
@@ -89,6 +96,11 @@ class StreamSource:
         self._rows_read = 0
         self.cut(block_rows, piece_rows)
 
+    def hold(self, room: int, /) -> None:
+        """On a GPU, hold rows in what is free there beside so many bytes for passes."""
+        if self._there is not None:
+            self._there.hold(room)
+
     @property
     def is_stored(self) -> bool:
         """Whether blocks hold their rows as a sparse matrix stores them."""
@@ -96,18 +108,37 @@ class StreamSource:
 
     @property
     def n_passes(self) -> int:
-        """How often the rows were read, those read in part added up."""
+        """How often the rows were read, those read in part added up.
+
+        Where a GPU holds some, how often the others were.
+        """
+        if self._there is not None:
+            return self._there.n_passes
         return -(-self._rows_read // self.n_rows)
+
+    @property
+    def reading(self) -> str:
+        """How passes came by the rows, in words."""
+        kind = self.reader.kind
+        if self._there is not None:
+            return f"{kind}, {self._there.reading(self.blocks)}"
+        return f"{kind}, read {self.n_passes} times"
 
     def cut(self, block_rows: int, piece_rows: int, /) -> None:
         """Make blocks without state."""
         self.piece_rows = piece_rows
-        self._block_rows = min(block_rows, self._most_rows)
+        self.block_rows = min(block_rows, self._most_rows)
+        if self._there is not None:
+            self._there.cut(self.block_rows)
         self.blocks = self.spans(block_rows)
+
+    def release(self) -> bool:
+        """Hold half as many rows on a GPU; whether any were held."""
+        return self._there is not None and self._there.release()
 
     def spans(self, most_rows: int, /) -> list[Block]:
         """The rows cut anew; never into larger blocks than those of a pass."""
-        spans = row_spans(self.n_rows, min(most_rows, self._block_rows))
+        spans = row_spans(self.n_rows, min(most_rows, self.block_rows))
         return [
             Block(None, None, start, number, length=stop - start)
             for number, (start, stop) in enumerate(spans)
@@ -121,6 +152,8 @@ class StreamSource:
                 stack.enter_context(one_blas_thread())
                 self._pool = stack.enter_context(ThreadPoolExecutor(self._threads))
             self._reading = stack.enter_context(ThreadPoolExecutor(1))
+            if self._there is not None:
+                stack.enter_context(self._there.working())
             try:
                 yield
             finally:
@@ -153,16 +186,9 @@ class StreamSource:
 
     def _visit(self, task: Callable[[Block], T], block: Block, fetch: Callable[[], Array]) -> T:
         """Run a task on a block whose rows are fetched if it looks at them."""
-        used: list[Array] = []
-
-        def rows() -> Array:
-            found = fetch()
-            used.append(found)
-            return self.context.move(found)
-
         part = slice(block.start, block.start + block.n_rows)
         weight = None if self._weight is None else self._weight[part]
-        visit = Visit(rows, weight, block.start, block.number, block.state, block.length)
+        visit = Visit(fetch, weight, block.start, block.number, block.state, block.length)
         try:
             return task(visit)
         finally:
@@ -173,15 +199,36 @@ class StreamSource:
                 block.state[name] = _alone(values)
             if self._shelf is not None:
                 self._shelf.park(block, block.state)
-            for buffer in used:
-                self._give_back(buffer)
 
     @contextmanager
     def _pass_over(
         self, blocks: Sequence[Block]
     ) -> Iterator[tuple[Callable[[int], Array], Callable[[int], None]]]:
-        """What fetches the rows of a block by its place in the list, and what ends with them."""
+        """What brings the rows of a block by its place in the list, and what ends with them."""
         spans = [(block.start, block.start + block.n_rows) for block in blocks]
+        if self._there is not None:
+            with self._there.over(spans, self._read_over) as staged:
+                yield staged.fetch, staged.finish
+            return
+        used: dict[int, Array] = {}
+        with self._read_over(spans) as (read, over):
+
+            def fetch(number: int) -> Array:
+                used[number] = rows = read(number)
+                return self.context.move(rows)
+
+            def finish(number: int) -> None:
+                over(number)
+                if number in used:
+                    self._give_back(used.pop(number))
+
+            yield fetch, finish
+
+    @contextmanager
+    def _read_over(
+        self, spans: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[Callable[[int], Floats], Callable[[int], None]]]:
+        """What reads a span by its number, and what ends with it."""
         reader = self.reader
         if isinstance(reader, Direct):
             yield lambda number: self._read(reader, *spans[number]), lambda number: None
@@ -190,7 +237,7 @@ class StreamSource:
             reading = self._reading or stack.enter_context(ThreadPoolExecutor(1))
             parts = counted(reader.parts(spans), self._count)
             rows = assembled(parts, spans, reader, self._buffer)
-            ahead = _Ahead(rows, self._give_back, reading)
+            ahead = Ahead(rows, self._give_back, reading)
             try:
                 yield ahead.fetch, ahead.finish
             finally:
@@ -198,6 +245,9 @@ class StreamSource:
 
     def _read(self, reader: Direct, start: int, stop: int) -> Array:
         self._count(stop - start)
+        lying = reader.lying(start, stop)
+        if lying is not None:
+            return lying
         buffer = self._buffer(stop - start)
         rows = reader.read(start, stop, buffer)
         if rows is not buffer:
@@ -210,6 +260,8 @@ class StreamSource:
 
     def _buffer(self, n_rows: int) -> Floats:
         """Room for some rows, used again: new pages would have to be made ready each time."""
+        if self._there is not None:
+            return self._there.feed.buffer(n_rows)
         try:
             found = self._buffers.get_nowait()
         except queue.Empty:
@@ -222,6 +274,9 @@ class StreamSource:
 
     def _give_back(self, rows: Array) -> None:
         """Let rows be overwritten, unless they are somebody else's."""
+        if self._there is not None:
+            self._there.feed.give_back(rows)
+            return
         whole = self._own.get(id(rows.base)) if isinstance(rows, np.ndarray) else None
         if whole is not None:
             self._buffers.put(whole)
@@ -257,7 +312,7 @@ class StreamSource:
             None,
             None,
             self.context,
-            block_rows=self._block_rows,
+            block_rows=self.block_rows,
             piece_rows=self.piece_rows,
             threads=1,
             limit=self._limit,
@@ -286,48 +341,3 @@ def _alone(values: Any) -> Any:
     whole = values.base if isinstance(values, np.ndarray) else None
     is_part = isinstance(whole, np.ndarray) and whole.nbytes > _FITS * values.nbytes
     return values.copy() if is_part else values
-
-
-class _Ahead:
-    """Spans of a reader that is not direct, one of which is read while others are worked on."""
-
-    def __init__(
-        self,
-        rows: Iterator[Floats],
-        give_back: Callable[[Floats], None],
-        pool: ThreadPoolExecutor,
-    ) -> None:
-        self._rows, self._give_back = rows, give_back
-        self._pool, self._lock = pool, threading.Lock()
-        self._next = 0
-        self._there: dict[int, Floats] = {}
-        self._over: set[int] = set()
-        self._coming: Future[Floats | None] | None = None
-
-    def fetch(self, number: int) -> Floats:
-        """The rows of a span; each is asked for once at most."""
-        with self._lock:
-            while number not in self._there:
-                coming = self._coming or self._pool.submit(next, self._rows, None)
-                rows = coming.result()
-                assert rows is not None
-                if self._next in self._over:
-                    self._give_back(rows)
-                else:
-                    self._there[self._next] = rows
-                self._next += 1
-                self._coming = self._pool.submit(next, self._rows, None)
-            return self._there.pop(number)
-
-    def finish(self, number: int) -> None:
-        """Keep no rows of a span, if nobody asked for them."""
-        with self._lock:
-            self._over.add(number)
-            rows = self._there.pop(number, None)
-        if rows is not None:
-            self._give_back(rows)
-
-    def close(self) -> None:
-        """End the pass; what is being read is waited for."""
-        if self._coming is not None and not self._coming.cancel():
-            wait([self._coming])

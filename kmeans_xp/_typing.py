@@ -107,6 +107,10 @@ class Source(Protocol):
         """Make blocks without state."""
         ...
 
+    def release(self) -> bool:
+        """Hold fewer rows beside where they come from; whether any were held."""
+        ...
+
     def spans(self, most_rows: int, /) -> list[Block]:
         """The rows cut anew, for work that wants blocks (and their state) of another size."""
         ...

@@ -73,8 +73,14 @@ class Plan:
         if rows <= LEAST_ROWS:
             return None
         rows, pieces = (max(size // 2, LEAST_ROWS) for size in (rows, min(self.piece_rows, rows)))
-        seeding = min(self.seeding_rows, rows)
-        return replace(self, block_rows=rows, piece_rows=pieces, seeding_rows=seeding, group_size=0)
+        return replace(self.within(rows), piece_rows=pieces, group_size=0)
+
+    def within(self, rows: int) -> Plan:
+        """The same in blocks of so many rows at most."""
+        block, pieces, seeding = (
+            min(size, rows) for size in (self.block_rows, self.piece_rows, self.seeding_rows)
+        )
+        return replace(self, block_rows=block, piece_rows=pieces, seeding_rows=seeding)
 
 
 def select(

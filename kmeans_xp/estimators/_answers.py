@@ -12,7 +12,7 @@ from .._backend import context_of
 from .._problem import Problem
 from .._typing import Array
 from .._validation import check_device_word, check_rows, check_same_place, is_dask
-from ._rows import ArrayRows
+from ._rows import rows_at
 from ._run import Place, Rows, place_of
 from ._streamed import stream_rows
 
@@ -101,7 +101,8 @@ class Answers(TransformerMixin):
         stream = stream_rows(self, X, sample_weight, asked=method)
         if stream is None:
             x, place = self._placed(X, method)
-            return ArrayRows(x, sample_weight, place)
+            n_clusters = int(self.cluster_centers_.shape[0])
+            return rows_at(x, sample_weight, place, n_clusters, self.memory_limit)
         if method in ("transform", "fit_transform"):
             stream.check_room(int(self.cluster_centers_.shape[0]))
         return stream

@@ -17,7 +17,7 @@ from .._validation import check_device_word, is_foreign
 from ._kmeans import KMeans
 from ._rows import ArrayRows, array_rows
 from ._run import draw_seed
-from ._streamed import stream_rows
+from ._streamed import HostRows, stream_rows
 
 
 @validate_params(
@@ -236,7 +236,7 @@ def kmeans_plusplus(
         taken = place.send_home(problem.source.take(chosen)) if stream is not None else None
     with place.home.scope():
         indices = place.home.from_host(np.asarray(chosen, dtype=np.int64))
-        if isinstance(rows, ArrayRows):
+        if isinstance(rows, ArrayRows | HostRows):
             taken_from = X if isinstance(X, np.ndarray) or is_foreign(X) else rows.x
             taken = place.home.xp.take(taken_from, indices, axis=0)
         return taken, indices

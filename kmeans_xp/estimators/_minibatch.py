@@ -16,7 +16,7 @@ from .._validation import check_device_word
 from ._clusterer import Clusterer
 from ._kmeans import KMeans
 from ._minibatch_run import BatchRows, Outcome, begin_stream, go_on, run_fit, update
-from ._rows import ArrayRows, array_rows
+from ._rows import array_rows, rows_at
 from ._run import Place, Rows, given_centers
 from ._streamed import stream_rows
 
@@ -271,7 +271,7 @@ of shape (n_clusters, n_features), default="k-means++"
         if asked is None:
             return array_rows(self, X, sample_weight)
         x, place = self._placed(X, asked)
-        return ArrayRows(x, sample_weight, place)
+        return rows_at(x, sample_weight, place, self.n_clusters, self.memory_limit)
 
     def _keep(self, outcome: Outcome, place: Place) -> None:
         """Set the fitted attributes; none of rows seen before stays."""

@@ -8,7 +8,10 @@ from typing import Any
 
 from .. import _query
 from .._backend import dtype_name
+from .._kernels import LEAST_ROWS, Shape
+from .._memory import needed_bytes
 from .._minibatch import Batch, open_batch
+from .._opening import memory_limit_of
 from .._outcome import Result
 from .._problem import Problem, Training, bring
 from .._stats import NonFiniteError
@@ -16,6 +19,7 @@ from .._typing import Array
 from .._validation import check_rows, first_bad_cell
 from .._weight_checks import check_weight
 from ._run import Place, place_of, prepare
+from ._streamed import HostRows
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,20 @@ class ArrayRows:
         return _query.prepare(self.x, self.weight, centers, middle, self.place.work, who=who)
 
 
-def array_rows(model: Any, x: Any, sample_weight: Any, /) -> ArrayRows:
+def array_rows(model: Any, x: Any, sample_weight: Any, /) -> ArrayRows | HostRows:
     """Check an array of rows to fit, and find where to work on them."""
     checked = check_rows(model, x, reset=True)
-    return ArrayRows(checked, sample_weight, place_of(checked, model.device))
+    place = place_of(checked, model.device)
+    return rows_at(checked, sample_weight, place, model.n_clusters, model.memory_limit)
+
+
+def rows_at(
+    x: Array, weight: Any, place: Place, n_clusters: int, memory_limit: int | str | None, /
+) -> ArrayRows | HostRows:
+    """Checked rows, which stay in host memory if the GPU that works on them has no room for all."""
+    if place.home.gpu is None and place.work.backend == "cupy":
+        shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x))
+        free = place.work.free_memory
+        if free is not None and needed_bytes(shape, LEAST_ROWS) > free:
+            return HostRows(x, weight, place, memory_limit_of(memory_limit))
+    return ArrayRows(x, weight, place)

@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import _check_feature_names, _check_n_features
 
-from .._backend import context_of
+from .._backend import context_of, to_host
 from .._kernels import ONE_SWEEP, Kind, Plan, Shape
+from .._memory import passing_bytes
 from .._opening import is_at_hand, memory_limit_of, open_stream
 from .._outcome import Result
 from .._problem import Problem, Training, plan_for, query_over, training_over, unit_weights
-from .._readers import Direct, InOrder
+from .._readers import AtHand, Direct, InOrder
 from .._sparse import is_sparse
 from .._stats import NonFiniteError
 from .._streams import StreamSource
 from .._typing import Array, Block
-from .._validation import check_same_place, refuse_non_finite
+from .._validation import check_same_place, first_bad_cell, refuse_non_finite
 from .._weight_checks import check_enough_rows, check_weight
 from ._run import Place, place_of
 
@@ -42,7 +43,7 @@ class StreamRows:
 
     @property
     def reading(self) -> str:
-        return f"{self._reader.kind}, read {self.n_passes} times"
+        return self._reader.kind if self._source is None else self._source.reading
 
     def labels(self, result: Result, middle: Sequence[float], /, *, who: str) -> Array:
         return self.place.send_home(result.labels)
@@ -56,7 +57,7 @@ class StreamRows:
         try:
             return training_over(source, plan, n_clusters, variance=variance)
         except NonFiniteError:
-            _refuse_bad_cell(source, who)
+            self._refuse_bad_cell(source, who)
             raise
 
     def batch(self, n_clusters: int, /, *, who: str) -> Training | None:
@@ -68,7 +69,7 @@ class StreamRows:
         try:
             return training_over(source, plan, n_clusters)
         except NonFiniteError:
-            _refuse_bad_cell(source, who)
+            self._refuse_bad_cell(source, who)
             raise
 
     def question(
@@ -80,11 +81,21 @@ class StreamRows:
         try:
             problem = query_over(source, plan, n_clusters, middle)
         except NonFiniteError:
-            _refuse_bad_cell(source, who)
+            self._refuse_bad_cell(source, who)
             raise
         centers = self.place.work.move(centers)
         problem.cover(centers)
         return problem, centers
+
+    def _refuse_bad_cell(self, source: StreamSource, who: str) -> None:
+        """Raise for the first NaN or infinity; it says in which file it is."""
+
+        def task(block: Block) -> None:
+            refuse_non_finite(
+                block.x[:, :], "X", who, where=lambda row: source.reader.where(block.start + row)
+            )
+
+        source.map(task)
 
     def check_room(self, n_clusters: int, /) -> None:
         """Refuse distances that together would not fit in memory."""
@@ -116,7 +127,21 @@ class StreamRows:
             threads=plan.threads,
             limit=self._limit,
         )
+        if context.gpu is not None:
+            plan = plan.within(source.block_rows)
+            source.hold(passing_bytes(shape, plan.block_rows, plan.group_size))
         return source, plan
+
+
+class HostRows(StreamRows):
+    """Rows of an array in host memory, for which a GPU has no room: a `_run.Rows`."""
+
+    def __init__(self, x: Array, weight: Any, place: Place, limit: int) -> None:
+        super().__init__(AtHand(to_host(x)), weight, place, limit)
+        self.x = x
+
+    def _refuse_bad_cell(self, source: StreamSource, who: str) -> None:
+        first_bad_cell(self.x, who)
 
 
 def stream_rows(
@@ -142,14 +167,3 @@ def stream_rows(
         device = model._device_of(context_of(reader.home).device_name)
     place = place_of(reader.home, device)
     return StreamRows(reader, sample_weight, place, limit)
-
-
-def _refuse_bad_cell(source: StreamSource, who: str) -> None:
-    """Raise for the first NaN or infinity; it says in which file it is."""
-
-    def task(block: Block) -> None:
-        refuse_non_finite(
-            block.x[:, :], "X", who, where=lambda row: source.reader.where(block.start + row)
-        )
-
-    source.map(task)

@@ -1,0 +1,300 @@
+"""Rows that a GPU has no room for: copied block by block while kernels run, with the same bits."""
+
+from __future__ import annotations
+
+import inspect
+import pathlib
+import re
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_backend
+from late_copies import Clash, Gpu, on_gpu
+
+from kmeans_xp import (
+    DeviceMemoryError,
+    KMeans,
+    MiniBatchKMeans,
+    _device_rows,
+    _feed,
+    _streams,
+    kmeans_plusplus,
+)
+from kmeans_xp._backend import numpy_context
+from kmeans_xp._kernels import LEAST_ROWS, Shape
+from kmeans_xp._memory import needed_bytes, passing_bytes
+from kmeans_xp._readers import AtHand
+from kmeans_xp._streams import StreamSource
+
+N, D, K = 700, 5, 6
+BLOCK = 90
+
+
+def rows(dtype: str = "float32", n: int = N) -> Any:
+    rng = np.random.default_rng(0)
+    return (rng.normal(size=(n, D)) + 4 * rng.integers(0, 3, size=(n, 1))).astype(dtype)
+
+
+WEIGHT = np.random.default_rng(1).integers(0, 3, N).astype(np.float64)
+
+
+def small_blocks(patch: pytest.MonkeyPatch, block: int = BLOCK, dtype: str = "float32") -> int:
+    """Let a pass take so many rows at a time; the bytes of a row."""
+    size = D * np.dtype(dtype).itemsize
+    patch.setattr(_streams, "BLOCK_BYTES", block * size)
+    return size
+
+
+def gpu_for(held: int, block: int = BLOCK, dtype: str = "float32", n: int = N) -> Gpu:
+    """A device with room for so many rows beside what a pass needs."""
+    room = passing_bytes(Shape(n, D, K, dtype), block)
+    size = D * np.dtype(dtype).itemsize
+    return Gpu(room + (held + _device_rows.LANES * block) * size)
+
+
+def fit(x: Any, weight: Any = None, **options: Any) -> KMeans:
+    options = {"random_state": 3, "tol": 0.0} | options
+    return KMeans(K, **options).fit(x, sample_weight=weight)
+
+
+def bits(model: Any) -> tuple[Any, ...]:
+    labels, centers = np.asarray(model.labels_), np.asarray(model.cluster_centers_)
+    return labels.tobytes(), centers.tobytes(), model.inertia_, model.n_iter_
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize(("block", "held"), [(90, 0), (90, 180), (64, 512), (200, 200)])
+def test_the_bits_of_rows_in_memory(
+    block: int, held: int, weighted: bool, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, weight = rows(dtype), WEIGHT if weighted else None
+    plain = fit(x, weight)
+    small_blocks(monkeypatch, block, dtype)
+    gpu = gpu_for(held, block, dtype)
+    with on_gpu(gpu):
+        model = fit(x, weight, device="cuda")
+        assert model.device_ == "cuda:0"
+        assert bits(model) == bits(plain)
+        assert (model.predict(x[::-1]) == plain.predict(x[::-1])).all()
+        assert model.score(x, sample_weight=weight) == plain.score(x, sample_weight=weight)
+        np.testing.assert_allclose(model.transform(x), plain.transform(x), rtol=1e-4)
+    n_blocks = -(-N // block)
+    part = f"{held // block} of {n_blocks} blocks held on cuda:0, the others"
+    part = part if held else f"none of {n_blocks} blocks held on cuda:0, all"
+    assert model.reading_ == f"rows of one array, {part} copied in each of {model.n_passes_} passes"
+    assert model.n_passes_ > model.n_iter_
+    assert (held in gpu.sizes) == (held > 0)
+
+
+def test_emulated_kernels_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = rows()
+    plain = fit(x, WEIGHT, n_init=2, init="random")
+    small_blocks(monkeypatch)
+    gpu = gpu_for(180)
+    with on_gpu(gpu, emulated=True):
+        model = fit(x, WEIGHT, n_init=2, init="random", device="cuda")
+        assert bits(model) == bits(plain)
+        gpu.failing = gpu.clock + 60
+        assert bits(fit(x, WEIGHT, n_init=2, init="random", device="cuda")) == bits(plain)
+        assert gpu.clock > gpu.failing
+
+
+def test_rows_that_fit_are_moved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, needed = rows(), needed_bytes(Shape(N, D, K, "float32"), LEAST_ROWS)
+    small_blocks(monkeypatch)
+    for spare, passes in ((0, None), (-1, 1)):
+        with on_gpu(Gpu(needed + spare)):
+            model = fit(x, device="cuda")
+        assert model.n_passes_ is None if passes is None else model.n_passes_ >= passes
+        assert bits(model) == bits(fit(x))
+
+
+@pytest.mark.parametrize("held", [0, 600])
+def test_a_run_begins_anew_where_memory_becomes_short(
+    held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any operation; then half of the rows are held, and blocks have half the rows."""
+    x = rows(n=1500)
+    plain = bits(fit(x, max_iter=4))
+    small_blocks(monkeypatch, 300)
+    with on_gpu(gpu := gpu_for(held, 300, n=1500)):
+        model = fit(x, max_iter=4, device="cuda")
+        assert f"{held // 300 or 'none'} of 5 blocks" in model.reading_
+    for failing in np.linspace(gpu.clock // 9, gpu.clock - 1, 8).astype(int).tolist():
+        gpu = gpu_for(held, 300, n=1500)
+        gpu.failing = failing
+        with on_gpu(gpu):
+            model = fit(x, max_iter=4, device="cuda")
+        assert bits(model) == plain
+        assert f"{1 if held else 'none'} of 6 blocks" in model.reading_  # of 256 rows
+
+
+def test_fewer_rows_are_held_where_less_is_free_than_was_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, size = rows(), small_blocks(monkeypatch, 64)
+    gpu = gpu_for(448, 64)
+    gpu.room = (112 + 2 * 64) * size
+    with on_gpu(gpu):
+        model = fit(x, device="cuda")
+    assert bits(model) == bits(fit(x))
+    # 448, then 224 and 112 rows, in blocks of as many rows as any GPU takes
+    assert "of 11 blocks held" in model.reading_
+
+
+def test_at_last_one_error_says_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_blocks(monkeypatch)
+    gpu = gpu_for(0)
+    gpu.room = 0
+    with on_gpu(gpu):
+        with pytest.raises(DeviceMemoryError, match="needed, beside rows, which came block by"):
+            fit(rows(), device="cuda")
+        with pytest.raises(DeviceMemoryError, match="Out of memory allocating"):
+            fit(rows()).set_params(device="cuda").predict(rows())
+
+
+class Blocks:
+    """An iterable that can be iterated again."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __iter__(self) -> Any:
+        return (self.x[start : start + 77] for start in range(0, N, 77))
+
+
+@pytest.mark.parametrize("held", [0, 180, N])
+@pytest.mark.parametrize("kind", ["npy", "blocks"])
+def test_files_and_blocks(
+    kind: str, held: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = rows()
+    np.save(tmp_path / "x.npy", x)
+    stream = tmp_path / "x.npy" if kind == "npy" else Blocks(x)
+    plain = fit(x)
+    small_blocks(monkeypatch)
+    with on_gpu(gpu_for(held)):
+        model = fit(stream, device="cuda")
+        assert bits(model) == bits(plain)
+        assert (model.predict(stream) == plain.labels_).all()
+        np.testing.assert_allclose(model.transform(stream), plain.transform(x), rtol=1e-4)
+    part = {0: "none of 8", 180: "2 of 8", N: "held on cuda:0"}[held]
+    assert f"a stream of rows, {part}" in model.reading_
+    assert (model.n_passes_ == 1) == (held == N)
+
+
+def test_rows_of_any_layout_library_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, size = rows(), small_blocks(monkeypatch)
+    plain = bits(fit(x))
+    with on_gpu(gpu_for(90)):
+        for other in (np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2], x.tolist()):
+            wanted = plain if isinstance(other, np.ndarray) else bits(fit(other))
+            assert bits(fit(other, device="cuda")) == wanted
+    gpu = gpu_for(0)
+    gpu.pin(x)
+    with on_gpu(gpu):
+        assert bits(fit(x, device="cuda")) == plain
+    assert gpu.buffers == 0
+    torch = make_backend("torch")
+    with on_gpu(gpu_for(90)):
+        model = fit(torch.array(x), device="cuda")
+    assert isinstance(model.labels_, torch.xp.Tensor)
+    assert bits(model) == plain
+    assert size
+
+
+def test_other_estimators(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = rows()
+    batches = MiniBatchKMeans(K, random_state=0, batch_size=100).fit(x)
+    chosen = kmeans_plusplus(x, K, random_state=1)
+    bad = x.copy()
+    bad[421, 3] = np.nan
+    small_blocks(monkeypatch)
+    with on_gpu(gpu := gpu_for(90)):
+        model = MiniBatchKMeans(K, random_state=0, batch_size=100, device="cuda").fit(x)
+        assert bits(model) == bits(batches)
+        found = kmeans_plusplus(x, K, random_state=1, device="cuda")
+        with pytest.raises(ValueError, match=r"NaN.*row 421|row 421.*NaN"):
+            fit(bad, device="cuda")
+    assert 90 in gpu.sizes
+    for mine, theirs in zip(found, chosen, strict=True):
+        assert mine.tobytes() == theirs.tobytes()
+
+
+def test_blocks_that_nobody_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = rows()
+    size = small_blocks(monkeypatch)
+    gpu = Gpu(10**6)
+    with on_gpu(gpu):
+        context = gpu.context
+        source = StreamSource(
+            AtHand(x), None, None, context, block_rows=90, piece_rows=90, threads=1, limit=10**6
+        )
+        source.hold(10**6 - (180 + 200) * size)
+
+        def some(block: Any) -> float:
+            return float(np.sum(block.x[:, 0])) if block.number % 3 == 1 else 0.0
+
+        def fails(block: Any) -> float:
+            if block.number == 5:
+                raise ZeroDivisionError
+            return float(block.x[0, 0])
+
+        for _ in range(2):
+            with source.working():
+                assert source.map(lambda block: float(block.x[-1, 0]))[-1] == x[-1, 0]
+                with pytest.raises(ZeroDivisionError):
+                    source.map(fails)
+                found = source.map(some)
+        assert source.map(fails, source.blocks[:3]) == x[:270:90, 0].tolist()
+    assert found[1] == float(np.sum(x[90:180, 0]))
+    assert found[2] == 0.0
+    assert found[4] == float(np.sum(x[360:450, 0]))
+
+
+BUGS = {
+    "none": ("A buffer is written again", "It is written again"),
+    "kernels do not wait for the copy": ("feed.current.wait_event(self._landed)", "feed.event()"),
+    "a copy does not wait for kernels": ("self._copies.wait_event(after)", "pass"),
+    "nobody says that kernels are done": (
+        'all work on the rows."""\n        self._feed.current.record(self._left)',
+        'all work on the rows."""',
+    ),
+    "memory of the pool is taken for free": (
+        "at work\n        feed.current.record(self._left)",
+        "at work",
+    ),
+    "a buffer is written too early": ("found.landed.synchronize()", "pass"),
+    "nobody says that a buffer was copied": ("self._copies.record(buffer.landed)", "pass"),
+    "memory goes while it is copied": ("self._copies.synchronize()", "pass"),
+    "buffers are not pinned": ("pinned[...] = rows\n                rows, buffer", "buffer"),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_missing_waits_are_caught(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line that makes an order between host, copies and kernels."""
+    text = inspect.getsource(_feed)
+    assert text.count(BUGS[bug][0]) == 1
+    wrong = types.ModuleType("kmeans_xp._feed")
+    wrong.__package__ = "kmeans_xp"
+    monkeypatch.setitem(__import__("sys").modules, "kmeans_xp._feed", wrong)
+    exec(compile(text.replace(*BUGS[bug]), bug, "exec"), vars(wrong))
+    monkeypatch.setattr(_device_rows, "Feed", wrong.Feed)
+    x = rows()
+    plain = bits(fit(x, max_iter=3))
+    small_blocks(monkeypatch)
+    outcome = []
+    for failing in (-1, 45):
+        gpu = gpu_for(180)
+        gpu.failing = failing
+        try:
+            with on_gpu(gpu):
+                outcome.append(bits(fit(x, max_iter=3, device="cuda")) == plain)
+        except (Clash, ValueError, AssertionError, RuntimeWarning):
+            outcome.append(False)  # of rows that are not there yet
+    assert all(outcome) == (bug == "none")
