@@ -11,6 +11,8 @@ from conftest import make_backend
 
 from kmeans_xp import DeviceMemoryError, KMeans, k_means_batched, kmeans_plusplus
 from kmeans_xp._backend import context_of, resolve
+from kmeans_xp._kernels import Shape
+from kmeans_xp._memory import passing_bytes
 
 ROWS = np.random.default_rng(0).normal(size=(3000, 20)).astype(np.float32)
 ROWS += 3 * np.random.default_rng(1).integers(0, 4, size=(3000, 1))
@@ -244,6 +246,36 @@ def test_little_memory_is_answered_by_smaller_blocks(cupy: Any) -> None:
         pool.free_all_blocks()
         with pytest.raises(DeviceMemoryError, match="cuda:0 has too little memory"):
             KMeans(K, random_state=0, n_init=1).fit(X)
+    finally:
+        pool.set_limit(size=0)
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_rows_that_a_device_has_no_room_for(
+    cupy: Any, slow: Any, share: float, pinned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copied block by block while kernels run, some of them held; the kernels begin late."""
+    rows = np.random.default_rng(2).normal(size=(400_000, 32)).astype(np.float32)
+    expected = plain(rows, n_init=1, max_iter=5, init="random")
+    if pinned:
+        there = cupy.cuda.alloc_pinned_memory(rows.nbytes)
+        kept = np.ndarray(rows.shape, rows.dtype, buffer=there)
+        kept[...] = rows
+        rows = kept
+    monkeypatch.setattr("kmeans_xp._streams.BLOCK_BYTES", rows.nbytes // 20)
+    pool = cupy.get_default_memory_pool()
+    cupy.cuda.Device().synchronize()
+    pool.free_all_blocks()
+    room = passing_bytes(Shape(*rows.shape, K, "float32"), 20_000)
+    try:
+        pool.set_limit(size=pool.used_bytes() + room + int((share + 0.12) * rows.nbytes))
+        slow()
+        model = KMeans(K, init="random", n_init=1, max_iter=5, random_state=0, device="cuda")
+        assert_same(model.fit(rows), expected, np.asarray)
+        held = "10 of 20" if share else "none of 20"
+        assert f"{held} blocks held on cuda:0" in model.reading_
+        assert (model.predict(rows) == expected.labels_).all()
     finally:
         pool.set_limit(size=0)
 

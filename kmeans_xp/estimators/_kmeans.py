@@ -119,8 +119,8 @@ of shape (n_clusters, n_features), default="k-means++"
         beside them, in bytes or as "500MB" or "2GiB" (see `fit`).  None: a quarter of what is
         available, 256 MiB at least.  Where labels and bounds of all rows would take more than half
         of it, they lie in a temporary file (in ``TMPDIR``) between passes.  Not counted are the
-        results, the pages of mapped files, and some arrays (k, d).  The result does not
-        depend on it.
+        results, the pages of mapped files, and some arrays (k, d).  Where rows go to a GPU block by
+        block it bounds the pinned buffers.  The result does not depend on it.
 
     Attributes
     ----------
@@ -137,8 +137,8 @@ of shape (n_clusters, n_features), default="k-means++"
     status_ : str
         Why it ended.
     reading_ : str
-        Where the rows were: in one array, or in partitions that were held in memory or read anew in
-        each pass.
+        Where the rows were: in one array, in a stream, or in partitions that were held in memory or
+        read anew in each pass; and how many blocks of them a GPU held that had no room for all.
     trials_ : tuple of Trial
         Every run: from the starts, then those of a search or from the best centers on a line
         (swaps, iterations, inertia, whether it was kept, exchanges of rows); none for a model
@@ -165,7 +165,8 @@ of shape (n_clusters, n_features), default="k-means++"
         The kernel that did it.
     n_passes_ : int or None
         How often a fit read its rows, where they are a stream or sparse (partial reads are added
-        up), or passed over partitions; None for an array.
+        up), or passed over partitions; or copied to a GPU those that it does not hold.  None for an
+        array in memory, if the GPU that was asked for had room for it.
     n_features_in_ : int
         Features seen during fit.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)

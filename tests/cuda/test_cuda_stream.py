@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pathlib
-import re
 import types
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,6 @@ from kmeans_xp import (
     _streams,
     kmeans_plusplus,
 )
-from kmeans_xp._backend import numpy_context
 from kmeans_xp._kernels import LEAST_ROWS, Shape
 from kmeans_xp._memory import needed_bytes, passing_bytes
 from kmeans_xp._readers import AtHand
