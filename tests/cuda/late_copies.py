@@ -276,6 +276,11 @@ class Gpu:
         )
         return module
 
+    @property
+    def is_copying(self) -> bool:
+        """Whether a copy is to come."""
+        return any(stream.queue for stream in self.streams)
+
     def finish(self) -> None:
         """All that was queued happens."""
         for stream in self.streams:
