@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 
 import numpy as np
 import pytest
 from sklearn.utils import _array_api
 
-from kmeans_xp import DeviceError, KMeans, kmeans_plusplus
+from kmeans_xp import DeviceError, KMeans, _feed, kmeans_plusplus
 from kmeans_xp._backend import context_of
 from kmeans_xp._cuda import CudaProbe, cuda_problem, probe_cuda
 
@@ -226,3 +227,27 @@ def test_the_cuda_kernel_does_not_run_without_a_gpu(without_gpu):
 
     with pytest.raises(RuntimeError, match=r"driver|device"):
         CupyLauncher(cupy).launch(UNITS[0], "assign", 1, 0, ())
+
+
+def test_cupy_has_what_copies_beside_kernels_need():
+    """The names that a stand-in for the device has in other tests."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    cuda = cupy.cuda
+    wanted = {
+        cuda.Stream: {"non_blocking"},
+        cuda.Event: {"disable_timing"},
+        cuda.Stream.wait_event: {"event"},
+        cuda.Stream.record: {"event"},
+        cupy.empty: {"shape", "dtype"},
+    }
+    for called, names in wanted.items():
+        assert names <= set(inspect.signature(called).parameters)
+    for called in (cuda.Stream.synchronize, cuda.Event.synchronize, cuda.get_current_stream):
+        assert callable(called)
+    assert "stream (cupy.cuda.Stream)" in cupy.ndarray.set.__doc__
+    assert cuda.runtime.PointerAttributes(0, 0, 0, cuda.runtime.memoryTypeHost).type == 1
+    assert "out of memory" in str(cuda.runtime.CUDARuntimeError(_feed._OUT_OF_MEMORY))
+    assert cuda.runtime.CUDARuntimeError(2).status == 2
+    pool = cupy.get_default_memory_pool()
+    for called in (pool.free_bytes, pool.get_limit, pool.used_bytes, cuda.alloc_pinned_memory):
+        assert callable(called)

@@ -176,6 +176,14 @@ class Kernels(Stream):
         """All is done."""
 
 
+class CUDARuntimeError(RuntimeError):
+    """CuPy's, for what is no array's memory."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+
+
 class Gpu:
     """The device, and the module ``cupy`` of it; ``free`` bytes are there for rows."""
 
@@ -192,6 +200,7 @@ class Gpu:
         self._copied: dict[int, tuple[Stream, int]] = {}  # from buffers
         self.sizes: list[int] = []
         self.buffers = 0
+        self.trouble: list[int] = []  # of the next buffers
         self.context = Context(Namespace(numpy_context().xp), self, "cupy")
 
     @property
@@ -224,6 +233,8 @@ class Gpu:
         return array
 
     def alloc_pinned_memory(self, size: int) -> Any:
+        if self.trouble:
+            raise CUDARuntimeError(self.trouble.pop())
         memory = np.full(size, 0xFF, dtype=np.uint8)
         self.pin(memory)
         self.buffers += 1
@@ -255,7 +266,7 @@ class Gpu:
         )
         runtime = types.SimpleNamespace(
             memoryTypeHost=1,
-            CUDARuntimeError=ZeroDivisionError,
+            CUDARuntimeError=CUDARuntimeError,
             pointerGetAttributes=lambda place: types.SimpleNamespace(
                 type=int(self.is_pinned(place))
             ),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import make_backend
-from late_copies import Clash, Gpu, on_gpu
+from late_copies import Clash, CUDARuntimeError, Gpu, on_gpu
 
 from kmeans_xp import (
     DeviceMemoryError,
@@ -159,6 +159,20 @@ def test_at_last_one_error_says_what_is_needed(monkeypatch: pytest.MonkeyPatch) 
             fit(rows(), device="cuda")
         with pytest.raises(DeviceMemoryError, match="Out of memory allocating"):
             fit(rows()).set_params(device="cuda").predict(rows())
+
+
+def test_too_little_memory_that_can_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = rows(n=1500)
+    small_blocks(monkeypatch, 300)
+    gpu = gpu_for(0, 300, n=1500)
+    gpu.trouble = [2]
+    with on_gpu(gpu):
+        model = fit(x, device="cuda")
+        assert bits(model) == bits(fit(x))
+        assert "none of 6 blocks" in model.reading_
+        gpu.trouble = [719]
+        with pytest.raises(CUDARuntimeError, match="719"):
+            fit(x, device="cuda")
 
 
 class Blocks:
