@@ -70,6 +70,8 @@ def test_a_stream_gets_what_the_whole_table_gets(
         assert (folder / "passes" / name).read_bytes() == (folder / "whole" / name).read_bytes()
     whole, passes = report_in("whole"), report_in("passes")
     assert whole.pop("n_passes") is None
+    assert passes.pop("reading") == f"a stream of rows, read {passes['n_passes']} times"
+    assert whole.pop("reading") == "rows of one array"
     assert passes.pop("n_passes") > passes["iterations"]
     assert passes["parameters"].pop("memory_limit") == 20_000
     assert whole["parameters"].pop("memory_limit") is None

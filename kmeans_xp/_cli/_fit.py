@@ -136,6 +136,7 @@ def _progress(model: Any) -> dict[str, Any]:
         {
             "n_steps": "n_steps_",
             "n_passes": "n_passes_",
+            "reading": "reading_",
             "lower_bound": "lower_bound_",
             "n_best": "n_best_",
         },

@@ -150,6 +150,8 @@ def _work_facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "time", f"{report['seconds']['fit']:.3g} s"
     if report.get("n_passes") is not None:
         yield "passes", f"{report['n_passes']}"
+        if report["device"] != "cpu":
+            yield "reading", report["reading"]
     if parameters.get("memory_limit") is not None:
         yield "limit", f"{parameters['memory_limit']:,} bytes of memory"
 

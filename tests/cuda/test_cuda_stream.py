@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import pathlib
+import re
 import sys
 import time
 import types
@@ -30,6 +31,7 @@ from kmeans_xp._memory import needed_bytes, passing_bytes
 from kmeans_xp._readers import AtHand
 from kmeans_xp._streams import StreamSource
 from kmeans_xp._typing import Block
+from kmeans_xp.cli import main
 
 N, D, K = 700, 5, 6
 BLOCK = 90
@@ -241,6 +243,19 @@ def test_other_estimators(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 90 in gpu.sizes
     for mine, theirs in zip(found, chosen, strict=True):
         assert mine.tobytes() == theirs.tobytes()
+
+
+def test_the_command_line_says_what_was_held(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "x.npy", rows())
+    small_blocks(monkeypatch)
+    words = ["fit", str(tmp_path / "x.npy"), "--n-clusters", str(K), "--device", "cuda"]
+    with on_gpu(gpu_for(180)):
+        assert main(words) == 0
+    out = capsys.readouterr().out
+    said = r"\npasses +(\d+)\nreading +rows of one array, 2 of 8 .* each of \1 passes\n"
+    assert re.search(said, out)
 
 
 def test_blocks_that_nobody_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
