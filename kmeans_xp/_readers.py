@@ -173,7 +173,7 @@ class Mapped(Direct):
 
 
 class AtHand(Mapped):
-    """Rows of an array in host memory, for a GPU that has no room for all of them."""
+    """Rows of an array in memory, for a GPU that has no room for all of them."""
 
     kind = "rows of one array"
 

@@ -9,6 +9,7 @@ memory go that is still copied, gets a `Clash`.
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import types
@@ -200,6 +201,7 @@ class Gpu:
         self._copied: dict[int, tuple[Stream, int]] = {}  # from buffers
         self.sizes: list[int] = []
         self.buffers = 0
+        self.pool = {"free_bytes": 0, "get_limit": 0, "used_bytes": 0}
         self.trouble: list[int] = []  # of the next buffers
         self.context = Context(Namespace(numpy_context().xp), self, "cupy")
 
@@ -262,7 +264,7 @@ class Gpu:
     @property
     def module(self) -> Any:
         pool = types.SimpleNamespace(
-            free_bytes=lambda: 0, get_limit=lambda: 0, used_bytes=lambda: 0
+            **{name: functools.partial(self.pool.__getitem__, name) for name in self.pool}
         )
         runtime = types.SimpleNamespace(
             memoryTypeHost=1,
