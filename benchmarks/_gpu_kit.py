@@ -70,6 +70,11 @@ class Gpu:
         self.wait()
         self.xp.get_default_memory_pool().free_all_blocks()
 
+    def limit(self, size: int | None) -> None:
+        """Let the pool have so many bytes more; None: all that the device has."""
+        pool = self.xp.get_default_memory_pool()
+        pool.set_limit(size=0 if size is None else pool.used_bytes() + size)
+
     def taken(self) -> int:
         """Bytes that the pool has from the device; it grows to what was needed at a time."""
         return int(self.xp.get_default_memory_pool().total_bytes())

@@ -15,10 +15,11 @@ from typing import Any
 from _data import Cell, blobs, uniform
 from _gpu_kit import Gpu, Keeper, Record, rows_of, timed, waited
 from _gpu_peers import GPU_PEERS, flash_pass
+from _gpu_streams import streams
 from _gpu_sums import WORKS, how_it_adds
 from _turns import Options, run_mode, table
 
-__all__ = ["Gpu", "Keeper"]
+__all__ = ["Gpu", "Keeper", "streams"]
 PRODUCTS = ("float32", "tf32", "3xtf32", "float16")
 GROUPED = ("tf32 wgmma", "3xtf32 wgmma", "float16 wgmma")
 

@@ -128,6 +128,13 @@ def _memory(section: Record) -> Iterator[str]:
         )
 
 
+def _streams(section: Record) -> Iterator[str]:
+    for fit in section.get("fits", []):
+        copied = f", {fit['GB/s']:.1f} GB/s copied" if fit["GB/s"] else ""
+        yield f"{_shape(fit)}: {fit['ms an iteration']:.1f} ms an iteration{copied}"
+        yield f"  {fit['reading']}"
+
+
 def _fits(section: Record) -> Iterator[str]:
     for name, results in section.get("cells", {}).items():
         yield name
@@ -149,6 +156,7 @@ _WORDS = {
     "batches": _batches,
     "seeding": _seeding,
     "memory": _memory,
+    "streams": _streams,
     "sanitizer": _checked,
     "all tests": _checked,
 }

@@ -55,6 +55,7 @@ SECTIONS = {
     "batches": Section(20, "many small problems at once, beside a few one by one"),
     "seeding": Section(30, "k-means++ and k-means||"),
     "memory": Section(30, "peak device memory"),
+    "streams": Section(60, "rows in host memory that the GPU is given no room for"),
     "sanitizer": Section(90, "memcheck and racecheck on small shapes"),
     "all tests": Section(300, "the whole test suite, with what time is left"),
 }

@@ -104,6 +104,10 @@ def made_up() -> dict[str, Any]:
                       "peak bytes": 768 << 20, "target bytes": 1000 << 20,
                       "said to be needed": 900 << 20}]
         },
+        "streams": {
+            "fits": [{"n": 10**6, "d": 128, "k": 64, "share": 0.5, "ms an iteration": 20.5,
+                      "reading": "5 of 10 blocks held on cuda:0", "iterations": 12, "GB/s": 12.25}]
+        },
         "sanitizer": {"runs": [{"skipped": "compute-sanitizer was not found"}]},
     }  # fmt: skip
     for section in sections.values():
@@ -119,6 +123,7 @@ def test_the_table_says_it_all(load: Any, gpu: Any) -> None:
     for words in (
         "FAILED tests/test_x.py::test_y",
         "copy 2000 GB/s",
+        "20.5 ms an iteration, 12.2 GB/s copied\n    5 of 10 blocks held on cuda:0",
         "matmul tf32 330.0 TFLOP/s",
         "uniform 1M x 128, k=1024",
         "open 12.5 %",

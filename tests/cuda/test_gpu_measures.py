@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from emulator import cuda_kernel
+from late_copies import Gpu, on_gpu
 
-from kmeans_xp import _problem
+from kmeans_xp import _problem, _streams
 from kmeans_xp._kernels import select
 from kmeans_xp._kernels.cuda import _kernel
 
@@ -97,6 +98,25 @@ def test_fits_starts_and_memory(measures: Any) -> None:
     (fit,) = keeper.record["fits"]
     assert (fit["peak bytes"], fit["data bytes"]) == (12345, 300 * 4 * 4)
     assert fit["target bytes"] >= 256 << 20
+
+
+def test_rows_that_a_gpu_is_given_no_room_for(
+    measures: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Little(Emulated):
+        def limit(self, size: int | None) -> None:
+            there.free = 10**9 if size is None else size
+
+    monkeypatch.undo()
+    monkeypatch.setattr(_streams, "BLOCK_BYTES", 64 * 4 * 4)
+    keeper, there = measures.Keeper(None, 1e6), Gpu(10**9, 10**9)
+    with on_gpu(there):
+        measures.streams(keeper, Little(), [(640, 4, 5)], iterations=2)
+    fits = keeper.record["fits"]
+    held = [fit["reading"].partition(" held")[0].removeprefix("rows of one array") for fit in fits]
+    assert held == ["", ", 5 of 10 blocks", ", none of 10 blocks"]
+    assert fits[0]["GB/s"] == 0.0
+    assert all(fit["iterations"] == 4 for fit in fits)
 
 
 def test_no_time_no_work(measures: Any) -> None:
