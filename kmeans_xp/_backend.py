@@ -47,6 +47,11 @@ class Context:
         return _device_name(self.backend, self.device)
 
     @property
+    def library(self) -> str:
+        """The library that does the work."""
+        return self.backend
+
+    @property
     def on_host(self) -> bool:
         """Whether products run on the CPU in plain IEEE float32 and float64."""
         return self.device_name == "cpu" or self.backend == "array_api_strict"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import functools
 import itertools
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from ._backend import Context
-from ._dask_tasks import Part, Pass, Place, Spot, Spots, forget, forget_there, merge, pack, run
+from ._dask_tasks import Part, Pass, Place, Spot, Spots, forget, forget_there, merge, run
 from ._exact import Accumulator
+from ._travel import pack, rows_at, taken, weights_at
 from ._typing import Array, Block, T, slices
 
 _MERGED_AT_ONCE = 8
@@ -35,6 +35,7 @@ class Partitions:
     lengths: tuple[int, ...]
     weight_exponent: int | None
     is_held: bool  # else each pass reads the rows anew
+    places: tuple[tuple[str, str], ...]  # libraries and devices of blocks that have rows
 
 
 def scheduler_of(x: Any, /) -> Callable[..., Any]:
@@ -57,7 +58,7 @@ class DaskSource:
     Parameters
     ----------
     partitions : the rows
-    context : NumPy's; tasks work in it
+    context : `_travel.HOST`; tasks work in that of their rows
     block_rows, piece_rows : as for other sources; no block spans two partitions
     """
 
@@ -140,24 +141,14 @@ class DaskSource:
 
     def take(self, rows: Sequence[int], /) -> Array:
         """The named rows as one array."""
-        return self._taken(rows, _rows_at)
+        return taken(self, rows, rows_at)
 
     def part(self, rows: Sequence[int], /) -> None:
         """Rows can be taken here."""
 
     def take_weights(self, rows: Sequence[int], /) -> Array | None:
         """The weights of the named rows, if there are weights."""
-        return None if self._weights is None else self._taken(rows, _weights_at)
-
-    def _taken(self, rows: Sequence[int], pick: Callable[..., Array]) -> Array:
-        wanted = np.asarray(rows, dtype=np.int64)
-        starts = np.asarray([block.start for block in self.blocks])
-        numbers = np.searchsorted(starts, wanted, side="right") - 1
-        blocks = [self.blocks[number] for number in np.unique(numbers)]
-        parts = self.map(functools.partial(pick, wanted), blocks)
-        positions = np.concatenate([np.flatnonzero(numbers == block.number) for block in blocks])
-        found = np.concatenate(parts)
-        return found[np.argsort(positions)]
+        return None if self._weights is None else taken(self, rows, weights_at)
 
     def collect(self, name: str, /) -> Array | None:
         """None: the state stays with the rows."""
@@ -177,8 +168,8 @@ class DaskSource:
             return [], None
         self.n_passes += 1
         in_order = [recipe for recipes in self._recipes.values() for recipe in recipes]
-        recipes = pack(in_order, self, self._fit)
-        body = pack(task, self, self._fit)
+        recipes = pack(in_order, self)
+        body = pack(task, self)
         work = Pass(self._fit, self.n_passes, words, body, recipes, dict(self._forgotten))
         parts = self._compute(work, self._spots(blocks))
         found = merge(parts)
@@ -239,17 +230,3 @@ def _keys_of(array: Any) -> list[Any]:
     from dask.core import flatten
 
     return list(flatten(array.__dask_keys__()))
-
-
-def _rows_at(wanted: Array, block: Block) -> Array:
-    return block.x[_inside(wanted, block), :]
-
-
-def _weights_at(wanted: Array, block: Block) -> Array:
-    assert block.weight is not None
-    return block.weight[_inside(wanted, block)]
-
-
-def _inside(wanted: Array, block: Block) -> Array:
-    mine = wanted[(wanted >= block.start) & (wanted < block.start + block.n_rows)]
-    return mine - block.start

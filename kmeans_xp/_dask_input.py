@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
-from ._backend import numpy_context
+from ._backend import context_of, numpy_context, to_host
 from ._dask import Partitions, client_of, scheduler_of
 from ._dask_tasks import physical_memory
 from ._exact import exponent_above
@@ -32,6 +33,7 @@ class _Seen:
     largest: float
     n_positive: int
     bad: tuple[int, float] | None
+    place: tuple[str, str]  # library and device
 
 
 def as_array(estimator: Any, x: Any, /, *, reset: bool) -> Any:
@@ -64,14 +66,15 @@ def _numbers(frame: Any, dtype: np.dtype[Any]) -> Array:
 
 
 def refuse_elsewhere(block: Any, name: str, /) -> None:
-    """Raise the error for blocks that are not in host memory."""
-    if not isinstance(block, np.ndarray):
-        kind = f"{type(block).__module__}.{type(block).__name__}"
-        remedy = " bring them to the host with map_blocks(cupy.asnumpy)," if "cupy" in kind else ""
-        raise TypeError(
-            f"the blocks of {name} are {kind}, and dask collections are worked on as NumPy arrays:"
-            f"{remedy} or make NumPy arrays of them with map_blocks"
-        )
+    """Raise the error for blocks that are neither NumPy's nor CuPy's."""
+    if isinstance(block, np.ndarray) or (
+        is_array_api_obj(block) and context_of(block).backend == "cupy"
+    ):
+        return
+    raise TypeError(
+        f"the blocks of {name} are {type(block).__module__}.{type(block).__name__}, and dask "
+        "collections are worked on as NumPy or CuPy arrays: make those of them with map_blocks"
+    )
 
 
 def make_partitions(x: Any, weight: Any, n_clusters: int | None, /) -> Partitions:
@@ -88,7 +91,8 @@ def make_partitions(x: Any, weight: Any, n_clusters: int | None, /) -> Partition
     n_rows = sum(lengths)
     if lazy is None and weight is not None:
         weights = check_weight(weight, n_rows, numpy_context())
-        lazy, seen = _of_host(weights, lengths)
+        lazy, found = _of_host(weights, lengths)
+        seen = [replace(part, place=ours.place) for part, ours in zip(found, seen, strict=True)]
     if lazy is not None:
         _check(seen)
     if n_clusters is not None:
@@ -102,7 +106,8 @@ def make_partitions(x: Any, weight: Any, n_clusters: int | None, /) -> Partition
         is_held, x, lazy = _hold(x, lazy, n_rows)
     elif is_held and lazy is not None:
         lazy = lazy.persist()
-    return Partitions(x, lazy, lengths, exponent, is_held)
+    places = tuple(sorted({part.place for part in seen if part.n_rows}))
+    return Partitions(x, lazy, lengths, exponent, is_held, places)
 
 
 def _optimised(x: Any, weight: Any | None) -> tuple[Any, Any | None]:
@@ -143,7 +148,10 @@ def _column(values: Any) -> Array:
 
 
 def _constant(x: Array, value: float) -> Array:
-    return np.full(x.shape[0], value)
+    context = context_of(x)
+    xp = context.xp
+    with context.scope():
+        return xp.full(x.shape[0], value, dtype=xp.float64, device=context.device)
 
 
 def _unit(weight: Array, exponent: int) -> Array:
@@ -176,13 +184,17 @@ def _look(x: Any, weight: Any | None) -> list[_Seen]:
 
 def _see(x: Any, weight: Any) -> _Seen:
     refuse_elsewhere(x, "X")
+    context = context_of(x)
+    place = context.backend, context.device_name
     if weight is None:
-        return _Seen(x.shape[0], x.shape[0], 0.0, 0, None)
+        return _Seen(x.shape[0], x.shape[0], 0.0, 0, None, place)
+    weight = to_host(weight)
     wrong = np.flatnonzero(~np.isfinite(weight))
     wrong = wrong if wrong.size else np.flatnonzero(weight < 0.0)
     bad = (int(wrong[0]), float(weight[wrong[0]])) if wrong.size else None
     largest = float(weight.max(initial=0.0))
-    return _Seen(x.shape[0], weight.shape[0], largest, int(np.count_nonzero(weight > 0.0)), bad)
+    count = int(np.count_nonzero(weight > 0.0))
+    return _Seen(x.shape[0], weight.shape[0], largest, count, bad, place)
 
 
 def _check(seen: Sequence[_Seen]) -> None:
@@ -217,6 +229,9 @@ def _are_futures(graph: Any) -> bool:
 
 def _hold(x: Any, weight: Any | None, n_rows: int) -> tuple[bool, Any, Any | None]:
     """Rows and weights in memory, if they fit a share of what is free; else as they are."""
+    if context_of(x._meta).backend != "numpy":
+        # how much memory is free on the workers' devices dask does not tell
+        return False, x, weight
     needed = n_rows * (x.shape[1] * x.dtype.itemsize + _ROW_BYTES)
     if needed > _SHARE * _free_memory(x):
         return False, x, weight

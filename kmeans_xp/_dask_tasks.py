@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import os
-import pickle
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,26 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from ._backend import Context, one_blas_thread
+from ._backend import Context, context_of, one_blas_thread
 from ._exact import Accumulator, carry
-from ._kernels._numpy import NumpyKernel
-from ._typing import Array, Block, Source
+from ._travel import Kind, at_home, kernel_there, unpack
+from ._typing import Array, Block, Kernel
 
 _SHARE = 4  # of the memory, for what blocks remember
 _KEPT = 4  # tasks, and kernels
 
 Place = tuple[int, int]
 """Which block: its first row, its number of rows."""
-
-
-class Elsewhere:
-    """What a task sees of its source: sizes, and where arrays live."""
-
-    is_resident = shares = is_stored = False
-
-    def __init__(self, sizes: tuple[int, int, int], context: Context, sample: Array) -> None:
-        self.n_rows, self.n_features, self.piece_rows = sizes
-        self.context, self.xp, self.sample = context, context.xp, sample
 
 
 @dataclass(frozen=True)
@@ -88,25 +76,6 @@ class Part:
         if self.total is not None and other.total is not None:
             total = carry(self.total + other.total, xp=np)
         return Part({**self.replies, **other.replies}, total)
-
-
-def pack(value: Any, source: Source, fit: str, /) -> bytes:
-    """Pickle a task by value, without the source's rows; its kernel is that of the fit there."""
-    import cloudpickle
-
-    sizes = source.n_rows, source.n_features, source.piece_rows
-
-    class Packer(cloudpickle.Pickler):
-        def reducer_override(self, obj: Any) -> Any:
-            if obj is source:
-                return Elsewhere, (sizes, source.context, source.sample)
-            if isinstance(obj, NumpyKernel):
-                return _kernel_of, (fit, type(obj))
-            return super().reducer_override(obj)
-
-    file = io.BytesIO()
-    Packer(file, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
-    return file.getvalue()
 
 
 class Memory:
@@ -206,11 +175,20 @@ _TASKS = _Last()  # what one prepares is prepared once for all blocks
 _KERNELS = _Last()
 
 
-def _kernel_of(fit: str, kind: type[NumpyKernel]) -> NumpyKernel:
-    # it learns from pass to pass what pays
-    make = functools.partial(kind, keeps=False) if kind is NumpyKernel else kind
-    found: NumpyKernel = _KERNELS.get((fit, kind), make)
-    return found
+def _opened(work: Pass, packed: bytes, context: Context) -> Any:
+    """A task in the context of the rows of a partition, with the kernel of the fit there."""
+
+    def kernel(kind: Kind) -> Kernel:
+        # it learns from pass to pass what pays
+        make = functools.partial(kernel_there, context, kind)
+        found: Kernel = _KERNELS.get((work.fit, kind, *_name(context)), make)
+        return found
+
+    return unpack(packed, context, kernel)
+
+
+def _name(context: Context) -> tuple[str, str]:
+    return context.backend, context.device_name
 
 
 class _OneBlasThread:
@@ -240,19 +218,22 @@ one_blas_thread_at_a_time = _OneBlasThread().held
 
 
 def run(work: Pass, x: Array, weight: Array | None, spots: Spots) -> Part:
-    """Run a pass on blocks of one partition."""
-    task = _TASKS.get((work.fit, work.number), functools.partial(pickle.loads, work.task))
-    sums = None if work.words is None else Accumulator(np, work.words)
-    replies = {}
-    with one_blas_thread_at_a_time(), np.errstate(over="ignore", invalid="ignore"):
+    """Run a pass on blocks of one partition, where its rows are."""
+    context = context_of(x)
+    with one_blas_thread_at_a_time(), context.scope():
+        key = work.fit, work.number, *_name(context)
+        task = _TASKS.get(key, functools.partial(_opened, work, work.task, context))
+        sums = None if work.words is None else Accumulator(context.xp, work.words)
+        replies = {}
+        weight = None if weight is None else context.move(weight)
         for turn, spot in zip(spots.turns, spots.spots, strict=True):
-            block = _open(work, x, weight, spot)
-            replies[turn] = task(block) if sums is None else task(block, sums)
+            block = _open(work, x, weight, spot, context)
+            replies[turn] = at_home(task(block) if sums is None else task(block, sums))
             MEMORY.keep(work.fit, spot.place, work.number, block.state)
-    return Part(replies, None if sums is None else sums.total())
+        return Part(replies, None if sums is None else at_home(sums.total()))
 
 
-def _open(work: Pass, x: Array, weight: Array | None, spot: Spot) -> Block:
+def _open(work: Pass, x: Array, weight: Array | None, spot: Spot, context: Context) -> Block:
     """A block with its rows, and the state that the pass before left."""
     start, length = spot.place
     rows = slice(spot.offset, spot.offset + length)
@@ -265,7 +246,7 @@ def _open(work: Pass, x: Array, weight: Array | None, spot: Spot) -> Block:
             if spot.version is not None and spot.version <= number:
                 state.pop(name, None)
     elif spot.version is not None:
-        for recipe in pickle.loads(work.recipes):
+        for recipe in _opened(work, work.recipes, context):
             recipe(block)
     return block
 

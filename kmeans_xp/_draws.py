@@ -6,6 +6,7 @@ import bisect
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ._passes import gains
 from ._primitives import Nearest
 from ._problem import Training
 from ._random import Purpose, below
-from ._typing import Array, Block, Namespace, Rows, slices, some
+from ._typing import Array, Block, Namespace, OnHost, Rows, slices, some
 
 _PIECES = 128
 _SEARCH = 512
@@ -124,6 +125,14 @@ class _Running:
         return found
 
 
+@dataclass(frozen=True)
+class _Search(OnHost):
+    """Where in a block tickets fall: for some of them, pieces, and what is left inside those."""
+
+    n_tickets: int
+    parts: list[tuple[npt.NDArray[Any], ...]]
+
+
 class _Pieces:
     """Tickets located by the totals of blocks and of pieces in them, then inside one piece."""
 
@@ -183,12 +192,12 @@ class _Pieces:
         for number, mine in wanted.items():
             before = ends[number - 1] if number else 0
             left = np.asarray([tickets[i] - before for i in mine], dtype=np.int64)
-            searches[number] = self._searches(self._totals[number], left)
+            searches[number] = self._search(self._totals[number], left)
 
         def task(block: Block) -> npt.NDArray[np.int64]:
-            size, parts = searches[block.number]
-            rows = np.empty(size, dtype=np.int64)
-            for mine, pieces, left in parts:
+            search = searches[block.number]
+            rows = np.empty(search.n_tickets, dtype=np.int64)
+            for mine, pieces, left in search.parts:
                 rows[mine] = self._inside(block, pieces, left)
             return rows
 
@@ -200,10 +209,8 @@ class _Pieces:
                 found[i] = row
         return found
 
-    def _searches(
-        self, totals: npt.NDArray[np.int64], tickets: npt.NDArray[np.int64]
-    ) -> tuple[int, list[tuple[npt.NDArray[Any], ...]]]:
-        """For the tickets below the sum of a block: how many, and in which pieces each falls."""
+    def _search(self, totals: npt.NDArray[np.int64], tickets: npt.NDArray[np.int64]) -> _Search:
+        """For the tickets below the sum of a block: in which pieces each falls."""
         running = np.cumsum(totals)
         drawn = running.searchsorted(tickets, side="right").tolist()
         # np.unique takes longer for the few there are
@@ -215,7 +222,7 @@ class _Pieces:
             # the pieces now follow each other: what lay between them goes
             passed = running[some] - np.cumsum(totals[some])
             searches.append((mine, some, tickets[mine] - passed[which[mine] - part.start]))
-        return len(tickets), searches
+        return _Search(len(tickets), searches)
 
     def _inside(
         self, block: Block, pieces: npt.NDArray[np.int64], tickets: npt.NDArray[np.int64]

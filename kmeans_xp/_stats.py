@@ -15,7 +15,7 @@ import numpy.typing as npt
 from . import _exact as exact
 from ._backend import by_feature, to_host
 from ._distances import Scale
-from ._typing import Array, Block, Namespace, Source
+from ._typing import Array, Block, Namespace, OnHost, Source
 
 Host = npt.NDArray[np.float64]
 T = TypeVar("T")
@@ -25,7 +25,7 @@ _MOST_EXPONENT = 1023  # of a power of two that is a number
 
 
 @dataclass(frozen=True)
-class Extent:
+class Extent(OnHost):
     """Where the rows that carry weight lie: what distances to them need to know."""
 
     low: Host  # (d,) smallest value of each feature
@@ -62,7 +62,7 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(OnHost):
     """The statistics pass: order-free, on the host, the same for every device and block size."""
 
     extent: Extent
@@ -198,7 +198,7 @@ def _weight_grid(largest: float, grid: exact.Grid) -> exact.Grid:
 
 
 @dataclass(frozen=True)
-class _Means:
+class _Means(OnHost):
     mean: Host  # (d,)
     weight: float  # of all rows
     limbs: int  # that lose nothing of the weighted values
@@ -253,7 +253,7 @@ def _variances(
     grid = _grid(widest * widest * ranges.largest_weight)
 
     def piece(x: Array, weight: Array | None) -> npt.NDArray[np.object_]:
-        return surveyor.squares(x, weight, mean, factor, grid)
+        return surveyor.squares(x, weight, means.mean, factor, grid)
 
     sums = _total(source, surveyor, piece).astype(np.float64) * grid.down
     return np.asarray(sums / means.weight)

@@ -39,6 +39,10 @@ def slices(total: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, total)) for start in range(0, total, step))
 
 
+class OnHost:
+    """What holds NumPy arrays wherever a task runs: they stay so where others become a device's."""
+
+
 @dataclass
 class Block:
     """Some consecutive rows, and what the algorithm remembers about each of them.

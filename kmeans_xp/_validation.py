@@ -213,10 +213,29 @@ def check_float64(context: Context, /) -> None:
 def check_device_word(device: Any, /) -> None:
     if device is None or (isinstance(device, str) and _DEVICE_WORD.fullmatch(device)):
         return
+    several = several_devices(device)
+    if several is not None:
+        raise DeviceError(
+            f"device={device!r} names several devices, and this is done on one: KMeans alone "
+            "splits rows over several. Name one."
+        )
     raise ValueError(
         f"device={device!r} is not known. Use None (where X is), 'cpu', 'cuda', 'cuda:1' "
         "(any number) or 'auto'."
     )
+
+
+def several_devices(device: Any, /) -> tuple[str, ...] | None:
+    """The words of a device that is several: texts, or one with commas, or "cuda:all"."""
+    words = device.split(",") if isinstance(device, str) else device
+    if device != "cuda:all" and (not isinstance(words, (list, tuple)) or words == [device]):
+        return None
+    if not words or not all(isinstance(word, str) and word.strip() for word in words):
+        raise ValueError(
+            f"device={device!r} is not known: several devices are their words, as "
+            "'cuda:0,cuda:1' or ['cuda:0', 'cuda:1'], or 'cuda:all'."
+        )
+    return tuple(word.strip() for word in words)
 
 
 def check_centers(centers: Any, n_clusters: int, /) -> Array:

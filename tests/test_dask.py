@@ -191,7 +191,7 @@ def test_what_cannot_be_done_is_refused(rows: Any, threads: Any) -> None:
         KMeans(3).fit(lazy.astype(np.complex128))
     with pytest.raises(TypeError, match="two-dimensional arrays and data frames"):
         KMeans(3).fit(lazy[:, 0])
-    with pytest.raises(TypeError, match=r"list.*are worked on as NumPy arrays"):
+    with pytest.raises(TypeError, match=r"list.*are worked on as NumPy or CuPy arrays"):
         KMeans(3).fit(lazy.rechunk({1: -1}).map_blocks(list, dtype=float, meta=rows[:0]))
     with pytest.raises(Exception, match="device='cuda' does not go with dask"):
         KMeans(3, device="cuda").fit(lazy)

@@ -2,7 +2,7 @@
 
 from ._meter import METER, ONE_SWEEP
 from ._price import Kind
-from ._select import LEAST_ROWS, Plan, Shape, load, load_launcher, select
+from ._select import LEAST_ROWS, Plan, Shape, kernel_for, load, load_launcher, select
 
 __all__ = [
     "LEAST_ROWS",
@@ -11,6 +11,7 @@ __all__ = [
     "Kind",
     "Plan",
     "Shape",
+    "kernel_for",
     "load",
     "load_launcher",
     "select",

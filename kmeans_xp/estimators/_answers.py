@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import TransformerMixin
@@ -11,7 +12,13 @@ from .. import _query
 from .._backend import context_of
 from .._problem import Problem
 from .._typing import Array
-from .._validation import check_device_word, check_rows, check_same_place, is_dask
+from .._validation import (
+    check_device_word,
+    check_rows,
+    check_same_place,
+    is_dask,
+    several_devices,
+)
 from ._rows import rows_at
 from ._run import Place, Rows, place_of
 from ._streamed import stream_rows
@@ -23,10 +30,11 @@ if TYPE_CHECKING:
 class Answers(TransformerMixin):
     """Answers by centers: the nearest one, the distances to all, and the inertia."""
 
-    device: str | None
+    device: Any
     device_: str
     memory_limit: int | str | None = None
     cluster_centers_: Array
+    _takes_several = False
     _middle: tuple[float, ...]
 
     def predict(self, X: Any) -> Array:
@@ -97,8 +105,10 @@ class Answers(TransformerMixin):
         if is_dask(X):
             return self._asked_of(X, sample_weight, method)
         check_is_fitted(self)
-        check_device_word(self.device)
+        several = self._several()
         stream = stream_rows(self, X, sample_weight, asked=method)
+        if stream is None and several is not None:
+            return self._split(X, sample_weight, several, asked=method)
         if stream is None:
             x, place = self._placed(X, method)
             n_clusters = int(self.cluster_centers_.shape[0])
@@ -106,6 +116,21 @@ class Answers(TransformerMixin):
         if method in ("transform", "fit_transform"):
             stream.check_room(int(self.cluster_centers_.shape[0]))
         return stream
+
+    def _several(self) -> tuple[str, ...] | None:
+        """The words of the device where it is several; other words are checked."""
+        words = several_devices(self.device) if self._takes_several else None
+        if words is None:
+            check_device_word(self.device)
+        return words
+
+    def _split(
+        self, X: Any, sample_weight: Any, words: Sequence[str], *, asked: str | None = None
+    ) -> Rows:
+        # not before: few need it
+        from ._several_rows import several_rows
+
+        return several_rows(self, X, sample_weight, words, asked=asked)
 
     def _placed(self, X: Any, method: str) -> tuple[Array, Place]:
         """Check rows that are asked about, and find where to work on them."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _query
-from .._backend import numpy_context
+from .._backend import context_of, dtype_name, numpy_context, to_host
 from .._dask import DaskSource
 from .._dask_input import as_array, make_partitions
 from .._dask_tasks import one_blas_thread_at_a_time
@@ -19,6 +19,7 @@ from .._kernels import METER, Kind, Plan, Shape, select
 from .._outcome import Result
 from .._problem import Problem, Training, query_over, query_problem, training_over
 from .._stats import NonFiniteError
+from .._travel import HOST, Together, plan_there
 from .._typing import Array, Block
 from .._validation import non_finite
 from ..exceptions import DeviceError
@@ -48,7 +49,7 @@ class DaskRows:
                 "by the processors of their workers. Leave it out, or pass the rows as one array."
             )
         self.x, self._weight = as_array(estimator, x, reset=reset), weight
-        self.place = Place(numpy_context(), numpy_context())
+        self.place = Place(HOST, numpy_context())
         self.dtype, self.n_features = self.x.dtype.name, int(self.x.shape[1])
         self._source: DaskSource | None = None
 
@@ -79,7 +80,14 @@ class DaskRows:
                 f"Found array with 0 sample(s) (shape=(0, {self.n_features})) while a minimum of 1 "
                 "is required."
             )
-        plan = _plan(Shape(n_rows, self.n_features, n_clusters, self.dtype), is_fit=is_fit)
+        shape = Shape(n_rows, self.n_features, n_clusters, self.dtype)
+        backends, devices = zip(*partitions.places, strict=True)
+        if set(backends) == {"numpy"}:
+            plan = _plan(shape, is_fit=is_fit)
+        else:
+            plan = plan_there(shape, backends)
+            work = Together.named_so(backends, devices)
+            self.place = Place(work, self.place.home)
         self._source = DaskSource(
             partitions, self.place.work, block_rows=plan.block_rows, piece_rows=plan.piece_rows
         )
@@ -107,7 +115,9 @@ class DaskRows:
         sizes = self.x.chunks[0]
         starts = None if any(map(math.isnan, sizes)) else [0, *itertools.accumulate(sizes)]
         answer = functools.partial(_answer, question, centers, middle, who, starts)
-        meta = np.empty((0,) * (1 if "drop_axis" in shape else 2), dtype=shape["dtype"])
+        # in the library of the blocks
+        empty = (0,) * (1 if "drop_axis" in shape else 2)
+        meta = np.empty_like(self.x._meta, shape=empty, dtype=shape["dtype"])
         return self.x.map_blocks(answer, meta=meta, **shape)
 
     @property
@@ -122,7 +132,10 @@ class DaskRows:
         where = f"{self._source.n_rows} rows in {len(partitions.lengths)} partitions"
         if partitions.is_held:
             return f"{where}, held in memory for {passes} passes"
-        return f"{where}, read anew in each of {passes} passes: they do not fit the free memory"
+        why = "they do not fit the free memory"
+        if context_of(self.x._meta).backend != "numpy":
+            why = "on GPUs they stay where X was persisted"
+        return f"{where}, read anew in each of {passes} passes: {why}"
 
 
 def _plan(shape: Shape, *, is_fit: bool) -> Plan:
@@ -140,11 +153,8 @@ def _first_bad_cell(source: DaskSource, who: str) -> ValueError:
     """The error that names the first NaN or infinity."""
 
     def task(block: Block) -> tuple[int, int, float] | None:
-        flat = np.flatnonzero(~np.isfinite(block.x))
-        if flat.size == 0:
-            return None
-        row, column = divmod(int(flat[0]), int(block.x.shape[1]))
-        return block.start + row, column, float(block.x[row, column])
+        found = _bad_cell(to_host(block.x))
+        return None if found is None else (block.start + found[0], *found[1:])
 
     with source.working():
         row, column, value = next(found for found in source.map(task) if found is not None)
@@ -162,20 +172,33 @@ def _answer(
 ) -> Array:
     """Answer a question about the rows of one partition."""
     n_clusters = int(centers.shape[0])
-    if x.shape[0] == 0:
-        return np.empty((0,) if question is _query.predict else (0, n_clusters), dtype=np.int32)
-    shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, x.dtype.name)
-    context = numpy_context()
+    context = context_of(x)
+    xp = context.xp
     with one_blas_thread_at_a_time(), context.scope():
-        plan = _plan(shape, is_fit=False)
+        if x.shape[0] == 0:
+            empty = (0,) if question is _query.predict else (0, n_clusters)
+            return xp.empty(empty, dtype=xp.int32, device=context.device)
+        shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x))
+        plan = _plan(shape, is_fit=False) if context.backend == "numpy" else None
         try:
             problem = query_problem(x, None, context, n_clusters, middle, plan=plan)
         except NonFiniteError:
-            row, column = (int(at[0]) for at in np.nonzero(~np.isfinite(x)))
+            found = _bad_cell(to_host(x))
+            assert found is not None
+            row, column, value = found
             if starts is None:
                 where = f"row {row} of partition {block_id[0]}, column {column}"
             else:
                 where = f"row {starts[block_id[0]] + row}, column {column}"
-            raise non_finite(float(x[row, column]), where, "X", who) from None
+            raise non_finite(value, where, "X", who) from None
         problem.cover(centers)
-        return question(problem, centers)
+        return question(problem, context.move(centers))
+
+
+def _bad_cell(x: Array) -> tuple[int, int, float] | None:
+    """The first NaN or infinity: its row, its column, and which it is."""
+    flat = np.flatnonzero(~np.isfinite(x))
+    if flat.size == 0:
+        return None
+    row, column = divmod(int(flat[0]), int(x.shape[1]))
+    return row, column, float(x[row, column])

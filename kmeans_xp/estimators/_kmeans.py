@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,7 +16,7 @@ from .._empty import RULES
 from .._outcome import Iteration, Status
 from .._sparse import is_sparse
 from .._typing import Array
-from .._validation import check_device_word, is_dask
+from .._validation import is_dask
 from ._clusterer import Clusterer
 from ._rows import array_rows
 from ._run import NAMED_STARTS, Outcome, Rows, given_centers, run_fit
@@ -228,7 +228,7 @@ of shape (n_clusters, n_features), default="k-means++"
     16.0
     """
 
-    _takes_sparse = True
+    _takes_sparse = _takes_several = True
     _parameter_constraints: dict[str, list[Any]] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
         "init": [StrOptions(set(NAMED_STARTS)), callable, "array-like"],
@@ -239,7 +239,7 @@ of shape (n_clusters, n_features), default="k-means++"
         "random_state": ["random_state"],
         "copy_x": ["boolean"],
         "algorithm": [StrOptions({"lloyd", "elkan"})],
-        "device": [str, None],
+        "device": [str, list, tuple, None],
         "empty_cluster": [StrOptions(set(RULES))],
         "callback": [callable, None],
         "search": [str, Interval(Integral, 1, None, closed="left"), None],
@@ -260,7 +260,7 @@ of shape (n_clusters, n_features), default="k-means++"
         random_state: Any = None,
         copy_x: bool = True,
         algorithm: str = "lloyd",
-        device: str | None = None,
+        device: str | Sequence[str] | None = None,
         empty_cluster: str = "farthest",
         callback: Callable[[Iteration, Array], bool | None] | None = None,
         search: Any = None,
@@ -317,7 +317,6 @@ of shape (n_clusters, n_features), default="k-means++"
         self : KMeans
             The fitted estimator.
         """
-        check_device_word(self.device)
         start = given_centers(self)
         rows = self._rows_to_fit(X, sample_weight)
         with rows.place.work.scope():
@@ -338,10 +337,19 @@ of shape (n_clusters, n_features), default="k-means++"
         return self
 
     def _rows_to_fit(self, X: Any, sample_weight: Any) -> Rows:
+        several = self._several()
+        if several is not None and self.search is not None:
+            raise ValueError(
+                f"search={self.search!r} does not go with several devices (device={self.device!r})."
+                " Leave it out, or name one device."
+            )
         if not is_dask(X):
             if self.search is not None and is_sparse(X) and X.shape[1:] == (1,):
                 X = X.toarray()  # for the optimum of one feature rows lie sorted
-            return stream_rows(self, X, sample_weight) or array_rows(self, X, sample_weight)
+            stream = stream_rows(self, X, sample_weight)
+            if stream is None and several is not None:
+                return self._split(X, sample_weight, several)
+            return stream or array_rows(self, X, sample_weight)
         if self.search is not None:
             raise ValueError(
                 f"search={self.search!r} does not go with dask collections. Leave it out, or pass "
@@ -362,7 +370,7 @@ of shape (n_clusters, n_features), default="k-means++"
         self.n_best_ = outcome.n_best
         self.lower_bound_ = outcome.lower_bound
         self.device_ = place.work.device_name
-        self.backend_ = place.work.backend
+        self.backend_ = place.work.library
         self.kernel_ = outcome.kernel
         self._middle = outcome.middle
         self._n_features_out = int(result.centers.shape[0])

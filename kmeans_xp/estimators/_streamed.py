@@ -19,7 +19,7 @@ from .._sparse import is_sparse
 from .._stats import NonFiniteError
 from .._streams import StreamSource
 from .._typing import Array, Block
-from .._validation import check_same_place, first_bad_cell, refuse_non_finite
+from .._validation import check_device_word, check_same_place, first_bad_cell, refuse_non_finite
 from .._weight_checks import check_enough_rows, check_weight
 from ._run import Place, place_of
 
@@ -159,6 +159,7 @@ def stream_rows(
     reader = open_stream(x, limit, who=type(model).__name__)
     if reader is None:
         return None
+    check_device_word(model.device)  # several are none here
     _check_feature_names(model, reader.head, reset=asked is None)
     _check_n_features(model, reader.head, reset=asked is None)
     device = model.device

@@ -1,0 +1,210 @@
+"""Rows split over several devices: the answer of rows in memory, and what is refused."""
+
+from __future__ import annotations
+
+import pathlib
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from kmeans_xp import FuzzyCMeans, KMeans, MiniBatchKMeans
+from kmeans_xp._backend import context_of, numpy_context, to_host
+from kmeans_xp._kernels._reference import ReferenceKernel
+from kmeans_xp._several import SeveralSource, Share
+from kmeans_xp._travel import HOST, Together
+from kmeans_xp._typing import Block
+from kmeans_xp.estimators._several_rows import SeveralRows
+from kmeans_xp.exceptions import DeviceError
+
+strict = pytest.importorskip("array_api_strict")
+
+STARTS = ("k-means++", "random", "random-partition", "k-means||")
+N = 400
+DEVICES = [strict.Device(name) for name in ("CPU_DEVICE", "device1", "device2")]
+NAMES = [str(device) for device in DEVICES]
+
+
+@pytest.fixture(scope="module")
+def rows() -> Any:
+    rng = np.random.default_rng(3)
+    x = np.round(rng.normal(size=(N, 3)) * 8) / 8 + 3 * rng.integers(0, 3, (N, 1))
+    x[::9] = x[0]
+    return x
+
+
+def on_strict(x: Any) -> Any:
+    return strict.asarray(x, device=DEVICES[1])
+
+
+def check_same(here: KMeans, there: KMeans) -> None:
+    for name in ("cluster_centers_", "labels_"):
+        found = getattr(there, name)
+        assert to_host(found).tobytes() == getattr(here, name).tobytes()
+    assert here.inertia_ == there.inertia_
+    assert here.history_ == there.history_
+    assert here.status_ == there.status_
+
+
+@pytest.mark.parametrize(
+    ("start", "weighted"), [*((start, True) for start in STARTS), ("k-means++", False)]
+)
+def test_devices_change_no_bit(rows: Any, start: str, weighted: bool) -> None:
+    weight = np.random.default_rng(4).integers(0, 4, N) * 0.3 if weighted else None
+    model = KMeans(6, init=start, n_init=1, random_state=5, max_iter=6)
+    here = clone(model).fit(rows, sample_weight=weight)
+    x = on_strict(rows)
+    there = model.set_params(device=NAMES).fit(x, sample_weight=weight)
+    check_same(here, there)
+    assert context_of(there.labels_) == context_of(there.cluster_centers_) == context_of(x)
+    assert (there.device_, there.backend_) == (",".join(NAMES), "array_api_strict")
+    assert there.kernel_ == "reference"
+    assert there.reading_ == f"rows of one array, split over {','.join(NAMES)}"
+    assert to_host(there.predict(x)).tobytes() == here.labels_.tobytes()
+    assert there.score(x, sample_weight=weight) == here.score(rows, sample_weight=weight)
+    np.testing.assert_allclose(to_host(there.transform(x)), here.transform(rows), atol=1e-12)
+
+
+def split(model: KMeans, x: Any, devices: list[Any], weight: Any = None) -> KMeans:
+    """Fit over devices that one word could not name together."""
+    there = clone(model)
+    patch = pytest.MonkeyPatch()
+    with patch.context() as patched:
+        found = SeveralRows(x, weight, devices, context_of(x))
+        patched.setattr(there, "_rows_to_fit", lambda X, sample_weight: found, raising=False)
+        return there.fit(x)
+
+
+@pytest.mark.parametrize("rule", ["farthest", "random"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_libraries_may_be_mixed(rows: Any, rule: str, weighted: bool) -> None:
+    weight = np.random.default_rng(4).integers(0, 4, N) * 0.3 if weighted else None
+    start = np.repeat(rows[:1], 7, axis=0)
+    model = KMeans(7, init=start, empty_cluster=rule, random_state=0)
+    here = clone(model).fit(rows, sample_weight=weight)
+    devices = [context_of(on_strict(rows)), numpy_context()]
+    there = split(model, rows, devices, weight)
+    check_same(here, there)
+    assert (there.device_, there.backend_) == (f"{NAMES[1]},cpu", "array_api_strict,numpy")
+    assert there.kernel_ == "reference,numpy"
+
+
+def test_more_devices_than_rows_and_rows_of_one_library() -> None:
+    x = np.asarray([[0.0], [5.0]])
+    model = KMeans(2, random_state=0)
+    here = clone(model).fit(x)
+    check_same(here, model.set_params(device=",".join(NAMES)).fit(on_strict(x)))
+    alone = clone(model).set_params(device=["cpu"]).fit(x)
+    assert (alone.device_, alone.reading_) == ("cpu", "rows of one array")
+
+
+def test_too_little_memory_means_smaller_blocks() -> None:
+    x = np.random.default_rng(0).normal(size=(1200, 3))
+    model = KMeans(5, random_state=1, max_iter=4, init="random", n_init=1)
+    here = clone(model).fit(x)
+    honest, sizes = ReferenceKernel.look, []
+
+    def look(self: Any, rows: Any, *rest: Any) -> Any:
+        sizes.append(int(rows.shape[0]))
+        if sizes[-1] > 300:
+            raise MemoryError("too many rows")
+        return honest(self, rows, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReferenceKernel, "look", look)
+        check_same(here, model.set_params(device=NAMES).fit(on_strict(x)))
+        assert max(sizes) == 400
+        assert max(sizes[-9:]) <= 300
+        patch.setattr(ReferenceKernel, "look", _no_room)
+        with pytest.raises(DeviceError, match=r"CPU_DEVICE.*device2.* has too little memory"):
+            clone(model).fit(on_strict(x))
+
+
+def _no_room(*rest: Any) -> Any:
+    raise MemoryError("none at all")
+
+
+_MEETING = threading.Barrier(3, timeout=20.0)
+
+
+def _meet(block: Block) -> int:
+    _MEETING.wait()
+    return block.start
+
+
+def _source(x: Any) -> SeveralSource:
+    third = len(x) // 3
+    parts = []
+    for number, device in enumerate(DEVICES):
+        there = strict.asarray(x[third * number : third * (number + 1)], device=device)
+        parts.append(Share(context_of(there), there, None, third * number, {}))
+    context = Together.of([part.context for part in parts])
+    return SeveralSource(parts, None, context, block_rows=third, piece_rows=third)
+
+
+def test_each_device_has_a_thread(rows: Any) -> None:
+    source = _source(rows[:300])
+    with source.working():
+        assert source.map(_meet) == [0, 100, 200]
+
+
+def test_what_a_task_holds_goes_where_its_rows_are(rows: Any) -> None:
+    source = _source(rows[:300])
+    xp, moved, missing = HOST.xp, np.arange(3.0), None
+
+    def again(block: Block, count: int) -> Any:
+        # of the device: the array, and the namespace; a function may name itself
+        assert missing is None
+        assert np.empty(0).shape == (0,)
+        return again(block, count - 1) if count else xp.sum(block.x * moved, axis=1)
+
+    found = np.concatenate(source.map(lambda block: again(block, 2)))
+    assert found.tolist() == np.sum(rows[:300] * moved, axis=1).tolist()
+    assert source.take([299, 3, 150]).tolist() == rows[[299, 3, 150]].tolist()
+
+
+def test_a_fit_goes_on_over_other_devices(rows: Any, tmp_path: pathlib.Path) -> None:
+    def stop(record: Any, centers: Any) -> None:
+        if record.iteration == 3:
+            raise KeyboardInterrupt
+
+    model = KMeans(9, random_state=4, checkpoint=tmp_path / "fit", checkpoint_every=0.0)
+    # with a callback each record has its inertia
+    here = clone(model).set_params(checkpoint=None, callback=lambda *_: None).fit(rows)
+    with pytest.raises(KeyboardInterrupt):
+        clone(model).set_params(callback=stop).fit(rows)
+    there = model.set_params(device=NAMES, callback=lambda *_: None).fit(on_strict(rows))
+    check_same(here, there)
+
+
+def test_a_bad_value_is_named(rows: Any) -> None:
+    x = rows.copy()
+    x[301, 2] = np.nan
+    with pytest.raises(ValueError, match=r"NaN.*row 301, column 2"):
+        KMeans(3, device=NAMES).fit(on_strict(x))
+
+
+def test_what_cannot_be_done_is_refused(rows: Any, tmp_path: pathlib.Path) -> None:
+    x = on_strict(rows)
+    for device in ("cpu,cuda:1;", ["cpu", "gpu"], "cuda:0,auto"):
+        with pytest.raises(DeviceError, match=r"is not known|cannot be used"):
+            KMeans(3, device=device).fit(rows)
+    for device in ([], ["cpu", 1], "cpu,,cpu"):
+        with pytest.raises(ValueError, match="several devices are their words"):
+            KMeans(3, device=device).fit(rows)
+    with pytest.raises(DeviceError, match="names a device twice"):
+        KMeans(3, device="cpu,cpu").fit(rows)
+    with pytest.raises(DeviceError, match=r"a device of array_api_strict .*device2"):
+        KMeans(3, device="cpu,device1").fit(x)
+    with pytest.raises(ValueError, match="search='auto' does not go with several devices"):
+        KMeans(3, device="cpu,cuda", search="auto").fit(rows)
+    for other in (MiniBatchKMeans, FuzzyCMeans):
+        with pytest.raises(
+            Exception, match=r"device.*several devices|must be an instance of 'str'"
+        ):
+            other(3, device="cpu,cuda:1").fit(rows)
+    np.save(tmp_path / "rows.npy", rows)
+    with pytest.raises(DeviceError, match="names several devices, and this is done on one"):
+        KMeans(3, device="cpu,cuda:1").fit(tmp_path / "rows.npy")
