@@ -216,8 +216,8 @@ def check_device_word(device: Any, /) -> None:
     several = several_devices(device)
     if several is not None:
         raise DeviceError(
-            f"device={device!r} names several devices, and this is done on one: KMeans alone "
-            "splits rows over several. Name one."
+            f"device={device!r} names several devices, and this is done on one: KMeans splits "
+            "the rows of an array over several, and nothing else does. Name one."
         )
     raise ValueError(
         f"device={device!r} is not known. Use None (where X is), 'cpu', 'cuda', 'cuda:1' "

@@ -283,3 +283,4 @@ def test_a_missing_device_exits_4(folder: pathlib.Path, capsys: pytest.CaptureFi
     for words in (["fit", "iris.npy"], ["predict", "iris.npy", "--model", "fit/model.npz"]):
         assert main(["fit", "iris.npy", "--out", "fit", "--quiet"]) == 0
         assert "device='cuda:99'" in error_of(capsys, 4, *words, "--device", "cuda:99")
+        assert "device='cuda:99'" in error_of(capsys, 4, *words, "--device", "cpu,cuda:99")

@@ -222,7 +222,10 @@ def _add_scale(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser, files: str, *, required: bool = False) -> None:
-    parser.add_argument("--device", type=device, metavar="D", help="cpu, cuda, cuda:1 or auto")
+    several = "; lloyd on several: cuda:0,cuda:1"
+    parser.add_argument(
+        "--device", type=device, metavar="D", help=f"cpu, cuda, cuda:1 or auto{several}"
+    )
     parser.add_argument(
         "--out",
         type=pathlib.Path,

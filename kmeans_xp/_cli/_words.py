@@ -104,8 +104,11 @@ def radius(text: str) -> float:
 
 
 def device(text: str) -> str:
-    if re.fullmatch(r"cpu|cuda(:\d+)?|auto", text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not known; use cpu, cuda, cuda:1 or auto")
+    one = r"(cpu|cuda(:\d+)?)"
+    if re.fullmatch(rf"{one}(,{one})*|auto|cuda:all", text) is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not known; use cpu, cuda, cuda:1 or auto, or several as cuda:0,cuda:1"
+        )
     return text
 
 

@@ -46,7 +46,8 @@ class DaskRows:
         if device not in (None, "auto", "cpu"):
             raise DeviceError(
                 f"device={device!r} does not go with dask collections, whose blocks are worked on "
-                "by the processors of their workers. Leave it out, or pass the rows as one array."
+                "where they are: on GPUs if they are CuPy's. Leave it out, or pass the rows as one "
+                "array."
             )
         self.x, self._weight = as_array(estimator, x, reset=reset), weight
         self.place = Place(HOST, numpy_context())

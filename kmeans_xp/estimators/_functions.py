@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -42,7 +43,7 @@ def k_means(
     copy_x: bool = True,
     algorithm: str = "lloyd",
     return_n_iter: bool = False,
-    device: str | None = None,
+    device: str | Sequence[str] | None = None,
     empty_cluster: str = "farthest",
     search: Any = None,
 ) -> Any:
@@ -75,8 +76,8 @@ of shape (n_clusters, n_features), default="k-means++"
         For compatibility.  Both give the same exact answer.
     return_n_iter : bool, default=False
         Whether to return the number of iterations.
-    device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
-        Where the work happens; None is where X is.
+    device : None, "cpu", "cuda", "cuda:N" or "auto", or several devices, default=None
+        Where the work happens; None is where X is.  Several: see `KMeans`.
     empty_cluster : {"farthest", "random", "error"}, default="farthest"
         What happens to a cluster without rows; see `KMeans`.
     search : None, "auto", int or str, default=None

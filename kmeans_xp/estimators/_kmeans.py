@@ -64,11 +64,15 @@ of shape (n_clusters, n_features), default="k-means++"
     algorithm : {"lloyd", "elkan"}, default="lloyd"
         For compatibility.  Both give the same exact answer; the bounds that skip work are
         chosen by the library.
-    device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
+    device : None, "cpu", "cuda", "cuda:N" or "auto", or several devices, default=None
         Where the work happens.  None: where X is; arrays in host memory are worked on in
         NumPy, those on a GPU in CuPy if it is there, both without a copy.  A named device that
         cannot be used is an error; "auto" takes a GPU if there is one.  Results come back in
         X's library and on X's device.
+
+        Several devices are a list of words, or one text, as "cuda:0,cuda:1"; "cuda:all" is all
+        GPUs.  The rows of an array are split evenly over them, and the answer is that of one, bit
+        for bit.  Not with ``search``, and not for streams and sparse matrices.
     empty_cluster : {"farthest", "random", "error"}, default="farthest"
         What happens to a cluster without rows: it takes over the row farthest from its
         center, its center becomes a random row (drawn by weight among those off their own
@@ -157,7 +161,7 @@ of shape (n_clusters, n_features), default="k-means++"
         than the search (above 64 and 16 for each cluster, or above 2048).  Its last bits may
         differ from machine to machine.  Where the optimum of one feature was proven, it is that.
     device_ : str
-        Where the work happened: "cpu", "cuda:0", ...
+        Where the work happened: "cpu", "cuda:0", ...; several with commas.
     backend_ : str
         The array library that did it: for X of torch or JAX "numpy" in host memory, and
         "cupy" on a GPU that CuPy can use.
