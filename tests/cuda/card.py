@@ -113,6 +113,9 @@ def _bare_host(host: Any) -> Any:
     return host
 
 
+LAUNCHERS: list[Any] = []
+"""What launched kernels on the card; each tells its launches."""
+
 CARD = CardContext(_Namespace(numpy_context().xp), _Device("cpu"), "cupy")
 
 
@@ -129,7 +132,8 @@ def _to_host(array: Any) -> Any:
 def _kernel_for(context: Context) -> Any:
     if context is not CARD:
         return _HONEST["kernel_for"](context)
-    return CudaKernel(CARD.xp, launcher=cuda_kernel().launcher)
+    LAUNCHERS.append(cuda_kernel().launcher)
+    return CudaKernel(CARD.xp, launcher=LAUNCHERS[-1])
 
 
 _HONEST: dict[str, Callable[..., Any]] = {
