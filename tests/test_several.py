@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,26 @@ def test_each_device_has_a_thread(rows: Any) -> None:
     source = _source(rows[:300])
     with source.working():
         assert source.map(_meet) == [0, 100, 200]
+
+
+_DONE: list[int] = []
+
+
+def _fail_first(block: Block) -> None:
+    _MEETING.wait()
+    if block.start == 0:
+        raise ValueError("the first device fails")
+    time.sleep(0.2)
+    _DONE.append(block.start)
+
+
+def test_a_pass_that_fails_is_over(rows: Any) -> None:
+    source = _source(rows[:300])
+    with source.working():
+        with pytest.raises(ValueError, match="the first device fails"):
+            source.map(_fail_first)
+        # the others write to nothing any more
+        assert sorted(_DONE) == [100, 200]
 
 
 def test_what_a_task_holds_goes_where_its_rows_are(rows: Any) -> None:
