@@ -24,7 +24,8 @@ from ._travel import Kind, at_home, kernel_there, unpack
 from ._typing import Array, Block, Kernel
 
 _SHARE = 4  # of the memory, for what blocks remember
-_KEPT = 4  # tasks, and kernels
+_KEPT_TASKS = 4
+_KEPT_KERNELS = 16  # as many as devices of one process, or more
 
 Place = tuple[int, int]
 """Which block: its first row, its number of rows."""
@@ -158,7 +159,8 @@ async def forget_there(fit: str) -> None:
 class _Last:
     """The last few things made in this process, by key."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._lock = threading.RLock()  # a task that is unpickled asks for its kernel
         self._kept: OrderedDict[Any, Any] = OrderedDict()
 
@@ -166,13 +168,13 @@ class _Last:
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = make()
-                if len(self._kept) > _KEPT:
+                if len(self._kept) > self._most:
                     self._kept.popitem(last=False)
             return self._kept[key]
 
 
-_TASKS = _Last()  # what one prepares is prepared once for all blocks
-_KERNELS = _Last()
+_TASKS = _Last(_KEPT_TASKS)  # what one prepares is prepared once for all blocks
+_KERNELS = _Last(_KEPT_KERNELS)
 
 
 def _opened(work: Pass, packed: bytes, context: Context) -> Any:
