@@ -219,6 +219,44 @@ def test_torch_on_the_second_gpu(torch: Any, two_gpus: int) -> None:
     assert torch.cuda.current_device() == 0
 
 
+@pytest.mark.parametrize("device", ["cpu,cuda:0", "cuda:0,cpu"])
+@pytest.mark.parametrize("start", ["k-means++", "k-means||"])
+def test_a_gpu_and_the_host_share_rows(cupy: Any, device: str, start: str) -> None:
+    expected = plain(init=start)
+    for rows, host in ((ROWS, np.asarray), (cupy.asarray(ROWS), cupy.asnumpy)):
+        model = KMeans(K, init=start, random_state=0, device=device).fit(rows)
+        assert_same(model, expected, host)
+        assert model.device_ == device
+        assert host(model.predict(rows)).tobytes() == expected.labels_.tobytes()
+
+
+def test_all_gpus_share_rows(cupy: Any, two_gpus: int) -> None:
+    with cupy.cuda.Device(1):
+        rows = cupy.asarray(ROWS)
+    for given, host in ((ROWS, np.asarray), (rows, cupy.asnumpy)):
+        model = KMeans(K, random_state=0, device="cuda:all").fit(given)
+        assert_same(model, plain(), host)
+        assert model.device_.startswith("cuda:0,cuda:1")
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_partitions_of_dask_on_a_gpu(cupy: Any, mixed: bool) -> None:
+    da = pytest.importorskip("dask.array", reason="dask is not installed")
+
+    def place(part: Any, block_id: Any = None) -> Any:
+        return part if mixed and block_id[0] == 1 else cupy.asarray(part)
+
+    empty = cupy.empty((0, 0), dtype=ROWS.dtype)
+    lazy = da.from_array(ROWS, chunks=(1000, -1)).map_blocks(place, meta=empty)
+    model, expected = KMeans(K, random_state=0).fit(lazy), plain()
+    assert model.inertia_ == expected.inertia_
+    assert model.cluster_centers_.tobytes() == expected.cluster_centers_.tobytes()
+    parts = [model.labels_.blocks[number].compute() for number in range(3)]
+    assert [isinstance(part, cupy.ndarray) for part in parts] == [True, not mixed, True]
+    labels = np.concatenate([cupy.asnumpy(part) for part in parts])
+    assert labels.tobytes() == expected.labels_.tobytes()
+
+
 def test_host_rows_go_to_the_gpu_by_name(cupy: Any) -> None:
     expected = plain()
     for name in ("numpy", "torch", "jax"):
