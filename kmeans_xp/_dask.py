@@ -87,9 +87,12 @@ class DaskSource:
         self.cut(block_rows, piece_rows)
 
     def cut(self, block_rows: int, piece_rows: int, /) -> None:
-        """Make blocks without state."""
+        """Make blocks without state; what was kept for others takes no more memory."""
         self.piece_rows = piece_rows
         self.blocks = self.spans(block_rows)
+        if self._versions:
+            self._versions.clear()
+            self._forget_there()
 
     def release(self) -> bool:
         """Rows lie here and nowhere else."""
@@ -116,10 +119,13 @@ class DaskSource:
         try:
             yield
         finally:
-            forget(self._fit)
-            client = client_of(self.partitions.x)
-            if client is not None:
-                client.run(forget_there, self._fit, wait=False)
+            self._forget_there()
+
+    def _forget_there(self) -> None:
+        forget(self._fit)
+        client = client_of(self.partitions.x)
+        if client is not None:
+            client.run(forget_there, self._fit, wait=False)
 
     def map(self, task: Callable[[Block], T], blocks: Sequence[Block] | None = None, /) -> list[T]:
         """Run ``task`` once on every block (of the source, or of `spans`), in row order."""

@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from kmeans_xp import KMeans
 from kmeans_xp._dask_tasks import MEMORY
+from kmeans_xp._kernels.cuda._kernel import CudaKernel
 
 da = pytest.importorskip("dask.array", reason="dask is not installed")
 dask = pytest.importorskip("dask", reason="dask is not installed")
@@ -86,6 +87,26 @@ def test_partitions_on_a_gpu(
     assert there.device_ == ("cuda:0,cpu" if mixed else "cuda:0")
     assert there.backend_ == ("cupy,numpy" if mixed else "cupy")
     assert there.kernel_ == ("cuda,numpy" if mixed else "cuda")
+
+
+def test_too_little_memory_on_a_gpu_means_a_new_start(rows: Any, card: Any) -> None:
+    model = KMeans(6, init=rows[:6], max_iter=5)
+    here = clone(model).fit(rows)
+    honest, kept = CudaKernel.launch_look, []
+
+    def look(self: Any, x: Any, *rest: Any) -> Any:
+        kept.append(len(MEMORY))
+        if len(kept) == 2:
+            raise MemoryError("no room for the labels of a second block")
+        return honest(self, x, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CudaKernel, "launch_look", look)
+        there = model.fit(partitions(rows, "cc"))
+    # what was kept of the first block went before both were cut anew
+    assert kept[:4] == [0, 1, 0, 1]
+    there.labels_ = here.labels_  # those stay lazy
+    check_same(here, there)
 
 
 def test_answers_stay_on_the_gpu(rows: Any, card: Any) -> None:
