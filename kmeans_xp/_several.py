@@ -157,6 +157,10 @@ class SeveralSource:
         self.piece_rows = piece_rows
         self.blocks = self.spans(block_rows)
 
+    def release(self) -> bool:
+        """Rows are held where passes are over them."""
+        return False
+
     def spans(self, most_rows: int, /) -> list[Block]:
         """The rows cut anew, for work that wants blocks (and their state) of another size."""
         blocks: list[Block] = []

@@ -15,7 +15,7 @@ from .._travel import Together, plan_there
 from .._typing import Array
 from .._validation import check_float64, check_rows, check_same_place, first_bad_cell
 from .._weight_checks import check_enough_rows, check_weight
-from ._rows import ArrayRows
+from ._rows import rows_at
 from ._run import Place, Rows
 
 
@@ -103,5 +103,7 @@ def several_rows(
     for context in devices:
         check_float64(context)
     if len(devices) == 1:
-        return ArrayRows(x, sample_weight, Place(devices[0], home))
+        n_clusters = model.n_clusters if asked is None else int(model.cluster_centers_.shape[0])
+        place = Place(devices[0], home)
+        return rows_at(x, sample_weight, place, n_clusters, model.memory_limit)
     return SeveralRows(x, sample_weight, devices, home)
