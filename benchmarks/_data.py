@@ -70,6 +70,29 @@ def digits(n: int, d: int, k: int, dtype: str) -> Rows:
     return load_digits().data.astype(dtype)
 
 
+def texts(n: int, d: int, k: int, filled: float) -> Any:
+    """CSR rows of length 1, as of texts: half the words of a topic's own, frequent ones rare."""
+    from scipy.sparse import csr_array
+
+    rng = np.random.default_rng(0)
+    frequency = 1.0 / np.arange(1, d + 1)
+    running = np.cumsum(frequency / frequency.sum())
+    orders = np.stack([rng.permutation(d) for _ in range(k)])
+    # words repeat, so that fewer are different than are drawn
+    length = int(1.2 * filled * d)
+    words = np.minimum(np.searchsorted(running, rng.random((n, length))), d - 1)
+    topics, own = rng.integers(0, k, n), rng.random((n, length)) < 0.5
+    words = np.where(own, orders[topics[:, None], words], words)
+    # whole numbers of 32 bits, since scikit-learn takes no others
+    places = np.repeat(np.arange(n, dtype=np.int32), length), words.ravel().astype(np.int32)
+    counts = csr_array((np.ones(words.size), places), shape=(n, d))
+    held = np.bincount(counts.indices, minlength=d)
+    counts.data = (1.0 + np.log(counts.data)) * np.log(n / held[counts.indices] + 1.0)
+    norms = np.sqrt(np.bincount(np.repeat(np.arange(n), np.diff(counts.indptr)), counts.data**2))
+    counts.data /= np.repeat(norms, np.diff(counts.indptr))
+    return counts
+
+
 def table(name: str) -> Rows:
     """Rows of ``NAME.data.gz`` in the folder that KMEANS_XP_DATA names."""
     with gzip.open(pathlib.Path(os.environ[DATA]) / f"{name}.data.gz", "rt") as file:

@@ -20,16 +20,30 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from _data import blobs, digits, iris, no_table, table
-from _relatives import CONTESTS, Case, Contest
+from _contest import Case, Contest
+from _data import blobs, digits, iris, no_table, table, texts
+from _relatives import CONTESTS, SPARSE
 from _report import busy, header, write
 
-_PEERS = ("scikit-learn", "scipy", "kmedoids", "scikit-fuzzy", "numba")
+_PEERS = (
+    "scikit-learn",
+    "scipy",
+    "kmedoids",
+    "scikit-fuzzy",
+    "pyclustering",
+    "faiss-cpu",
+    "numba",
+)
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "KMEANS_XP_NUMBA")
 
 
-def cases() -> dict[str, Case | str]:
-    """The data, or why it is missing."""
+def cases(name: str) -> dict[str, Case | str]:
+    """The data of a contest, or why it is missing."""
+    if name in SPARSE:
+        return {
+            "2,000 x 1,000": Case(texts(2_000, 1_000, 10, 0.02), 10),
+            "20,000 x 10,000": Case(texts(20_000, 10_000, 20, 0.005), 20),
+        }
     made: dict[str, Case | str] = {
         "iris": Case(iris(150, 4, 3, "float64"), 3, 0.6, 5),
         "digits": Case(digits(1797, 64, 10, "float64"), 10, 22.0, 5),
@@ -38,6 +52,8 @@ def cases() -> dict[str, Case | str]:
         problem = no_table(name)
         made[name] = problem if problem else Case(table(name), k, eps, few)
     made["blobs"] = Case(blobs(20_000, 8, 10, "float64"), 10, 2.0, 10)
+    if name == "KMedoids":
+        made["100,000 blobs"] = Case(blobs(100_000, 8, 30, "float64"), 30)
     return made
 
 
@@ -92,7 +108,7 @@ def _versions() -> dict[str, str | None]:
 def main() -> None:
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=tuple(CONTESTS), action="append")
+    parser.add_argument("--only", choices=(*CONTESTS, *SPARSE), action="append")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
@@ -104,15 +120,15 @@ def main() -> None:
         "rounds": arguments.rounds,
         "fits": {},
     }
-    data = cases()
-    for name in arguments.only or CONTESTS:
-        for title, case in data.items():
+    contests = CONTESTS | SPARSE
+    for name in arguments.only or contests:
+        for title, case in cases(name).items():
             if isinstance(case, str):
                 report["fits"][f"{name}, {title}"] = {"left out": case}
                 continue
             few = replace(case, X=case.X[:2000])
-            compare(CONTESTS[name](few), 1)  # imports and compilation
-            found = compare(CONTESTS[name](case), arguments.rounds)
+            compare(contests[name](few), 1)  # imports and compilation
+            found = compare(contests[name](case), arguments.rounds)
             if name == "DBSCAN":
                 found["same labels"] = same_groups(case)
             report["fits"][f"{name}, {title}"] = found

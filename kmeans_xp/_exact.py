@@ -43,6 +43,13 @@ def exponent_above(value: float) -> int:
     return max(exponent - 1 if mantissa == 0.5 else exponent, LEAST_EXPONENT)
 
 
+def exponents_above(values: npt.NDArray[np.float64], /) -> tuple[int, ...]:
+    """The same of many values at once."""
+    mantissas, powers = np.frexp(values)
+    exponents = np.maximum(powers - (mantissas == 0.5), LEAST_EXPONENT)
+    return tuple(np.where(values == 0.0, 0, exponents).tolist())
+
+
 def limbs_needed(values: Array, up: Array, least: int, /, *, xp: Namespace) -> int:
     """Limbs, at least ``least``, on which all values are whole numbers: nothing is rounded.
 

@@ -187,7 +187,7 @@ def _sum(parts: Iterable[T]) -> T:
 
 
 def _grid(largest: Host) -> exact.Grid:
-    return exact.Grid(tuple(exact.exponent_above(value) for value in largest.tolist()), 1)
+    return exact.Grid(exact.exponents_above(largest), 1)
 
 
 def _weight_grid(largest: float, grid: exact.Grid) -> exact.Grid:

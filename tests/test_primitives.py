@@ -112,6 +112,7 @@ def test_quantise_writes_integers_near_the_values(xp: Backend, limbs: int) -> No
 @pytest.mark.parametrize("value", [0.0, 1.0, 1.5, 2.0, 1e-300, 5e-324, 1e300, 0.75])
 def test_exponent_above_is_the_least(value: float) -> None:
     found = exact.exponent_above(value)
+    assert exact.exponents_above(np.asarray([value, 3.0])) == (found, 2)
     assert Fraction(value) <= Fraction(2) ** found
     if value > 2.0**-960:
         assert Fraction(value) > Fraction(2) ** (found - 1)

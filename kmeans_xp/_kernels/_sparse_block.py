@@ -11,6 +11,7 @@ from .. import _primitives as p
 from .._typing import Array
 
 Host = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
 _FEW_VALUES = 1 << 18
 
 
@@ -63,13 +64,16 @@ class SparseBlock:
         """How many places are stored."""
         return int(self._csr.indptr[-1])
 
-    def in_order(
-        self, keys: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Host]:
-        """Rows, columns and values of the stored places, in the order of their columns' keys."""
-        csr, rows = self._csr, self.rows.astype(np.int64)
-        order = np.lexsort((keys[csr.indices], rows))
-        return rows, csr.indices[order].astype(np.int64), self.values[order]
+    def in_order(self, keys: npt.NDArray[np.int64], bits: int) -> tuple[Codes, Codes, Host]:
+        """Codes, columns and values of the stored places, row by row in the order of their keys.
+
+        A code is the row, and below it the key of the column in so many bits.
+        """
+        columns = self.indices
+        codes: Codes = (self.rows.astype(np.int64) << bits) | keys[columns]
+        # rows are in order already, of which a stable sort makes most
+        order = np.argsort(codes, kind="stable")
+        return codes[order], columns[order].astype(np.int64), self.values[order]
 
     def part(self, rows: Any) -> SparseBlock:
         """Some rows as they are stored."""

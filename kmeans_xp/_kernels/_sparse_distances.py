@@ -96,12 +96,11 @@ class Folded:
     def distances(self, x: SparseBlock, labels: Array) -> Host:
         """Canonical squared distance (m,) of each row to the center of its label."""
         tree, labels = self.tree, labels.astype(np.int64)
-        rows, columns, values = x.in_order(tree.keys)
+        code, columns, values = x.in_order(tree.keys, tree.depth)
         if self.scale.before != 1.0:
             values = values * self.scale.before
-        mine = labels[rows]
+        mine = labels[code >> tree.depth]
         sums = self.squares(values - self.centers[mine, columns])
-        code = (rows << tree.depth) | tree.keys[columns]
         for level, width in enumerate(tree.widths):
             node = code & ((1 << (tree.depth - level)) - 1)
             sibling = tree.siblings[level][node]

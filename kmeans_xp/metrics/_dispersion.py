@@ -157,7 +157,7 @@ class _Clusters:
             extent.low - extent.middle, extent.high - extent.middle, np.zeros_like(extent.middle)
         )
         reach = np.maximum(np.abs(moved.low), np.abs(moved.high))
-        grid = exact.Grid(tuple(map(exact.exponent_above, reach.tolist())), _VALUE_LIMBS)
+        grid = exact.Grid(exact.exponents_above(reach), _VALUE_LIMBS)
         up, down, middle = (
             exact.to_device(values, rows.x, xp=xp) for values in (grid.up, grid.down, extent.middle)
         )
