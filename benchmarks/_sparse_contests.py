@@ -1,4 +1,4 @@
-"""KMeans and MiniBatchKMeans of sparse rows beside scikit-learn's: the same rows, the same start."""
+"""KMeans and MiniBatchKMeans of sparse rows beside scikit-learn's, from the same start."""
 
 from __future__ import annotations
 

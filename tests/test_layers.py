@@ -162,6 +162,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "relatives._losses",
         "relatives._medoids",
         "relatives._medoid_starts",
+        "relatives._best_rows",
         "relatives._clara",
         "relatives._by_distance",
         "relatives._medoid_run",

@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from .._random import mix
 from .._typing import Array
+from ._best_rows import at_best_rows
 from ._losses import Losses
 from ._medoid_starts import drawn_rows, start_medoids
 from ._medoids import Ending, Found, swap_until_none_pays
-from ._spaces import Space, exact_total, nearest_of
+from ._spaces import Space, exact_total, nearest_medoids
 
 _LEAST_SAMPLE, _KEPT, _EACH = 2000, 80, 4
 
@@ -53,19 +54,11 @@ class Search:
         return swap_until_none_pays(losses, start, self.max_iter)
 
 
-def nearest_medoids(space: Space, medoids: list[int], /) -> tuple[Array, Array]:
-    """Number (int32) of the nearest medoid for each row, and how far it is."""
-    points = space.context.from_host(np.asarray(medoids, dtype=np.int64))
-    return nearest_of(
-        lambda span: space.to(points, span), space.n_rows, len(medoids), space.context
-    )
-
-
 def sampled(space: Space, weight: Array | None, search: Search, size: int, rounds: int, /) -> Found:
     """CLARA: the best medoids, for all rows, of those found in several samples.
 
     Kaufman and Rousseeuw, "Finding Groups in Data", 1990, chapter 3.  Each sample holds the best
-    medoids so far.
+    medoids so far.  At last they go to the best rows of their clusters, of which samples hold few.
     """
     best, least, held = None, 0.0, search.start if isinstance(search.start, list) else []
     for number in range(rounds):
@@ -87,7 +80,13 @@ def sampled(space: Space, weight: Array | None, search: Search, size: int, round
             best = dataclasses.replace(best, ending=Ending.INTERRUPTED)
             break
     assert best is not None  # there is at least one round
-    return best
+    if best.ending is Ending.INTERRUPTED or size >= space.n_rows:
+        return best
+    try:
+        medoids = at_best_rows(space, weight, best.medoids, least, search.seed, rounds)
+    except KeyboardInterrupt:
+        return dataclasses.replace(best, ending=Ending.INTERRUPTED)
+    return dataclasses.replace(best, medoids=medoids)
 
 
 def _sample(

@@ -41,8 +41,9 @@ class KMedoids(ByDistance):
         does the work, and returns their distances (m, p).
     method : {"auto", "fasterpam", "clara"}, default="auto"
         "fasterpam" compares all rows with all; without room for a table of their distances it
-        takes these anew each time.  "clara" does so in samples, and keeps the medoids that are best
-        for all rows [2]_.  "auto" samples where ``memory_limit`` has no room for the table.
+        takes these anew each time.  "clara" does so in samples, keeps the medoids that are best
+        for all rows [2]_, and lets them go to the best rows of their clusters [3]_.  "auto"
+        samples where ``memory_limit`` has no room for the table.
     init : {"build", "k-means++", "random"} or array-like of shape (n_clusters,), default="build"
         Where the medoids start: "build" takes the row that lowers the loss most, one after the
         other, and draws nothing; "k-means++" draws rows in proportion to their distance from

@@ -18,7 +18,7 @@ from .._typing import Array
 from .._validation import is_foreign
 from .._weight_checks import check_enough_rows, check_weight
 from ..estimators._run import Place, draw_seed
-from ._clara import Search, nearest_medoids, sample_size, sampled
+from ._clara import Search, sample_size, sampled
 from ._medoids import Ending, Found
 from ._pairs import PRECOMPUTED, Measure, Metric, check_precomputed
 from ._spaces import (
@@ -27,6 +27,7 @@ from ._spaces import (
     TableSpace,
     exact_total,
     n_distinct_of,
+    nearest_medoids,
     scaled,
 )
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from .. import _exact as exact
 from .._backend import Context, to_host
 from .._distances import widened
@@ -43,8 +45,8 @@ class Space(Protocol):
         """A distance in the data's units is a number of this space times ``2**-exponent``."""
         ...
 
-    def to(self, points: Array, span: slice | None = None, /) -> Array:
-        """Distances (m, p) of the rows of a span (or all) to those at positions (m,)."""
+    def to(self, points: Array, span: slice | Array | None = None, /) -> Array:
+        """Distances (m, p) of rows (of a span, at positions, or all) to those at positions (m,)."""
         ...
 
     def some(self, rows: Array, /) -> Space:
@@ -76,7 +78,7 @@ class RowSpace:
     def exponent(self) -> int:
         return self.measure.exponent
 
-    def to(self, points: Array, span: slice | None = None, /) -> Array:
+    def to(self, points: Array, span: slice | Array | None = None, /) -> Array:
         rows = self.ready if span is None else self.measure.some(self.ready, span)
         return self.measure.table(self.measure.some(self.ready, points), rows)
 
@@ -107,10 +109,16 @@ class TableSpace:
     bound: None = None
     exponent: int = 0
 
-    def to(self, points: Array, span: slice | None = None, /) -> Array:
-        xp = self.context.xp
-        rows = self.table if span is None else self.table[span, :]
-        return widened(xp.take(rows, points, axis=1).T, xp=xp)
+    def to(self, points: Array, span: slice | Array | None = None, /) -> Array:
+        xp, rows = self.context.xp, self.table
+        if isinstance(span, slice):
+            rows = rows[span, :]
+        elif span is not None and int(span.shape[0]) < int(points.shape[0]):
+            rows, span = xp.take(rows, span, axis=0), None
+        found = xp.take(rows, points, axis=1)
+        if span is not None and not isinstance(span, slice):
+            found = xp.take(found, span, axis=0)
+        return widened(found.T, xp=xp)
 
     def some(self, rows: Array, /) -> TableSpace:
         xp = self.context.xp
@@ -149,6 +157,14 @@ def nearest_of(
         labels.append(xp.astype(xp.argmin(some, axis=0), xp.int32))
         distances.append(xp.min(some, axis=0))
     return xp.concat(labels), xp.concat(distances)
+
+
+def nearest_medoids(space: Space, medoids: list[int], /) -> tuple[Array, Array]:
+    """Number (int32) of the nearest medoid for each row, and how far it is."""
+    points = space.context.from_host(np.asarray(medoids, dtype=np.int64))
+    return nearest_of(
+        lambda span: space.to(points, span), space.n_rows, len(medoids), space.context
+    )
 
 
 def exact_total(
