@@ -1,7 +1,7 @@
 """The relatives of k-means: loss and time beside public implementations, in one process.
 
     OMP_NUM_THREADS=1 KMEANS_XP_NUMBA=1 python benchmarks/relatives.py \\
-        [--only NAME] [--rounds 3] [--out benchmarks/results/relatives.json]
+        [--only NAME] [--data SET] [--rounds 3] [--out benchmarks/results/relatives.json]
 
 Fits take turns, and each round has a seed and a start of its own, the same on both sides where both
 take one.  Processor time stands beside wall time, which other work on the machine disturbs.  Sets
@@ -109,6 +109,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=(*CONTESTS, *SPARSE), action="append")
+    parser.add_argument("--data", action="append", help="some of the sets")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
@@ -123,6 +124,8 @@ def main() -> None:
     contests = CONTESTS | SPARSE
     for name in arguments.only or contests:
         for title, case in cases(name).items():
+            if arguments.data and title not in arguments.data:
+                continue
             if isinstance(case, str):
                 report["fits"][f"{name}, {title}"] = {"left out": case}
                 continue

@@ -120,6 +120,53 @@ def test_mean_distances_are_those_of_the_metric(capsys: pytest.CaptureFixture[st
     )
 
 
+def test_memberships_are_written_beside_the_labels(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fit", "--example", "iris", "--algorithm", "fuzzy", *THREE, "--scale", "standard"]
+    assert main([*words, "--memberships", "--out", "fit", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    report = json.loads((folder / "fit" / "report.json").read_text())
+    assert report["files"] == ["labels.csv", "centers.csv", "memberships.csv", "report.json"]
+    head, *lines = (folder / "fit" / "memberships.csv").read_text().splitlines()
+    assert head == "cluster 0,cluster 1,cluster 2"
+    found = np.array([line.split(",") for line in lines], dtype=float)
+    rows = FeatureScaler("standard").fit_transform(IRIS.data)
+    model = kmeans_xp.FuzzyCMeans(3, random_state=0).fit(rows)
+    np.testing.assert_array_equal(found, model.predict_proba(rows))
+    labels = np.loadtxt("fit/labels.csv", skiprows=1, dtype=np.int32)
+    np.testing.assert_array_equal(found.argmax(axis=1), labels)
+
+
+@pytest.mark.parametrize("name", ["kmedoids", "dbscan"])
+def test_a_table_of_distances(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    x = IRIS.data[::2]
+    apart = np.abs(x[:, None, :] - x[None, :, :]).sum(axis=2)
+    np.save("apart.npy", apart)
+    words = THREE if name == "kmedoids" else ["--eps", "0.8"]
+    words = ["--algorithm", name, *words]
+    given = report_of(
+        capsys, "fit", "apart.npy", *words, "--metric", "precomputed", "--out", "given"
+    )
+    np.save("rows.npy", x)
+    named = report_of(capsys, "fit", "rows.npy", *words, "--metric", "manhattan", "--out", "named")
+    labels = [np.loadtxt(f"{out}/labels.csv", skiprows=1) for out in ("given", "named")]
+    np.testing.assert_array_equal(*labels)
+    assert given["files"] == ["labels.csv", "report.json"]
+    assert "centers" not in given
+    for fact in ("medoid_indices", "core_sample_indices", "cluster_sizes"):
+        assert given.get(fact) == named.get(fact)
+    if name == "kmedoids":
+        assert given["mean_distances"] == pytest.approx(named["mean_distances"], rel=1e-12)
+    # for a person
+    assert main(["fit", "apart.npy", *words, "--metric", "precomputed"]) == 0
+    assert " precomputed\n" in capsys.readouterr().out
+    whole = ["fit", "rows.npy", *words, "--metric", "precomputed"]
+    assert "(75, 4)" in error_of(capsys, 3, *whole)
+
+
 def test_rows_that_are_left_out_count_for_no_cluster(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--example", "wine", "--scale", "standard", "--algorithm", "trimmed", *THREE]
     report = report_of(capsys, "fit", *words, "--trim", "0.2", "--weights", "alcohol")
@@ -148,6 +195,8 @@ def test_rows_that_are_left_out_count_for_no_cluster(capsys: pytest.CaptureFixtu
         ("dbscan", ["--memory-limit", "100000"], "--algorithm lloyd, minibatch, and this is"),
         ("kmedoids", ["--tol", "0.1"], "and this is kmedoids"),
         ("lloyd", ["--trim", "0.1"], "--algorithm trimmed, and this is lloyd. Leave it out, or"),
+        ("trimmed", ["--memberships"], "--algorithm fuzzy, and this is trimmed. Leave it out"),
+        ("dbscan", ["--metric", "precomputed", "--scale", "robust"], "distances are taken as they"),
         ("fuzzy", ["--metric", "cosine"], "--algorithm kmedoids, dbscan, and this is fuzzy"),
         ("trimmed", ["--search", "auto"], "--algorithm lloyd, and this is trimmed"),
         ("kmedians", ["--init", "build"], "which has k-means++, random"),
@@ -170,3 +219,10 @@ def test_wrong_options_are_refused(
     assert words[0] in message
     assert said in message
     assert not (folder / "out").exists()
+
+
+def test_memberships_need_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    message = error_of(
+        capsys, 2, "fit", "--example", "iris", "--algorithm", "fuzzy", "--memberships"
+    )
+    assert "--memberships needs --out FOLDER" in message

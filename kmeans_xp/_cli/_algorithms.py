@@ -27,6 +27,8 @@ class Algorithm:
     """What rows with the label -1 are."""
     has_metric: bool = False
     """Whether rows are as far from their centers as its ``transform`` says."""
+    has_memberships: bool = False
+    """Whether rows belong to each cluster to some degree."""
     is_saved: bool = False
     """Whether `save_model` knows it."""
 
@@ -75,6 +77,7 @@ ALGORITHMS = {
             "partition_coefficient_": "partition coefficient",
             "normalized_partition_coefficient_": "",
         },
+        has_memberships=True,
     ),
     "trimmed": Algorithm(
         "TrimmedKMeans",

@@ -70,8 +70,8 @@ def _add_fit(commands: Any) -> None:
     add_fit_options(fit)
     _add_output(
         fit,
-        "labels.csv, report.json; centers.csv where there are centers; model.npz of lloyd and "
-        "minibatch",
+        "labels.csv, report.json; centers.csv where there are centers; memberships.csv if asked "
+        "for; model.npz of lloyd and minibatch",
     )
 
 

@@ -18,6 +18,7 @@ from .._files import (
     write_centers,
     write_json,
     write_labels,
+    write_rows,
 )
 from ._algorithms import ALGORITHMS, Algorithm
 from ._common import (
@@ -161,21 +162,31 @@ def _write_fit(
     """Write the files; the report goes last and so tells that all are there."""
     if args.out is None:
         return
-    report["files"] = ["labels.csv", "centers.csv", "model.npz", "report.json"]
+    report["files"] = ["labels.csv"]
     with replacing(args.out / "labels.csv") as file:
         file.write("label\n")
         write_labels(file, model.labels_)
     if "centers" in report:
+        report["files"].append("centers.csv")
         with replacing(args.out / "centers.csv") as file:
             write_centers(file, scaled.original(model.cluster_centers_), table.names)
-    else:
-        report["files"].remove("centers.csv")
+    if args.memberships:
+        report["files"].append("memberships.csv")
+        _write_memberships(args.out / "memberships.csv", model, scaled)
     if ALGORITHMS[args.algorithm].is_saved:
+        report["files"].append("model.npz")
         _save(args.out / "model.npz", model, scaled, table)
-    else:
-        report["files"].remove("model.npz")
+    report["files"].append("report.json")
     with replacing(args.out / "report.json") as file:
         write_json(file, report)
+
+
+def _write_memberships(path: pathlib.Path, model: Any, scaled: Scaled) -> None:
+    """One row a line, one cluster a column; some rows at a time."""
+    with replacing(path) as file:
+        write_rows(file, [f"cluster {index}" for index in range(len(model.cluster_centers_))])
+        for _, rows in array_blocks(scaled.values):
+            write_rows(file, *model.predict_proba(rows))
 
 
 def _save(path: pathlib.Path, model: Any, scaled: Scaled, table: Table | StreamedTable) -> None:

@@ -15,7 +15,7 @@ from ._words import at_least, fuzzifier, or_word, radius, search, seed, share, t
 
 _RULES = ("farthest", "random", "error")
 _STRATEGIES = ("biggest_inertia", "largest_cluster")
-_METRICS = ("manhattan", "euclidean", "sqeuclidean", "cosine", "chebyshev")
+_METRICS = ("manhattan", "euclidean", "sqeuclidean", "cosine", "chebyshev", "precomputed")
 
 
 def add_fit_options(fit: argparse.ArgumentParser) -> None:
@@ -103,7 +103,8 @@ def _add_own(fit: argparse.ArgumentParser) -> None:
         fit,
         "--metric",
         choices=_METRICS,
-        help="the distance (default: manhattan with kmedoids, euclidean with dbscan)",
+        help="the distance (default: manhattan with kmedoids, euclidean with dbscan); precomputed: "
+        "the table is that of the distances, of the row to the column",
     )
     _add(
         fit,
@@ -111,6 +112,12 @@ def _add_own(fit: argparse.ArgumentParser) -> None:
         type=fuzzifier,
         metavar="M",
         help="1 is crisp, and more is fuzzier (default: 2)",
+    )
+    fit.add_argument(
+        "--memberships",
+        action="store_true",
+        help="of fuzzy: write memberships.csv too, how much each row belongs to each cluster; "
+        "needs --out",
     )
     _add(
         fit,

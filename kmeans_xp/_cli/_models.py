@@ -7,7 +7,7 @@ import secrets
 from typing import Any
 
 from .._files import UsageError
-from ._algorithms import ALGORITHMS, estimator_of, takers
+from ._algorithms import ALGORITHMS, Algorithm, estimator_of, takers
 from ._words import LARGEST_SEED
 
 
@@ -20,6 +20,7 @@ def settle(args: argparse.Namespace) -> None:
             if hasattr(args, option):
                 raise UsageError(_not_taken(option, args))
             setattr(args, option, None)
+    _check_memberships(args, entry)
     for option in entry.needs_number:
         if hasattr(args, option) and not isinstance(getattr(args, option), int):
             raise UsageError(
@@ -33,9 +34,32 @@ def settle(args: argparse.Namespace) -> None:
     defaults = estimator_of(args.algorithm)().get_params()
     for option, parameter in entry.parameters().items():
         setattr(args, option, getattr(args, option, defaults[parameter]))
+    _check_given_distances(args)
     if args.checkpoint is not None and args.seed is None:
         raise UsageError(
             "--checkpoint needs --seed N: a fit that goes on must draw what it drew before"
+        )
+
+
+def _check_memberships(args: argparse.Namespace, entry: Algorithm) -> None:
+    if not args.memberships:
+        return
+    if not entry.has_memberships:
+        names = [name for name, other in ALGORITHMS.items() if other.has_memberships]
+        raise UsageError(
+            f"--memberships is an option of --algorithm {', '.join(names)}, and this is "
+            f"{args.algorithm}. Leave it out, or take that algorithm"
+        )
+    if args.out is None:
+        raise UsageError("--memberships needs --out FOLDER: a file there takes them")
+
+
+def _check_given_distances(args: argparse.Namespace) -> None:
+    """Refuse what would change distances that were given."""
+    if args.metric == "precomputed" and args.scale != "none":
+        raise UsageError(
+            f"--scale {args.scale} cannot be combined with --metric precomputed: distances are "
+            "taken as they are. Leave --scale out"
         )
 
 

@@ -17,6 +17,7 @@ from ._tables import (
     write_centers,
     write_json,
     write_labels,
+    write_rows,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "write_centers",
     "write_json",
     "write_labels",
+    "write_rows",
 ]

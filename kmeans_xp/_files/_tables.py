@@ -245,9 +245,13 @@ def write_labels(file: IO[str], labels: npt.NDArray[Any]) -> None:
 
 def write_centers(file: IO[str], centers: npt.NDArray[Any], names: Iterable[str]) -> None:
     """One center a line; reading a number back gives the same bits."""
+    write_rows(file, names, *centers)
+
+
+def write_rows(file: IO[str], *rows: Iterable[Any]) -> None:
+    """A line for each row of numbers or texts; reading a number back gives the same bits."""
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([str(value) for value in row] for row in centers)
+    writer.writerows([str(value) for value in row] for row in rows)
 
 
 def write_json(file: IO[str], report: dict[str, Any]) -> None:
