@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from kmeans_xp import KMedoids
 from kmeans_xp._backend import context_of
 from kmeans_xp.exceptions import DeviceMemoryError
-from kmeans_xp.relatives import _losses, _medoids, _spaces
+from kmeans_xp.relatives import _clara, _losses, _medoids, _spaces
 from kmeans_xp.relatives._best_rows import at_best_rows
 from kmeans_xp.relatives._clara import Search, sampled
 from kmeans_xp.relatives._pairs import NAMED, Measure
@@ -390,6 +390,16 @@ def test_the_last_look_and_ctrl_c_leave_a_model(monkeypatch: pytest.MonkeyPatch)
         assert model.n_swaps_ == 2
         assert len(set(model.medoid_indices_.tolist()) - set(start)) in (1, 2)
         assert model.labels_.tolist() == model.predict(x).tolist()
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.undo()
+    monkeypatch.setattr(_clara, "at_best_rows", stop)
+    model = KMedoids(8, method="clara", sample_size=200)
+    with pytest.raises(KeyboardInterrupt, match="interrupted: the best state so far was kept"):
+        model.fit(x)
+    assert model.labels_.tolist() == model.predict(x).tolist()
 
 
 def test_results_live_where_the_rows_do(xp: Backend) -> None:

@@ -118,6 +118,8 @@ class KMedoids(ByDistance):
     .. [1] E. Schubert, P. J. Rousseeuw, "Fast and eager k-medoids clustering: O(k) runtime
            improvement of the PAM, CLARA, and CLARANS algorithms", Information Systems 101, 2021.
     .. [2] L. Kaufman, P. J. Rousseeuw, "Finding Groups in Data", 1990.
+    .. [3] T. Z. Baharav, D. Tse, "Ultra fast medoid identification via correlated sequential
+           halving", NeurIPS 2019.
 
     Examples
     --------
