@@ -6,11 +6,13 @@
 Fits take turns, and each round has a seed and a start of its own, the same on both sides where both
 take one.  Processor time stands beside wall time, which other work on the machine disturbs.  Sets
 that are read from files need KMEANS_XP_DATA.  What is not installed is left out, with the reason.
+A file that is there already keeps the fits that were not run again, each run with its own facts.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pathlib
 import statistics
@@ -91,6 +93,19 @@ def same_groups(case: Case) -> bool:
     return same_noise and adjusted_rand_score(ours, theirs) == 1.0
 
 
+def joined(run: dict[str, Any], path: pathlib.Path | None) -> dict[str, Any]:
+    """A run, and of the runs that a file holds those fits that it did not repeat."""
+    runs = []
+    if path is not None and path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        for old in before["runs"]:
+            old["fits"] = {
+                name: fit for name, fit in old["fits"].items() if name not in run["fits"]
+            }
+            runs += [old] if old["fits"] else []
+    return {"runs": [*runs, run]}
+
+
 def _median(values: Any) -> float:
     return float(f"{statistics.median(values):.3g}")
 
@@ -136,7 +151,7 @@ def main() -> None:
                 found["same labels"] = same_groups(case)
             report["fits"][f"{name}, {title}"] = found
             print(f"{name}, {title}: {found}", flush=True)
-    write(report, arguments.out)
+    write(joined(report, arguments.out), arguments.out)
 
 
 if __name__ == "__main__":
