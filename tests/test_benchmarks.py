@@ -79,8 +79,9 @@ def test_a_command_in_a_report_names_no_folder_of_the_machine(
         "--plot=benchmarks/results/some.json benchmarks/results/some.json"
     )
     for path in FOLDER.glob("results/*.json"):
-        command = json.loads(path.read_text(encoding="utf-8")).get("command", "")
-        assert not re.search(r"(^|[\s=])[/~]", command), path.name
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        for run in stored.get("runs", [stored]):
+            assert not re.search(r"(^|[\s=])[/~]", run.get("command", "")), path.name
 
 
 @pytest.mark.usefixtures("data")
@@ -99,3 +100,14 @@ def test_relatives_end_as_low_as_their_peers_from_the_same_start() -> None:
         slack = 0.5 if name.startswith("MiniBatch") else 1e-9
         assert max(losses.values()) <= min(losses.values()) * (1 + slack), (name, losses)
         assert all(found.missing.values())
+
+
+@pytest.mark.usefixtures("data")
+def test_a_run_replaces_what_it_repeats_and_keeps_the_rest(tmp_path: pathlib.Path) -> None:
+    joined, path = importlib.import_module("relatives").joined, tmp_path / "stored.json"
+    for run in ({"date": 1, "fits": {"a": 1}}, {"date": 2, "fits": {"b": 2, "c": 3}}):
+        path.write_text(json.dumps(joined(run, path)), encoding="utf-8")
+    kept = {"date": 2, "fits": {"c": 3}}
+    new = {"date": 3, "fits": {"a": 4, "b": 5}}
+    assert joined(new, path) == {"runs": [kept, new]}
+    assert joined(new, None) == {"runs": [new]}
