@@ -25,6 +25,7 @@ from _sparse_contests import minibatch, sparse
 _OBJECTIVE = "sum of squared memberships times squared distances"
 _MOST_MERGED = 11_000
 _MOST_COMPARED = 25_000
+_MOST_IN_PYTHON = 2_000
 _FUZZY_STEPS = 50
 _MOST_STEPS = 300
 _TRIM = 0.05
@@ -160,7 +161,10 @@ def kmedians(case: Case) -> Contest:
     if peer is None:
         missing["pyclustering"] = problem
     else:
-        fits["pyclustering"] = lambda seed: _pyclustering(peer, case, seed, ccore=False)
+        if len(case.X) <= _MOST_IN_PYTHON:
+            fits["pyclustering"] = lambda seed: _pyclustering(peer, case, seed, ccore=False)
+        else:
+            missing["pyclustering"] = "a loop of Python over rows and centers"
         fits["pyclustering, compiled"] = lambda seed: _pyclustering(peer, case, seed, ccore=True)
     fits["NumPy"] = lambda seed: _medians(case.X, case.X[start_rows(case, seed)])
     return Contest(fits, lambda centers: absolute_to_nearest(case.X, centers), ABSOLUTE, missing)

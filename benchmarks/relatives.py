@@ -151,7 +151,7 @@ def main() -> None:
                 found["same labels"] = same_groups(case)
             report["fits"][f"{name}, {title}"] = found
             print(f"{name}, {title}: {found}", flush=True)
-    write(joined(report, arguments.out), arguments.out)
+            write(joined(report, arguments.out), arguments.out)
 
 
 if __name__ == "__main__":
