@@ -39,9 +39,9 @@ _PEERS = (
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "KMEANS_XP_NUMBA")
 
 
-def cases(name: str) -> dict[str, Case | str]:
+def cases(contest: str) -> dict[str, Case | str]:
     """The data of a contest, or why it is missing."""
-    if name in SPARSE:
+    if contest in SPARSE:
         return {
             "2,000 x 1,000": Case(texts(2_000, 1_000, 10, 0.02), 10),
             "20,000 x 10,000": Case(texts(20_000, 10_000, 20, 0.005), 20),
@@ -54,7 +54,7 @@ def cases(name: str) -> dict[str, Case | str]:
         problem = no_table(name)
         made[name] = problem if problem else Case(table(name), k, eps, few)
     made["blobs"] = Case(blobs(20_000, 8, 10, "float64"), 10, 2.0, 10)
-    if name == "KMedoids":
+    if contest == "KMedoids":
         made["100,000 blobs"] = Case(blobs(100_000, 8, 30, "float64"), 30)
     return made
 
