@@ -35,6 +35,7 @@ from _report import header, write
 from distributed import Client, LocalCluster
 
 from kmeans_xp import KMeans
+from kmeans_xp._dask import DaskSource
 from kmeans_xp._passes import sweep
 from kmeans_xp._problem import Training, training_problem
 from kmeans_xp._pruning import Pruner
@@ -145,9 +146,12 @@ def rows_of(n: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 def problem_of(x: Any, k: int, partitions: int) -> Training:
     """The problem of rows held by the workers."""
     lazy = da.from_array(x, chunks=(math.ceil(len(x) / partitions), D))
-    return DaskRows(KMeans(k), lazy, None, None, reset=True).training(
+    problem = DaskRows(KMeans(k), lazy, None, None, reset=True).training(
         k, who="KMeans", variance=False
     )
+    assert isinstance(problem.source, DaskSource)
+    problem.source.groups = None  # the model counts a task for each partition
+    return problem
 
 
 def overheads(rounds: int) -> tuple[float, float, float, float]:

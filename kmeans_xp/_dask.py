@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from ._backend import Context
-from ._dask_tasks import Part, Pass, Place, Spot, Spots, forget, forget_there, merge, run
+from ._dask_groups import Groups
+from ._dask_tasks import Part, Pass, Place, Spot, Spots, forget, forget_there, merge, run_all
 from ._exact import Accumulator
 from ._travel import pack, rows_at, taken, weights_at
 from ._typing import Array, Block, T, slices
 
 _MERGED_AT_ONCE = 8
+_MERGED_HERE = 1 << 20  # bytes of sums that are no work for a task
 _LARGE = 1 << 16  # bytes of a task that are worth a message of their own
 
 
@@ -34,6 +36,7 @@ class Partitions:
     weight: Any | None  # 1 at most
     lengths: tuple[int, ...]
     weight_exponent: int | None
+    n_positive: int | None  # rows with a weight above 0; None without weights
     is_held: bool  # else each pass reads the rows anew
     places: tuple[tuple[str, str], ...]  # libraries and devices of blocks that have rows
 
@@ -84,6 +87,8 @@ class DaskSource:
         self._forgotten: dict[str, int] = {}
         self._keys = _keys_of(partitions.x)
         self._weights = None if partitions.weight is None else _keys_of(partitions.weight)
+        self.groups = _groups_of(partitions)
+        self._sums_bytes = 0  # of the last pass
         self.cut(block_rows, piece_rows)
 
     def cut(self, block_rows: int, piece_rows: int, /) -> None:
@@ -179,6 +184,10 @@ class DaskSource:
         work = Pass(self._fit, self.n_passes, words, body, recipes, dict(self._forgotten))
         parts = self._compute(work, self._spots(blocks))
         found = merge(parts)
+        if found.total is not None:
+            self._sums_bytes = found.total.nbytes
+        if found.lost and self.groups is not None:
+            self.groups.renew()
         # only now: of a pass that was broken off, nothing that workers remember is used
         for block in blocks:
             self._versions[block.start, block.n_rows] = work.number
@@ -207,16 +216,33 @@ class DaskSource:
             sent = f"{name}-task"
             graph[sent] = work
         layer = []
-        for number, mine in spots.items():
-            weights = None if self._weights is None else self._weights[number]
-            layer.append((name, number))
-            graph[name, number] = run, sent, self._keys[number], weights, mine
-        if work.words is not None:
+        shares = [[number] for number in spots]
+        if self.groups is not None:
+            shares = self.groups.of(spots)
+        for share in shares:
+            xs = [self._keys[number] for number in share]
+            weights = None if self._weights is None else [self._weights[n] for n in share]
+            layer.append((name, share[0]))
+            graph[layer[-1]] = run_all, sent, xs, weights, [spots[number] for number in share]
+        is_much = len(layer) > _MERGED_AT_ONCE or len(layer) * self._sums_bytes > _MERGED_HERE
+        if work.words is not None and is_much:
             layer = _tree(graph, name, layer)
         collections = [x] if weight is None else [x, weight]
         whole = HighLevelGraph.from_collections(name, graph, dependencies=collections)
         parts: list[Part] = scheduler_of(x)(whole, layer)
         return parts
+
+
+def _groups_of(partitions: Partitions) -> Groups | None:
+    """Several partitions a task where workers hold them; else each waits for its own rows."""
+    client = client_of(partitions.x)
+    if not partitions.is_held or client is None:
+        return None
+    from distributed import futures_of
+
+    by_key = {future.key: future for future in futures_of(partitions.x)}
+    futures = [by_key[key] for key in _keys_of(partitions.x)]
+    return Groups(client, futures, partitions.lengths)
 
 
 def _tree(graph: dict[Any, Any], name: str, layer: list[Any]) -> list[Any]:

@@ -95,8 +95,8 @@ def make_partitions(x: Any, weight: Any, n_clusters: int | None, /) -> Partition
         seen = [replace(part, place=ours.place) for part, ours in zip(found, seen, strict=True)]
     if lazy is not None:
         _check(seen)
+    positive = None if lazy is None else sum(part.n_positive for part in seen)
     if n_clusters is not None:
-        positive = None if lazy is None else sum(part.n_positive for part in seen)
         refuse_few_rows(n_rows, positive, n_clusters)
     exponent = None
     if lazy is not None:
@@ -107,7 +107,7 @@ def make_partitions(x: Any, weight: Any, n_clusters: int | None, /) -> Partition
     elif is_held and lazy is not None:
         lazy = lazy.persist()
     places = tuple(sorted({part.place for part in seen if part.n_rows}))
-    return Partitions(x, lazy, lengths, exponent, is_held, places)
+    return Partitions(x, lazy, lengths, exponent, positive, is_held, places)
 
 
 def _optimised(x: Any, weight: Any | None) -> tuple[Any, Any | None]:

@@ -1,4 +1,4 @@
-"""What runs on dask's workers: a task on the blocks of one partition, and what they remember.
+"""What runs on dask's workers: a task on the blocks of some partitions, and what they remember.
 
 A worker remembers the state of blocks from pass to pass; that saves time and never decides.  A
 task takes the state out, so that a second copy of it finds none (instead of one half changed), uses
@@ -67,16 +67,20 @@ class Pass:
 
 @dataclass(frozen=True)
 class Part:
-    """What a task, or several, leave: replies by the block's turn in the pass, and sums."""
+    """What a task, or several, leave: replies by the block's turn in the pass, and sums.
+
+    ``lost`` counts the blocks whose state was not where the task ran.
+    """
 
     replies: dict[int, Any]
     total: Array | None
+    lost: int
 
     def __add__(self, other: Part) -> Part:
         total = self.total if other.total is None else other.total
         if self.total is not None and other.total is not None:
             total = carry(self.total + other.total, xp=np)
-        return Part({**self.replies, **other.replies}, total)
+        return Part({**self.replies, **other.replies}, total, self.lost + other.lost)
 
 
 class Memory:
@@ -219,6 +223,14 @@ class _OneBlasThread:
 one_blas_thread_at_a_time = _OneBlasThread().held
 
 
+def run_all(
+    work: Pass, xs: Sequence[Array], weights: Sequence[Array] | None, spots: Sequence[Spots]
+) -> Part:
+    """Run a pass on blocks of some partitions, one partition after another."""
+    theirs = [None] * len(xs) if weights is None else weights
+    return merge([run(work, *one) for one in zip(xs, theirs, spots, strict=True)])
+
+
 def run(work: Pass, x: Array, weight: Array | None, spots: Spots) -> Part:
     """Run a pass on blocks of one partition, where its rows are."""
     context = context_of(x)
@@ -226,17 +238,20 @@ def run(work: Pass, x: Array, weight: Array | None, spots: Spots) -> Part:
         key = work.fit, work.number, *_name(context)
         task = _TASKS.get(key, functools.partial(_opened, work, work.task, context))
         sums = None if work.words is None else Accumulator(context.xp, work.words)
-        replies = {}
+        replies, lost = {}, 0
         weight = None if weight is None else context.move(weight)
         for turn, spot in zip(spots.turns, spots.spots, strict=True):
-            block = _open(work, x, weight, spot, context)
+            block, is_lost = _open(work, x, weight, spot, context)
+            lost += is_lost
             replies[turn] = at_home(task(block) if sums is None else task(block, sums))
             MEMORY.keep(work.fit, spot.place, work.number, block.state)
-        return Part(replies, None if sums is None else at_home(sums.total()))
+        return Part(replies, None if sums is None else at_home(sums.total()), lost)
 
 
-def _open(work: Pass, x: Array, weight: Array | None, spot: Spot, context: Context) -> Block:
-    """A block with its rows, and the state that the pass before left."""
+def _open(
+    work: Pass, x: Array, weight: Array | None, spot: Spot, context: Context
+) -> tuple[Block, bool]:
+    """A block with its rows, and the state that the pass before left; whether that was lost."""
     start, length = spot.place
     rows = slice(spot.offset, spot.offset + length)
     state = MEMORY.take(work.fit, spot)
@@ -247,10 +262,12 @@ def _open(work: Pass, x: Array, weight: Array | None, spot: Spot, context: Conte
         for name, number in work.forgotten.items():
             if spot.version is not None and spot.version <= number:
                 state.pop(name, None)
-    elif spot.version is not None:
-        for recipe in _opened(work, work.recipes, context):
-            recipe(block)
-    return block
+        return block, False
+    if spot.version is None:
+        return block, False
+    for recipe in _opened(work, work.recipes, context):
+        recipe(block)
+    return block, True
 
 
 def merge(parts: Sequence[Part]) -> Part:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from ._draws import distinct_rows
 from ._minibatch import Batch
 from ._problem import Training
 from ._random import Purpose, mix, row_bits
-from ._typing import slices
+from ._typing import Array, Block, OnHost, slices
 
 _LIKE = np.empty(0)
 _SUM_BITS = 62
@@ -30,11 +31,15 @@ class Sampler:
 
     def __init__(self, problem: Training) -> None:
         self._problem = problem
-        self._running: npt.NDArray[np.int64] | None = None
+        self._running: npt.NDArray[np.int64] | _Afar | None = None
         self._total = problem.source.n_rows
         if problem.summary.weight_grid is not None:
-            self._running = _running(problem.source.map(lambda block: to_host(block.weight)))
-            self._total = int(self._running[-1])
+            if problem.source.shares:
+                running = _running(problem.source.map(lambda block: to_host(block.weight)))
+                self._running, self._total = running, int(running[-1])
+            else:
+                self._running = _Afar(problem)
+                self._total = self._running.total
 
     def rows(self, start: int, count: int, /, *key: int) -> npt.NDArray[np.int64]:
         """Draws ``start`` to ``start + count`` of a key, with replacement."""
@@ -80,9 +85,52 @@ class Sampler:
         raise AssertionError("unreachable")
 
 
+class _Tickets(OnHost):
+    """Numbers below the sum of a block's weights, by the block."""
+
+    def __init__(self, by_block: dict[int, npt.NDArray[np.int64]]) -> None:
+        self.by_block = by_block
+
+
+class _Afar:
+    """Running sums of weights that stay where they are; here are those of whole blocks."""
+
+    def __init__(self, problem: Training) -> None:
+        self._source = source = problem.source
+        self._n_rows = n_rows = source.n_rows
+        self._ends = np.cumsum(
+            source.map(lambda block: int(_whole(to_host(block.weight), n_rows).sum()))
+        )
+        self.total = int(self._ends[-1])
+
+    def searchsorted(
+        self, tickets: npt.NDArray[np.int64], side: Literal["right"]
+    ) -> npt.NDArray[np.int64]:
+        """As NumPy's, of the running sums of all rows."""
+        numbers, n_rows = self._ends.searchsorted(tickets, side=side), self._n_rows
+        before = np.concatenate([[0], self._ends[:-1]])
+        places = {int(n): np.flatnonzero(numbers == n) for n in np.unique(numbers)}
+        left = _Tickets({n: tickets[mine] - before[n] for n, mine in places.items()})
+
+        def task(block: Block) -> npt.NDArray[np.int64]:
+            running = np.cumsum(_whole(to_host(block.weight), n_rows))
+            rows = running.searchsorted(left.by_block[block.number], side=side) + block.start
+            return np.asarray(rows, dtype=np.int64)
+
+        parts = self._source.map(task, [self._source.blocks[number] for number in places])
+        rows = np.empty(len(tickets), dtype=np.int64)
+        for mine, part in zip(places.values(), parts, strict=True):
+            rows[mine] = part
+        return rows
+
+
 def _running(weights: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.int64]:
     """Running sums of weights (of at most 1) as integers, whose total fits 62 bits."""
-    n_rows = sum(len(part) for part in weights)
+    together = np.concatenate(weights)
+    return np.cumsum(_whole(together, len(together)))
+
+
+def _whole(weight: Array, n_rows: int) -> npt.NDArray[np.int64]:
+    """Weights as integers, of which those of all rows together fit 62 bits."""
     bits = min(exact.LIMB_BITS, _SUM_BITS - n_rows.bit_length())
-    running = np.concatenate(weights) * 2.0**bits
-    return np.cumsum(np.round(running).astype(np.int64))
+    return np.asarray(np.round(weight * 2.0**bits).astype(np.int64))

@@ -376,6 +376,19 @@ def test_a_resumed_fit_says_so(
     assert capsys.readouterr().out == f"Resumed from {path}: a finished fit.\n"
 
 
+def test_a_fit_that_its_callback_stopped_is_finished_and_says_so(
+    rows: Any, path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"search": None, "callback": lambda record, centers: record.iteration == 3}
+    stopped = model_of(path, **options).fit(rows)
+    capsys.readouterr()
+    again = model_of(path, search=None, verbose=1).fit(rows)
+    assert bits(again) == bits(stopped)
+    assert again.n_iter_ == 3
+    assert again.status_ == "stopped by the callback"
+    assert "a finished fit, which its callback stopped (delete the file" in capsys.readouterr().out
+
+
 def test_parameters_as_of_any_estimator(rows: Any, path: pathlib.Path) -> None:
     model = clone(model_of(path))
     assert model.get_params()["checkpoint"] == path

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kmeans_xp import KMeans
+from kmeans_xp import KMeans, MiniBatchKMeans
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask is not installed")
@@ -383,3 +383,65 @@ def test_a_checkpoint_goes_on_from_memory_to_partitions(
     assert len(read) < whole.n_iter_
     assert there.cluster_centers_.tobytes() == whole.cluster_centers_.tobytes()
     assert there.labels_.compute().tobytes() == whole.labels_.tobytes()
+
+
+def test_rows_are_held_or_read_in_each_pass(
+    rows: Any, threads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp import _dask_input
+
+    read: list[int] = []
+
+    def noted(block: Any) -> Any:
+        read.append(len(block))
+        return block
+
+    lazy = da.from_array(rows, chunks=(400, 4)).map_blocks(noted, dtype=rows.dtype, meta=rows[:0])
+    model = KMeans(6, init=rows[:6] + 0.1, max_iter=5).fit(lazy)
+    assert sum(read) == N
+    assert (
+        model.reading_ == f"{N} rows in 4 partitions, held in memory for {model.n_passes_} passes"
+    )
+    read.clear()
+    monkeypatch.setattr(_dask_input, "_SHARE", 0.0)
+    anew = KMeans(6, init=rows[:6] + 0.1, max_iter=5).fit(lazy)
+    assert anew.n_iter_ < anew.n_passes_ < 3 * anew.n_iter_
+    # and a look at the sizes
+    assert sum(read) == (anew.n_passes_ + 1) * N
+    assert f"read anew in each of {anew.n_passes_} passes" in anew.reading_
+    check_same(KMeans(6, init=rows[:6] + 0.1, max_iter=5).fit(rows), anew)
+
+
+def test_a_worker_that_retires_in_the_middle(rows: Any, client: Any) -> None:
+    """Its partitions move to the one that is left, and so do the tasks."""
+    options = {"init": rows[:9] + 0.1, "random_state": 5}
+    here = KMeans(9, max_iter=6, callback=lambda *_: None, **options).fit(rows)
+    batches = MiniBatchKMeans(9, batch_size=60, max_iter=2, **options).fit(rows)
+    lazy = in_parts(rows, 7)
+
+    def leave(record: Any, centers: Any) -> None:
+        if record.iteration == 2:
+            client.cluster.scale(1)
+            while len(client.nthreads()) > 1:
+                time.sleep(0.02)
+
+    check_same(here, KMeans(9, max_iter=6, callback=leave, **options).fit(lazy))
+    there = MiniBatchKMeans(9, batch_size=60, max_iter=2, **options).fit(lazy)
+    assert there._state.means.tobytes() == batches._state.means.tobytes()
+    assert there.labels_.compute().tobytes() == batches.labels_.tobytes()
+
+
+def test_partitions_are_shared_out_where_they_are_and_evenly() -> None:
+    from kmeans_xp._dask_groups import shared_out
+
+    two = {"a": 1, "b": 1}
+    # where they are, though one of the two has a little more
+    assert shared_out([10, 10, 10, 11], ["a", "b", "a", "b"], two) == [[0, 2], [1, 3]]
+    assert shared_out([10, 10, 10], ["a", "a", "b"], two) == [[0, 1], [2]]
+    # moved where that makes the largest share smaller; a copy is as good as the first
+    assert shared_out([10] * 4, ["a", "a", "a", "b"], two) == [[1, 2], [0, 3]]
+    assert shared_out([10] * 4, ["a", "a", "ab", "b"], two) == [[0, 1], [2, 3]]
+    # to the threads of a worker, and of partitions that nobody holds any more
+    assert shared_out([4, 3, 2, 1, 0], ["a"] * 5, {"a": 2}) == [[0, 3, 4], [1, 2]]
+    assert shared_out([5, 5], [(), ()], two) == [[0], [1]]
+    assert shared_out([0, 0], ["a", "a"], two) == [[0, 1], []]

@@ -95,7 +95,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_kernels._meter",
         "_kernels",
     ),
-    "sources": ("_sources", "_travel", "_several", "_dask_tasks", "_dask"),
+    "sources": ("_sources", "_travel", "_several", "_dask_groups", "_dask_tasks", "_dask"),
     "passes": ("_memory", "_problem", "_totals", "_assign", "_passes", "_digest"),
     "starts": ("_draws", "_plusplus", "_init"),
     "solver": ("_outcome", "_empty", "_solver"),

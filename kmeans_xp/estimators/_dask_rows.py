@@ -15,15 +15,14 @@ from .._backend import context_of, dtype_name, numpy_context, to_host
 from .._dask import DaskSource
 from .._dask_input import as_array, make_partitions
 from .._dask_tasks import one_blas_thread_at_a_time
-from .._kernels import METER, Kind, Plan, Shape, select
-from .._outcome import Result
+from .._kernels import METER, ONE_SWEEP, Kind, Plan, Shape, select
 from .._problem import Problem, Training, query_over, query_problem, training_over
 from .._stats import NonFiniteError
 from .._travel import HOST, Together, plan_there
 from .._typing import Array, Block
 from .._validation import non_finite
 from ..exceptions import DeviceError
-from ._run import Place
+from ._run import Labelled, Place
 
 Question = Callable[[Problem, Array], Array]
 
@@ -55,9 +54,26 @@ class DaskRows:
         self._source: DaskSource | None = None
 
     def training(self, n_clusters: int, /, *, who: str, variance: bool) -> Training:
-        source, plan = self._open(n_clusters, is_fit=True)
+        source, plan = self._open(n_clusters, fits=1.0, is_fit=True)
         try:
             return training_over(source, plan, n_clusters, variance=variance)
+        except NonFiniteError:
+            raise _first_bad_cell(source, who) from None
+
+    @property
+    def n_rows(self) -> int:
+        if any(map(math.isnan, self.x.chunks[0])):
+            # of our own: the user's collection goes on not knowing
+            self.x = self.x.copy().compute_chunk_sizes()
+        return int(self.x.shape[0])
+
+    def batch(self, n_clusters: int, /, *, who: str) -> Training | None:
+        """The rows as a batch of any size; None where no row has a weight."""
+        source, plan = self._open(n_clusters, fits=ONE_SWEEP)
+        if source.partitions.n_positive == 0:
+            return None
+        try:
+            return training_over(source, plan, n_clusters)
         except NonFiniteError:
             raise _first_bad_cell(source, who) from None
 
@@ -65,7 +81,7 @@ class DaskRows:
         self, centers: Array, middle: Sequence[float], /, *, who: str
     ) -> tuple[Problem, Array]:
         n_clusters = int(centers.shape[0])
-        source, plan = self._open(n_clusters, is_fit=False)
+        source, plan = self._open(n_clusters)
         try:
             problem = query_over(source, plan, n_clusters, middle)
         except NonFiniteError:
@@ -73,7 +89,9 @@ class DaskRows:
         problem.cover(centers)
         return problem, centers
 
-    def _open(self, n_clusters: int, *, is_fit: bool) -> tuple[DaskSource, Plan]:
+    def _open(
+        self, n_clusters: int, *, fits: float = 0.0, is_fit: bool = False
+    ) -> tuple[DaskSource, Plan]:
         partitions = make_partitions(self.x, self._weight, n_clusters if is_fit else None)
         n_rows = sum(partitions.lengths)
         if n_rows == 0:
@@ -84,7 +102,7 @@ class DaskRows:
         shape = Shape(n_rows, self.n_features, n_clusters, self.dtype)
         backends, devices = zip(*partitions.places, strict=True)
         if set(backends) == {"numpy"}:
-            plan = _plan(shape, is_fit=is_fit)
+            plan = _plan(shape, fits)
         else:
             plan = plan_there(shape, backends)
             work = Together.named_so(backends, devices)
@@ -94,7 +112,7 @@ class DaskRows:
         )
         return self._source, plan
 
-    def labels(self, result: Result, middle: Sequence[float], /, *, who: str) -> Any:
+    def labels(self, result: Labelled, middle: Sequence[float], /, *, who: str) -> Any:
         """Labels (n,) as a lazy dask array: all of them may be too many to come here."""
         found = self.nearest(result.centers, middle, who=who)
         assert self._source is not None
@@ -139,9 +157,8 @@ class DaskRows:
         return f"{where}, read anew in each of {passes} passes: {why}"
 
 
-def _plan(shape: Shape, *, is_fit: bool) -> Plan:
-    """One thread: tasks run side by side."""
-    fits = 1.0 if is_fit else 0.0
+def _plan(shape: Shape, fits: float) -> Plan:
+    """The plan for so many fits, on one thread: tasks run side by side."""
     routed = functools.partial(select, shape, backend="numpy", threads=1)
     if METER.wants(shape, 1, Kind(shape.dtype, True), fits):
         plan = routed(compiled=True)
@@ -180,7 +197,7 @@ def _answer(
             empty = (0,) if question is _query.predict else (0, n_clusters)
             return xp.empty(empty, dtype=xp.int32, device=context.device)
         shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x))
-        plan = _plan(shape, is_fit=False) if context.backend == "numpy" else None
+        plan = _plan(shape, 0.0) if context.backend == "numpy" else None
         try:
             problem = query_problem(x, None, context, n_clusters, middle, plan=plan)
         except NonFiniteError:

@@ -113,9 +113,9 @@ of shape (n_clusters, n_features), default="k-means++"
 
         `CheckpointError` refuses a file that is damaged, or of other rows, weights or parameters
         (``device``, ``verbose`` and ``callback`` may change, and a run that a callback
-        stopped stays as it is; a callable ``init`` is taken at its word).  Rows are known by a
-        64-bit digest of all their bits and order, which costs a pass.  One file is for one fit at a
-        time: clones of this estimator share it.
+        stopped is finished, as ``status_`` says; a callable ``init`` is taken at its word).  Rows
+        are known by a 64-bit digest of all their bits and order, which costs a pass.  One file is
+        for one fit at a time: clones of this estimator share it.
     checkpoint_every : float, default=60.0
         Seconds between two writes; 0 is after each iteration.  Ctrl-C and the end write too.
     memory_limit : int, str or None, default=None

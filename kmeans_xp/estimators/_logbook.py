@@ -222,6 +222,8 @@ def _refusal(path: pathlib.Path, reason: str) -> CheckpointError:
 def _tell(path: pathlib.Path, progress: Progress, aloud: bool) -> None:
     if progress.is_finished:
         where = "a finished fit"
+        if progress.best is not None and progress.best.status is Status.CALLBACK:
+            where += ", which its callback stopped (delete the file to fit anew)"
     elif progress.stage is not None:
         where = f"the search, after {len(progress.stage.trials)} of its runs"
     else:

@@ -12,12 +12,12 @@ from sklearn.utils._param_validation import Interval
 from .._minibatch import State
 from .._outcome import Status
 from .._sparse import is_sparse
-from .._validation import check_device_word
+from .._validation import check_device_word, is_dask
 from ._clusterer import Clusterer
 from ._kmeans import KMeans
 from ._minibatch_run import BatchRows, Outcome, begin_stream, go_on, run_fit, update
 from ._rows import array_rows, rows_at
-from ._run import Place, Rows, given_centers
+from ._run import Rows, given_centers
 from ._streamed import stream_rows
 
 _SAME = ("n_clusters", "init", "n_init", "tol", "verbose", "random_state", "device", "memory_limit")
@@ -80,7 +80,8 @@ of shape (n_clusters, n_features), default="k-means++"
         Centers, in X's library, dtype and device (float64 for other dtypes).
     labels_ : array of shape (n_samples,), int32
         For each row (of the last batch, after `partial_fit`) the nearest of
-        ``cluster_centers_``; the lowest index among equals.  Only with ``compute_labels``.
+        ``cluster_centers_``; the lowest index among equals.  Only with ``compute_labels``; lazy
+        for a dask collection.
     inertia_ : float
         Weighted sum of squared distances of these rows to their centers (WCSS).  Without
         ``compute_labels`` `fit` leaves an estimate: the smoothed inertia of the batches.
@@ -90,6 +91,8 @@ of shape (n_clusters, n_features), default="k-means++"
         Batches so far.
     status_ : str
         Why `fit` ended; or that `partial_fit` may go on.
+    reading_ : str
+        After `fit`: where the rows were; see `KMeans`.
     device_ : str
         Where the work happened: "cpu", "cuda:0", ...
     backend_ : str
@@ -190,10 +193,11 @@ of shape (n_clusters, n_features), default="k-means++"
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), path, or blocks
-            Rows to cluster, of any array API library, sparse, or a stream as in `KMeans.fit`,
-            with the same result.  Of an ``.npy`` file the rows of a batch are read alone; what can
-            only be read in order is read once for 65,536 rows of batches (64 MiB where rows are
-            wide).
+            Rows to cluster, of any array API library, sparse, a stream as in `KMeans.fit`, or a
+            dask array or data frame, with the same result.  Of an ``.npy`` file the rows of a
+            batch are read alone; what can only be read in order is read once for 65,536 rows of
+            batches (64 MiB where rows are wide); so are the partitions of a dask collection that
+            hold rows of these batches.
         y : Ignored
             For compatibility.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -207,17 +211,21 @@ of shape (n_clusters, n_features), default="k-means++"
         """
         check_device_word(self.device)
         start = given_centers(self)
-        rows: Rows | None = stream_rows(self, X, sample_weight)
-        if rows is None:
-            rows = array_rows(self, X, sample_weight)
+        rows = self._rows_to_fit(X, sample_weight)
         with rows.place.work.scope():
             outcome = run_fit(self, rows, start)
-            self._keep(outcome, rows.place)
+            self._keep(outcome, rows)
+        self.reading_ = rows.reading
         n_rows = outcome.n_rows
         self.n_iter_ = math.ceil(self.n_steps_ * min(self.batch_size, n_rows) / n_rows)
         if outcome.status is Status.INTERRUPTED:
             raise KeyboardInterrupt(outcome.status.value)
         return self
+
+    def _rows_to_fit(self, X: Any, sample_weight: Any) -> Rows:
+        if is_dask(X):
+            return self._in_partitions(X, sample_weight, reset=True)
+        return stream_rows(self, X, sample_weight) or array_rows(self, X, sample_weight)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> MiniBatchKMeans:
@@ -230,7 +238,8 @@ of shape (n_clusters, n_features), default="k-means++"
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             The rows of a batch, however many; the first time at least ``n_clusters``.  Later
-            batches are in the library, dtype and device of the first.
+            batches are in the library, dtype and device of the first.  A dask array or data frame
+            is a batch too, which stays where it is.
         y : Ignored
             For compatibility.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -247,14 +256,14 @@ of shape (n_clusters, n_features), default="k-means++"
             rows = self._batch(X, sample_weight, None)
             with rows.place.work.scope():
                 problem, state = begin_stream(self, rows, start)
-                self._keep(update(self, problem, state), rows.place)
+                self._keep(update(self, problem, state), rows)
             return self
         check_device_word(self.device)
         rows = self._batch(X, sample_weight, "partial_fit")
         with rows.place.work.scope():
             more, state = go_on(self, rows)
             if more is not None:
-                self._keep(update(self, more, state), rows.place)
+                self._keep(update(self, more, state), rows)
                 return self
         # no row counts: the centers stay, but values and labels are looked after
         labels = self.predict(X)
@@ -264,7 +273,11 @@ of shape (n_clusters, n_features), default="k-means++"
         return self
 
     def _batch(self, X: Any, sample_weight: Any, asked: str | None) -> BatchRows:
-        """Check the rows of a batch, which are an array or a sparse matrix."""
+        """Check the rows of a batch: an array, a sparse matrix, or a collection of dask."""
+        if is_dask(X):
+            if asked is None:
+                return self._in_partitions(X, sample_weight, reset=True)
+            return self._asked_of(X, sample_weight, asked)
         found = stream_rows(self, X, sample_weight, asked=asked) if is_sparse(X) else None
         if found is not None:
             return found
@@ -273,14 +286,15 @@ of shape (n_clusters, n_features), default="k-means++"
         x, place = self._placed(X, asked)
         return rows_at(x, sample_weight, place, self.n_clusters, self.memory_limit)
 
-    def _keep(self, outcome: Outcome, place: Place) -> None:
+    def _keep(self, outcome: Outcome, rows: Rows) -> None:
         """Set the fitted attributes; none of rows seen before stays."""
+        place = rows.place
         self.cluster_centers_ = place.send_home(outcome.centers)
-        for stale in ("labels_", "inertia_", "n_iter_"):
+        for stale in ("labels_", "inertia_", "n_iter_", "reading_"):
             if hasattr(self, stale):
                 delattr(self, stale)
-        if outcome.labels is not None:
-            self.labels_ = place.send_home(outcome.labels)
+        if self.compute_labels:
+            self.labels_ = rows.labels(outcome, outcome.middle, who=type(self).__name__)
         if outcome.inertia is not None:
             self.inertia_ = outcome.inertia
         self.n_steps_ = outcome.state.steps

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -21,11 +23,8 @@ from .._random import Purpose, mix
 from .._sampling import Sampler
 from .._typing import Array
 from .._validation import check_centers, place_centers
-from ._rows import ArrayRows
 from ._run import Place, Rows, count_runs, draw_seed, warn_of_one_column
-from ._streamed import StreamRows
 
-BatchRows = ArrayRows | StreamRows
 _MANY_STARTS = 3
 _SHARE = 3  # rows of the start, in batches or in clusters
 _TO_CALLER_OF_FIT = 5
@@ -44,6 +43,17 @@ class Outcome:
     centers: Array
     labels: Array | None = None
     inertia: float | None = None
+
+
+class BatchRows(Rows, Protocol):
+    """Rows that may be one batch."""
+
+    @property
+    def n_rows(self) -> int: ...
+
+    def batch(self, n_clusters: int, /, *, who: str) -> Training | None:
+        """The rows as a batch of any size; None where no row has a weight."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,10 +75,17 @@ def run_fit(model: Any, rows: Rows, start: Array | None) -> Outcome:
     problem = _open(model, rows)
     names = getattr(model, "feature_names_in_", None)
     warn_of_one_column(problem, names, _SCALED, stacklevel=_TO_CALLER_OF_FIT)
-    n_rows = problem.source.n_rows
-    start_rows = _start_rows(model, n_rows)
-    seed, batch_rows = draw_seed(random_state), min(model.batch_size, n_rows)
+    start_rows = _start_rows(model, problem.source.n_rows)
     begin = _Start(model, start, runs, start_rows, random_state, rows.place)
+    source = problem.source
+    # other processes are to forget in the end what they remember; threads are held pass by pass
+    with contextlib.nullcontext() if source.shares else source.working():
+        return _fitted(problem, begin)
+
+
+def _fitted(problem: Training, begin: _Start) -> Outcome:
+    model, n_rows = begin.model, problem.source.n_rows
+    seed, batch_rows = draw_seed(begin.random_state), min(model.batch_size, n_rows)
     centers = _first_centers(problem, begin, seed)
     limit = None
     if model.tol > 0:
@@ -229,10 +246,18 @@ def _total_weight(problem: Training) -> float:
     """The sum of all weights, rounded once."""
     if problem.summary.weight_grid is None:
         return float(problem.source.n_rows)
-    parts = problem.source.map(lambda block: to_host(block.weight))
+    parts = problem.source.map(lambda block: _exact_parts(to_host(block.weight)))
     half = problem.weight_exponent // 2
-    total = math.fsum(np.concatenate(parts)) * math.ldexp(1.0, half)
+    total = math.fsum(itertools.chain.from_iterable(parts)) * math.ldexp(1.0, half)
     return total * math.ldexp(1.0, problem.weight_exponent - half)
+
+
+def _exact_parts(values: Array) -> list[float]:
+    """A few numbers that add up to the same sum, with nothing rounded."""
+    parts: list[float] = []
+    while rest := math.fsum(itertools.chain(values, (-part for part in parts))):
+        parts.append(rest)
+    return parts
 
 
 def _observer(n_steps: int, monitor: Monitor) -> Callable[[Step, Status | None], None]:

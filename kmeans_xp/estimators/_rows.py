@@ -12,13 +12,12 @@ from .._kernels import LEAST_ROWS, Shape
 from .._memory import needed_bytes
 from .._minibatch import Batch, open_batch
 from .._opening import memory_limit_of
-from .._outcome import Result
 from .._problem import Problem, Training, bring
 from .._stats import NonFiniteError
 from .._typing import Array
 from .._validation import check_rows, first_bad_cell
 from .._weight_checks import check_weight
-from ._run import Place, place_of, prepare
+from ._run import Labelled, Place, place_of, prepare
 from ._streamed import HostRows
 
 
@@ -58,7 +57,7 @@ class ArrayRows:
             first_bad_cell(self.x, who)
             raise
 
-    def labels(self, result: Result, middle: Sequence[float], /, *, who: str) -> Array:
+    def labels(self, result: Labelled, middle: Sequence[float], /, *, who: str) -> Array:
         return self.place.send_home(result.labels)
 
     @property

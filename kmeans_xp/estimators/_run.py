@@ -49,6 +49,16 @@ class Place:
             return self.home.move(array)
 
 
+class Labelled(Protocol):
+    """Centers, and the labels of the rows by them where the rows are at hand."""
+
+    @property
+    def centers(self) -> Array: ...
+
+    @property
+    def labels(self) -> Array | None: ...
+
+
 class Rows(Protocol):
     """Checked rows and their weights, wherever they are, and the problems that they pose."""
 
@@ -65,7 +75,7 @@ class Rows(Protocol):
         """Take the statistics pass; refuse what cannot be clustered."""
         ...
 
-    def labels(self, result: Result, middle: Sequence[float], /, *, who: str) -> Array:
+    def labels(self, result: Labelled, middle: Sequence[float], /, *, who: str) -> Array:
         """Labels of a fit, in X's library."""
         ...
 

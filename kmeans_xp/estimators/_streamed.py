@@ -12,7 +12,6 @@ from .._backend import context_of, to_host
 from .._kernels import ONE_SWEEP, Kind, Plan, Shape
 from .._memory import passing_bytes
 from .._opening import is_at_hand, memory_limit_of, open_stream
-from .._outcome import Result
 from .._problem import Problem, Training, plan_for, query_over, training_over, unit_weights
 from .._readers import AtHand, Direct, InOrder
 from .._sparse import is_sparse
@@ -21,7 +20,7 @@ from .._streams import StreamSource
 from .._typing import Array, Block
 from .._validation import check_device_word, check_same_place, first_bad_cell, refuse_non_finite
 from .._weight_checks import check_enough_rows, check_weight
-from ._run import Place, place_of
+from ._run import Labelled, Place, place_of
 
 
 class StreamRows:
@@ -45,7 +44,7 @@ class StreamRows:
     def reading(self) -> str:
         return self._reader.kind if self._source is None else self._source.reading
 
-    def labels(self, result: Result, middle: Sequence[float], /, *, who: str) -> Array:
+    def labels(self, result: Labelled, middle: Sequence[float], /, *, who: str) -> Array:
         return self.place.send_home(result.labels)
 
     def training(self, n_clusters: int, /, *, who: str, variance: bool) -> Training:
