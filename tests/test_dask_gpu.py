@@ -10,7 +10,7 @@ import pytest
 from card import Card, card_in_use, on_card
 from sklearn.base import clone
 
-from kmeans_xp import KMeans
+from kmeans_xp import KMeans, MiniBatchKMeans
 from kmeans_xp._dask_tasks import MEMORY
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
 
@@ -87,6 +87,23 @@ def test_partitions_on_a_gpu(
     assert there.device_ == ("cuda:0,cpu" if mixed else "cuda:0")
     assert there.backend_ == ("cupy,numpy" if mixed else "cupy")
     assert there.kernel_ == ("cuda,numpy" if mixed else "cuda")
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_mini_batches_of_rows_on_a_gpu(rows: Any, card: Any, weighted: bool) -> None:
+    model = MiniBatchKMeans(6, random_state=5, batch_size=100, max_iter=2)
+    here = clone(model).fit(rows, sample_weight=weights() if weighted else None)
+    there = model.fit(
+        partitions(rows, "cnc"), sample_weight=partitions(weights(), "ncc") if weighted else None
+    )
+    assert there.cluster_centers_.tobytes() == here.cluster_centers_.tobytes()
+    assert (there.inertia_, there.n_steps_) == (here.inertia_, here.n_steps_)
+    parts = [there.labels_.blocks[number].compute() for number in range(3)]
+    labels = np.concatenate([part.view(np.ndarray) for part in parts])
+    assert labels.tobytes() == here.labels_.tobytes()
+    here.partial_fit(rows[:200])
+    there.partial_fit(partitions(rows[:200], "cn"))
+    assert there.cluster_centers_.tobytes() == here.cluster_centers_.tobytes()
 
 
 def test_too_little_memory_on_a_gpu_means_a_new_start(rows: Any, card: Any) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from .._backend import Context, dtype_name
 from .._kernels import Plan, Shape
-from .._outcome import Result
 from .._problem import Problem, Training, bring, query_over, training_over, unit_weights
 from .._several import SeveralSource, devices_named, shared_out
 from .._stats import NonFiniteError
@@ -16,7 +15,7 @@ from .._typing import Array
 from .._validation import check_float64, check_rows, check_same_place, first_bad_cell
 from .._weight_checks import check_enough_rows, check_weight
 from ._rows import rows_at
-from ._run import Place, Rows
+from ._run import Labelled, Place, Rows
 
 
 class SeveralRows:
@@ -61,7 +60,7 @@ class SeveralRows:
         problem.cover(centers)
         return problem, centers
 
-    def labels(self, result: Result, middle: Sequence[float], /, *, who: str) -> Array:
+    def labels(self, result: Labelled, middle: Sequence[float], /, *, who: str) -> Array:
         return self.place.send_home(result.labels)
 
     def _opened(self, weight: Array | None, n_clusters: int) -> tuple[SeveralSource, Plan]:
