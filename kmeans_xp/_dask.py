@@ -63,6 +63,7 @@ class DaskSource:
     partitions : the rows
     context : `_travel.HOST`; tasks work in that of their rows
     block_rows, piece_rows : as for other sources; no block spans two partitions
+    room : bytes that what is gathered here may take; None for no limit
     """
 
     is_resident = shares = is_stored = False
@@ -74,8 +75,9 @@ class DaskSource:
         *,
         block_rows: int,
         piece_rows: int,
+        room: int | None = None,
     ) -> None:
-        self.partitions = partitions
+        self.partitions, self.room = partitions, room
         self.xp, self.context = context.xp, context
         self._edges = [0, *itertools.accumulate(partitions.lengths)]
         self.n_rows, self.n_features = self._edges[-1], int(partitions.x.shape[1])

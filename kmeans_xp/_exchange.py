@@ -27,12 +27,12 @@ import numpy.typing as npt
 from . import _exact as exact
 from ._backend import to_host
 from ._empty import recenter
-from ._passes import Moves, add_rows, moved_sums
+from ._passes import Moves, add_moves, add_rows, moved_sums
 from ._picks import first_true
 from ._primitives import Nearest, Rung, build_rung
 from ._problem import Training
 from ._stats import weigh
-from ._typing import Array, Block, slices, some
+from ._typing import Array, Block, OnHost, slices, some
 
 _MOST_SCORES = 1 << 21
 _ROUNDINGS = 2.0**-40  # of what a row counts for now, below which a gain is none
@@ -52,15 +52,60 @@ class Exchanges:
 
     def after(self, problem: Training, count: int, /) -> Array:
         """The means of the clusters once the first ``count`` rows were moved."""
-        xp, source = problem.context.xp, problem.source
-        places = self.rows[:count].tolist()
-        ends = np.stack([self.sources[:count], self.targets[:count]]).astype(np.int32)
-        placed = exact.to_device(ends, source.sample, xp=xp)
-        weights = source.take_weights(places)
-        moves = Moves(source.take(places), weights, placed[0, :], placed[1, :])
-        sums = moved_sums(problem, moves, int(self.centers.shape[0]))
-        change = exact.in_words(sums, problem.ledger.words, xp=xp)
-        return recenter(problem, exact.carry(self.totals + change, xp=xp), self.centers)
+        moved = _moved_here if problem.source.is_resident else _moved_away
+        change = moved(problem, self, count)
+        totals = exact.carry(self.totals + change, xp=problem.context.xp)
+        return recenter(problem, totals, self.centers)
+
+
+def _moved_here(problem: Training, moves: Exchanges, count: int) -> Array:
+    """How the sums change by the first of some moves."""
+    xp, source = problem.context.xp, problem.source
+    places = moves.rows[:count].tolist()
+    ends = np.stack([moves.sources[:count], moves.targets[:count]]).astype(np.int32)
+    placed = exact.to_device(ends, source.sample, xp=xp)
+    weights = source.take_weights(places)
+    few = Moves(source.take(places), weights, placed[0, :], placed[1, :])
+    sums = moved_sums(problem, few, int(moves.centers.shape[0]))
+    return exact.in_words(sums, problem.ledger.words, xp=xp)
+
+
+@dataclass(frozen=True)
+class _Moved(OnHost):
+    """Rows that move, in ascending order, and the clusters (2, m) that they leave and go to."""
+
+    rows: Rows
+    ends: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, moves: Exchanges, count: int) -> _Moved:
+        order = np.argsort(moves.rows[:count])
+        ends = np.stack([moves.sources[order], moves.targets[order]]).astype(np.int32)
+        return cls(moves.rows[order], ends)
+
+    def range_of(self, block: Block) -> slice:
+        """Those of a block."""
+        first, last = np.searchsorted(self.rows, [block.start, block.start + block.n_rows])
+        return slice(int(first), int(last))
+
+
+def _moved_away(problem: Training, moves: Exchanges, count: int) -> Array:
+    """The same where the rows are, which may be too many to come here."""
+    source, n_clusters = problem.source, int(moves.centers.shape[0])
+    moved = _Moved.of(moves, count)
+
+    def task(block: Block, sums: exact.Accumulator) -> None:
+        here = moved.range_of(block)
+        # all other rows stay where they are, wherever that is
+        labels = np.zeros((2, block.n_rows), dtype=np.int32)
+        labels[:, moved.rows[here] - block.start] = moved.ends[:, here]
+        placed = exact.to_device(labels, source.sample, xp=problem.context.xp)
+        add_moves(problem, block, placed[0, :], placed[1, :], n_clusters, sums)
+
+    ranges = map(moved.range_of, source.blocks)
+    blocks = [b for b, here in zip(source.blocks, ranges, strict=True) if here.start < here.stop]
+    _, change = source.add_up(task, problem.ledger.words, blocks)
+    return change
 
 
 @dataclass(frozen=True)
@@ -68,20 +113,22 @@ class _View:
     """What the blocks are asked: the means, summed weights, and a product in some precision."""
 
     nearest: Nearest
-    labels: Array
     masses: Array
     heaviest: float
     rung: Rung | None
 
 
-def exchanges(problem: Training, centers: Array, labels: Array, /) -> Exchanges | None:
-    """Look for rows that pay in another cluster; None where there are none."""
+def exchanges(problem: Training, centers: Array, labels: Array | None, /) -> Exchanges | None:
+    """Look for rows that pay in another cluster; None where there are none.
+
+    Without labels the rows have those of these centers in their blocks' state.
+    """
     xp, source, count = problem.context.xp, problem.source, int(centers.shape[0])
 
     def add(block: Block, sums: exact.Accumulator) -> float:
-        mine = labels[block.start : block.start + block.n_rows]
-        block.state["labels"] = mine
-        add_rows(problem, block, mine, count, sums)
+        if labels is not None:
+            block.state["labels"] = labels[block.start : block.start + block.n_rows]
+        add_rows(problem, block, block.state["labels"], count, sums)
         return 1.0 if block.weight is None else float(xp.max(block.weight))
 
     weights, totals = source.add_up(add, problem.ledger.words)
@@ -93,7 +140,7 @@ def exchanges(problem: Training, centers: Array, labels: Array, /) -> Exchanges 
     rung = None
     if nearest.first != "exact":
         rung = build_rung(nearest, nearest.first, source.n_features, xp=xp, told_apart=True)
-    view = _View(nearest, labels, problem.ledger.masses(totals), heaviest, rung)
+    view = _View(nearest, problem.ledger.masses(totals), heaviest, rung)
     found = [part for parts in source.map(lambda b: _paying(problem, b, view)) for part in parts]
     if not found:
         return None
@@ -110,7 +157,7 @@ Found = tuple[npt.NDArray[np.float64], Rows, Rows, Rows]
 def _paying(problem: Training, block: Block, view: _View) -> list[Found]:
     """The rows of a block that pay elsewhere, in pieces."""
     kernel, count = problem.kernel, int(view.nearest.centers.shape[0])
-    mine = view.labels[block.start : block.start + block.n_rows]
+    mine = block.state["labels"]
     worth = _worth(problem, block, mine, view)
     found = []
     for part in slices(block.n_rows, max(256, _MOST_SCORES // count)):
@@ -184,7 +231,7 @@ def _judged(
         better = xp.any(near, axis=1) & (price < best)
         best, target = xp.where(better, price, best), xp.where(better, number, target)
         near = near & (numbers != number[:, None])
-    labels = xp.take(view.labels, block.start + rows)
+    labels = xp.take(block.state["labels"], rows)
     return weigh(worth - best, weight, xp=xp), rows, labels, target
 
 

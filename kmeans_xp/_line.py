@@ -57,20 +57,16 @@ class Line:
 
 
 def best_on_a_line(problem: Training, n_clusters: int, /) -> Line | None:
-    """The optimum for rows of one feature; None where there are too many cuts to look for.
-
-    None too for rows that are away: they cannot be sorted.
-    """
-    if not problem.source.is_resident:
+    """The optimum for rows of one feature; None where there are too many cuts to look for."""
+    is_many = n_clusters > _MOST_CUTS
+    sums = Sums.of(problem, most=n_clusters + _ALL // n_clusters if is_many else None)
+    if sums is None:
         return None
-    sums = Sums.of(problem)
     n_pieces = min(n_clusters, sums.n_values)
     if n_pieces == sums.n_values:
         found = _Found(np.arange(1, n_pieces), 0.0, proven=True)
     elif n_clusters == 1:
         found = _Found(np.arange(0), cost_of(sums.pieces(np.arange(0))), proven=True)
-    elif n_clusters > _MOST_CUTS and n_clusters * (sums.n_values - n_clusters) > _ALL:
-        return None
     else:
         found = _best_cuts(sums, n_clusters)
     centers = sums.centers(found.cuts).astype(problem.dtype)

@@ -179,6 +179,20 @@ def add_rows(
         sums.add(cluster_sums(problem, block, labels, n_clusters), block.n_rows)
 
 
+def add_moves(
+    problem: Training,
+    block: Block,
+    before: Array,
+    after: Array,
+    n_clusters: int,
+    sums: exact.Accumulator,
+    /,
+) -> None:
+    """Add what changes when a block's rows go from some labels to others."""
+    alike = replace(block, state={**block.state, "labels": after})
+    _changes(problem, alike, before, n_clusters, sums, waits=False)
+
+
 def cluster_sums(problem: Training, block: Block, labels: Array, n_clusters: int, /) -> Array:
     """Exact sums (k, columns) of a block's rows by label."""
     weight = block.weight

@@ -22,6 +22,7 @@ Rows of one feature need no swaps: `_line` knows their optimum, from which Lloyd
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable
@@ -30,11 +31,11 @@ from dataclasses import dataclass, field, replace
 from . import _exact as exact
 from ._effort import Effort
 from ._exchange import exchanges
-from ._line import best_on_a_line
+from ._line import Line, best_on_a_line
 from ._outcome import Result, Rules, Status
 from ._problem import Training
 from ._random import Purpose, mix
-from ._solver import lloyd
+from ._solver import labels_of, lloyd
 from ._split import Outlook, outlook
 from ._swaps import Swap, pairs, sure, swapped
 from ._typing import Array
@@ -118,17 +119,19 @@ def search(
     *,
     announce: Callable[[Result | None], None] | None = None,
     keep: Callable[[Stage], None] | None = None,
+    find_line: Callable[[], Line | None] | None = None,
 ) -> tuple[Result, list[Trial]]:
     """Swap centers of a converged run as long as that lowers the inertia; or go on from a stage.
 
-    On a line the optimum takes the place of swaps, where it can be proven.  ``announce`` is told of
-    each run, ``keep`` of each stage.
+    On a line the optimum takes the place of swaps, where it can be proven; ``find_line`` finds it,
+    where it may be known already.  ``announce`` is told of each run, ``keep`` of each stage.
     """
     trials: list[Trial] = []
     if isinstance(found, Stage):
         trials += found.earlier
     elif problem.source.n_features == 1 and found.status not in _BROKEN_OFF:
-        found, trials, is_over = _from_the_line(problem, found, rules, seed, announce)
+        find_line = find_line or line_finder(problem, int(found.centers.shape[0]))
+        found, trials, is_over = _from_the_line(problem, found, rules, seed, announce, find_line)
         if is_over:
             return found, trials
 
@@ -143,12 +146,23 @@ def search(
     return hunt.best, trials + hunt.trials
 
 
+def line_finder(problem: Training, n_clusters: int, /) -> Callable[[], Line | None]:
+    """What finds the best centers on a line, once."""
+
+    @functools.cache
+    def find() -> Line | None:
+        return problem.within_memory(lambda: best_on_a_line(problem, n_clusters))
+
+    return find
+
+
 def _from_the_line(
     problem: Training,
     found: Result,
     rules: Rules,
     seed: int,
     announce: Callable[[Result | None], None] | None,
+    find_line: Callable[[], Line | None],
 ) -> tuple[Result, list[Trial], bool]:
     """Run from the best centers on a line, and keep that if it is not worse.
 
@@ -156,7 +170,7 @@ def _from_the_line(
     """
     count = int(found.centers.shape[0])
     try:
-        line = problem.within_memory(lambda: best_on_a_line(problem, count))
+        line = find_line()
         if line is None:
             return found, [], False
         key = mix(seed, Purpose.SEARCH, 0)
@@ -204,6 +218,7 @@ class _Hunt:
         self._tried = set(stage.tried)
         self._most = max(1, int(stage.best.centers.shape[0]) // _AT_ONCE)
         vars(self).update(stage.numbers)
+        self._is_labelled = False  # by the best run, where labels stay with the rows
 
     def run(self) -> None:
         """Swap until that lowers nothing, let rows change clusters; with a budget, go on."""
@@ -250,7 +265,7 @@ class _Hunt:
         self._looks += 1
         key = (self._seed, Purpose.SEARCH, self._looks)
         best, problem = self.best, self._problem
-        view = problem.within_memory(lambda: outlook(problem, best.centers, best.labels, key))
+        view = problem.within_memory(lambda: outlook(problem, best.centers, self._labels(), key))
         swaps = [] if view is None else self._choose(view)
         if view is None or not swaps:
             self._failed += _EMPTY_LOOK
@@ -267,6 +282,13 @@ class _Hunt:
             self._tried.update(swaps)
             self._failed += 1
         return result.status if result is not None else None
+
+    def _labels(self) -> Array | None:
+        """The best run's labels; None where they stay with the rows, which then have them."""
+        if self.best.labels is None and not self._is_labelled:
+            labels_of(self._problem, self.best.centers)
+            self._is_labelled = True
+        return self.best.labels
 
     def _choose(self, view: Outlook) -> list[Swap]:
         """Swaps that lower the inertia; else the one that promises most."""
@@ -286,7 +308,7 @@ class _Hunt:
         """Let the rows that pay elsewhere go there, fewer of them where that lowered nothing."""
         self._spent += 1
         best, problem = self.best, self._problem
-        view = problem.within_memory(lambda: exchanges(problem, best.centers, best.labels))
+        view = problem.within_memory(lambda: exchanges(problem, best.centers, self._labels()))
         count = 0 if view is None else len(view.rows)
         while view is not None and count > 0 and self._may_go_on():
             start, rows = view.after(problem, count), count
@@ -317,6 +339,7 @@ class _Hunt:
             rules = replace(rules, max_iter=most)
         centers = exact.to_device(start, self.best.centers, xp=problem.context.xp)
         seed = mix(self._seed, Purpose.SEARCH, len(self.trials))
+        self._is_labelled = False
         try:
             result = problem.within_memory(lambda: lloyd(problem, centers, rules, seed))
         except EmptyClusterError:
@@ -330,7 +353,7 @@ class _Hunt:
         self._spent += result.n_iter
         self.trials.append(Trial(swaps, result.n_iter, result.inertia, kept, exchanges))
         if kept:
-            self.best, self._is_settled = result, 0
+            self.best, self._is_settled, self._is_labelled = result, 0, True
             if swaps or self._goes_beyond:
                 self._failed = 0
         return result, kept

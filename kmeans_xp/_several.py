@@ -130,6 +130,7 @@ class SeveralSource:
     """
 
     is_resident = shares = is_stored = False
+    room = None
 
     def __init__(
         self,

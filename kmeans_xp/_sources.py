@@ -33,6 +33,7 @@ class MemorySource:
 
     is_resident = shares = True
     is_stored = False
+    room: int | None = None
 
     def __init__(
         self,

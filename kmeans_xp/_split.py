@@ -13,6 +13,7 @@ Distances are canonical and sums exact, so that every library finds the same num
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ from ._passes import add_rows
 from ._primitives import Nearest
 from ._problem import Training
 from ._stats import weigh
+from ._travel import Wanted, taken
 from ._typing import Array, Block, Rows, slices, some
 
 Host = npt.NDArray[np.float64]
@@ -52,20 +54,25 @@ class Outlook:
 
 
 def outlook(
-    problem: Training, centers: Array, labels: Array, key: tuple[int, ...], /
+    problem: Training, centers: Array, labels: Array | None, key: tuple[int, ...], /
 ) -> Outlook | None:
-    """Look at an assignment; None where all rows lie on their centers."""
-    xp, source, kernel = problem.context.xp, problem.source, problem.kernel
+    """Look at an assignment; None where all rows lie on their centers.
+
+    Without labels the rows have those of these centers in their blocks' state.
+    """
+    xp, source = problem.context.xp, problem.source
     problem.cover(centers)
     nearest = problem.nearest_to(centers, screens=False)
+    source.forget("closest")
 
     def measure(block: Block) -> float:
-        mine = labels[block.start : block.start + block.n_rows]
-        own = kernel.own_distances(block.x, nearest, mine)
-        block.state["labels"], block.state["closest"] = mine, own
-        return float(xp.max(weigh(own, block.weight, xp=xp)))
+        if labels is not None:
+            block.state["labels"] = labels[block.start : block.start + block.n_rows]
+        _measured(problem, nearest, block)
+        return float(xp.max(weigh(block.state["closest"], block.weight, xp=xp)))
 
     largest = max(source.map(measure))
+    source.remake("closest", functools.partial(_measured, problem, nearest))
     if largest == 0.0:
         return None
     lottery = Lottery(problem, _mass(problem), largest)
@@ -91,6 +98,12 @@ def outlook(
     )
 
 
+def _measured(problem: Training, nearest: Nearest, block: Block) -> None:
+    """Let a block remember the distances to the own centers."""
+    distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
+    block.state["closest"] = distances
+
+
 def _mass(problem: Training) -> Mass:
     """Weighted squared distances to the own center."""
     xp = problem.context.xp
@@ -102,17 +115,31 @@ def _mass(problem: Training) -> Mass:
     return mass
 
 
-def _begin(problem: Training, centers: Array, labels: Array, rows: list[int]) -> Array:
+def _begin(problem: Training, centers: Array, labels: Array | None, rows: list[int]) -> Array:
     """The halves' first centers (2k, d): in turn a cluster's own, and its first drawn row."""
     xp, n_clusters = problem.context.xp, int(centers.shape[0])
-    place = exact.to_device(np.asarray(rows, dtype=np.int64), labels, xp=xp)
-    owners = to_host(xp.take(labels, place)).tolist()
+    owners = _owners(problem, labels, rows)
     drawn = dict(zip(owners[::-1], rows[::-1], strict=True))
     has = np.asarray([cluster in drawn for cluster in range(n_clusters)])
     taken = problem.source.take([drawn.get(cluster, 0) for cluster in range(n_clusters)])
-    others = xp.where(exact.to_device(has[:, None], labels, xp=xp), taken, centers)
+    others = xp.where(exact.to_device(has[:, None], centers, xp=xp), taken, centers)
     pairs = xp.stack([centers, others], axis=1)
     return xp.reshape(pairs, (2 * n_clusters, int(centers.shape[1])))
+
+
+def _owners(problem: Training, labels: Array | None, rows: list[int]) -> list[int]:
+    """The clusters of some rows."""
+    if labels is None:
+        found = taken(problem.source, rows, _labels_at)
+    else:
+        place = exact.to_device(np.asarray(rows, dtype=np.int64), labels, xp=problem.context.xp)
+        found = to_host(problem.context.xp.take(labels, place))
+    owners: list[int] = found.tolist()
+    return owners
+
+
+def _labels_at(wanted: Wanted, block: Block) -> Array:
+    return wanted.of(block, block.state["labels"])
 
 
 def _parted(problem: Training, nearest: Nearest, centers: Array) -> tuple[Nearest, Array]:
@@ -120,15 +147,14 @@ def _parted(problem: Training, nearest: Nearest, centers: Array) -> tuple[Neares
     xp, count = problem.context.xp, int(centers.shape[0])
     for _ in range(ITERATIONS):
         halves = problem.nearest_to(centers, screens=False, scale=nearest.scale)
-        sums = exact.Accumulator(xp, problem.ledger.words)
 
-        def task(block: Block, halves: Nearest = halves, sums: exact.Accumulator = sums) -> None:
+        def task(block: Block, sums: exact.Accumulator, halves: Nearest = halves) -> None:
             near, far = _both(problem, block, halves)
             side = xp.astype(far < near, xp.int32)
             add_rows(problem, block, 2 * block.state["labels"] + side, count, sums)
 
-        problem.source.map(task)
-        totals = sums.total()
+        _, totals = problem.source.add_up(task, problem.ledger.words)
+        assert totals is not None
         centers = recenter(problem, totals, centers)
     return problem.nearest_to(centers, screens=False, scale=nearest.scale), totals
 
@@ -144,20 +170,21 @@ def _gained(problem: Training, halves: Nearest, lottery: Lottery, largest: float
     xp, count = problem.context.xp, int(halves.centers.shape[0]) // 2
     mass = _mass(problem)
 
-    def task(block: Block) -> Array:
+    def task(block: Block, sums: exact.Accumulator) -> None:
         left = weigh(xp.minimum(*_both(problem, block, halves)), block.weight, xp=xp)
         # a half may have moved away from a row; no number exceeds 40 bits
         left = xp.where(left < largest, left, xp.full_like(left, largest))
         before = lottery.whole(mass(block, slice(0, block.n_rows)))
-        gains = (before - lottery.whole(left))[:, None]
-        parts = [
-            problem.kernel.group_sums(gains[part, :], block.state["labels"][part], count)
-            for part in slices(block.n_rows, problem.source.piece_rows)
-        ]
-        return to_host(sum(parts[1:], start=parts[0]))[:, 0]
+        gains, labels = (before - lottery.whole(left))[:, None], block.state["labels"]
+        for part in slices(block.n_rows, problem.source.piece_rows):
+            found = problem.kernel.group_sums(gains[part, :], labels[part], count)
+            sums.add(found, part.stop - part.start)
 
-    columns = [part.tolist() for part in problem.source.map(task)]
-    return [sum(column) for column in zip(*columns, strict=True)]
+    _, totals = problem.source.add_up(task, problem.ledger.words)
+    words: list[list[int]] = to_host(totals)[..., 0].tolist()
+    if len(words) == 1:
+        return words[0]
+    return [(high << exact.LIMB_BITS) + low for high, low in zip(*words, strict=True)]
 
 
 def _merges(

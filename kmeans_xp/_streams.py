@@ -74,7 +74,7 @@ class StreamSource:
         self.xp, self.context, self.reader = context.xp, context, reader
         self.n_rows, self.n_features = reader.n_rows, reader.n_features
         self.weight_exponent, self._weight = weight_exponent, weight
-        self._limit = limit
+        self.room = limit
         self._dtype = np.dtype(reader.dtype)
         self.sample = context.from_host(np.zeros((1, self.n_features), dtype=self._dtype))
         self._threads = threads
@@ -315,7 +315,7 @@ class StreamSource:
             block_rows=self.block_rows,
             piece_rows=self.piece_rows,
             threads=1,
-            limit=self._limit,
+            limit=self.room,
         )
 
     def take_weights(self, rows: Sequence[int], /) -> Array | None:

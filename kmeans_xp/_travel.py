@@ -81,6 +81,7 @@ class Elsewhere:
     """What a task sees of its source: sizes, and where arrays live."""
 
     is_resident = shares = is_stored = False
+    room = None
 
     def __init__(self, sizes: tuple[int, int, int], dtype: str, context: Context) -> None:
         self.n_rows, self.n_features, self.piece_rows = sizes

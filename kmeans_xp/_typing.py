@@ -103,6 +103,11 @@ class Source(Protocol):
         ...
 
     @property
+    def room(self) -> int | None:
+        """Bytes that what is gathered here of rows that are away may take; None for no limit."""
+        ...
+
+    @property
     def sample(self) -> Array:
         """Some array of the source's dtype: new arrays go to its device."""
         ...

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kmeans_xp import KMeans, MiniBatchKMeans
+from kmeans_xp import KMeans, MiniBatchKMeans, k_means
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask is not installed")
@@ -88,6 +88,55 @@ def test_partitions_change_no_bit(rows: Any, threads: Any, start: str, weighted:
         lazy = None if weight is None else da.from_array(weight, chunks=400)
         there = KMeans(**model.get_params()).fit(in_parts(rows, count), sample_weight=lazy)
         check_same(here, there)
+
+
+@pytest.mark.parametrize(
+    ("search", "k", "count"),
+    # more clusters than features have no lower bound
+    [("auto", 3, 3), (60, 12, 17)],
+)
+def test_a_search_finds_the_same(rows: Any, threads: Any, search: Any, k: int, count: int) -> None:
+    x, weight = rows[:, :3], None
+    if k == 12:
+        weight = np.random.default_rng(4).integers(0, 4, N) * 0.3
+    model = KMeans(k, init="k-means||", random_state=5, search=search)
+    here = KMeans(**model.get_params()).fit(x, sample_weight=weight)
+    there = KMeans(**model.get_params()).fit(in_parts(x, count), sample_weight=weight)
+    check_same(here, there)
+    check_same_search(here, there)
+    assert (here.lower_bound_ is None) == (k == 12)
+    if k == 12:
+        assert any(trial.swaps for trial in here.trials_)
+        assert any(trial.exchanges for trial in here.trials_)
+
+
+def test_the_function_takes_partitions(rows: Any, threads: Any) -> None:
+    options: dict[str, Any] = {"init": "k-means||", "random_state": 1, "search": 6}
+    centers, labels, inertia = k_means(rows, 3, **options)
+    there, lazy, value = k_means(in_parts(rows, 3), 3, **options)
+    assert there.tobytes() == centers.tobytes()
+    assert (lazy.compute() == labels).all()
+    assert value == inertia
+
+
+def check_same_search(here: KMeans, there: KMeans) -> None:
+    for name in ("trials_", "status_", "n_best_", "lower_bound_"):
+        assert getattr(there, name) == getattr(here, name)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_optimum_of_one_feature_is_found(rows: Any, threads: Any, weighted: bool) -> None:
+    weight = np.random.default_rng(4).integers(0, 4, N) * 0.3 if weighted else None
+    model = KMeans(7, random_state=5, search="auto")
+    here = KMeans(**model.get_params()).fit(rows[:, :1], sample_weight=weight)
+    assert "the optimum" in here.status_
+    for count in (1, 3, 17):
+        lazy = da.from_array(rows[:, :1], chunks=(-(-N // count), 1))
+        there = KMeans(**model.get_params()).fit(lazy, sample_weight=weight)
+        check_same(here, there)
+        check_same_search(here, there)
+    with pytest.raises(ValueError, match=r"memory_limit \(5000 bytes\) is too little"):
+        KMeans(7, search="auto", memory_limit=5000).fit(lazy)
 
 
 @pytest.mark.parametrize("rule", ["farthest", "random"])
@@ -178,8 +227,6 @@ def test_bad_values_are_named_by_row_and_column(rows: Any, threads: Any) -> None
 
 def test_what_cannot_be_done_is_refused(rows: Any, threads: Any) -> None:
     lazy = in_parts(rows, 3)
-    with pytest.raises(ValueError, match="search=10 does not go with dask"):
-        KMeans(3, search=10).fit(lazy)
     with pytest.raises(ValueError, match="n_samples=2 should be >= n_clusters=3"):
         KMeans(3).fit(lazy[lazy[:, 0] > np.sort(rows[:, 0])[-3]])
     with pytest.raises(ValueError, match=r"expected \(1500,\)"):
@@ -210,9 +257,12 @@ def test_ctrl_c_leaves_the_best_state(rows: Any, threads: Any) -> None:
     assert there.status_.startswith("interrupted")
 
 
-@pytest.mark.parametrize("start", ["k-means++", "k-means||"])
+@pytest.mark.parametrize(
+    ("start", "options"),
+    [("k-means++", {"max_iter": 8}), ("k-means||", {"max_iter": 8}), ("k-means||", {"search": 25})],
+)
 def test_passes_that_are_done_twice_in_part_change_no_bit(
-    rows: Any, threads: Any, start: str
+    rows: Any, threads: Any, start: str, options: dict[str, Any]
 ) -> None:
     """As where a worker is lost: its tasks, which have taken out what it knew, are done again."""
     from kmeans_xp import _dask
@@ -223,11 +273,12 @@ def test_passes_that_are_done_twice_in_part_change_no_bit(
         honest(self, work, dict(list(spots.items())[: work.number % 3 + 1]))
         return honest(self, work, spots)
 
-    model = KMeans(16, init=start, random_state=5, max_iter=8)
+    model = KMeans(12, init=start, random_state=5, **options)
     here = KMeans(**model.get_params()).fit(rows)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_dask.DaskSource, "_compute", again)
         check_same(here, model.fit(in_parts(rows, 5)))
+    check_same_search(here, model)
 
 
 def test_what_workers_remember_is_used_and_forgotten(rows: Any, threads: Any) -> None:
@@ -329,21 +380,22 @@ def test_cluster_with_a_slow_worker_and_a_task_that_fails_once(
     check_same(here, there)
 
 
-def test_a_worker_killed_in_the_middle(rows: Any, client: Any) -> None:
+def test_a_worker_killed_in_the_middle_of_a_search(rows: Any, client: Any) -> None:
     first, *_ = client.run(os.getpid).values()
-    killed = []
+    begun: list[int] = []
 
     def kill(record: Any, centers: Any) -> None:
-        if record.iteration == 3:
+        begun.extend([record.iteration] * (record.iteration == 1))
+        if len(begun) == 2 and record.iteration == 2:
             os.kill(first, 9)
-            killed.append(record.iteration)
 
-    start = rows[:9] + 0.1
-    here = KMeans(9, init=start, max_iter=8, callback=lambda *_: False).fit(rows)
-    there = KMeans(9, init=start, max_iter=8, callback=kill).fit(in_parts(rows, 5))
-    assert killed == [3]
-    assert here.n_iter_ > 5
+    model = KMeans(3, random_state=2, search=12, callback=lambda *_: False)
+    here = KMeans(**model.get_params()).fit(rows)
+    there = model.set_params(callback=kill).fit(in_parts(rows, 5))
+    assert len(begun) == len(here.trials_) == 3
+    assert here.trials_[1].n_iter > 2
     check_same(here, there)
+    check_same_search(here, there)
     assert first not in client.run(os.getpid).values()
 
 

@@ -106,6 +106,19 @@ def test_mini_batches_of_rows_on_a_gpu(rows: Any, card: Any, weighted: bool) -> 
     assert there.cluster_centers_.tobytes() == here.cluster_centers_.tobytes()
 
 
+@pytest.mark.parametrize("columns", [1, 3])
+def test_a_search_over_partitions_on_a_gpu(rows: Any, card: Any, columns: int) -> None:
+    """Of one feature it is the optimum."""
+    x = np.ascontiguousarray(rows[:, :columns])
+    model = KMeans(4, init="k-means||", random_state=5, search=8)
+    here = clone(model).fit(x, sample_weight=weights())
+    there = model.fit(partitions(x, "cn"), sample_weight=weights())
+    assert there.cluster_centers_.tobytes() == here.cluster_centers_.tobytes()
+    assert (there.inertia_, there.trials_) == (here.inertia_, here.trials_)
+    assert (there.status_, there.device_) == (here.status_, "cuda:0,cpu")
+    assert len(there.trials_) > 1
+
+
 def test_too_little_memory_on_a_gpu_means_a_new_start(rows: Any, card: Any) -> None:
     model = KMeans(6, init=rows[:6], max_iter=5)
     here = clone(model).fit(rows)

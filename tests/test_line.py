@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import pathlib
+import random
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +15,7 @@ from conftest import Backend, make_backend
 from engine import opened, problem_of, solve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from search_cases import Keys
 from sklearn import cluster, datasets
 from test_sources import moved_away
@@ -195,11 +198,12 @@ def test_sums_are_right(bits: int, weighted: bool, monkeypatch: pytest.MonkeyPat
     weight = random.random(len(x)) if weighted else None
     problem = problem_of(make_backend("numpy"), x[:, None], weight, k=3)
     sums = _line_sums.Sums.of(problem)
+    assert sums is not None
     assert sums.n_values == 50
     places = np.asarray([0, 1, 17, 50])
-    scale, spread, of_weight = sums.exponents
+    scale, spread, of_weight = sums.grid.exponents
     kept = np.ones(len(x)) if weight is None else weight * 2.0**-of_weight
-    unit, shift = Fraction(2) ** (scale + spread), Fraction(sums.shift) * Fraction(2) ** scale
+    unit, shift = Fraction(2) ** (scale + spread), Fraction(sums.grid.shift) * Fraction(2) ** scale
     rows = [((Fraction(v) - shift) / unit, Fraction(w)) for v, w in zip(x, kept, strict=True)]
     rows.sort()
     before = sums.before(places)
@@ -338,11 +342,76 @@ def test_where_too_much_is_left_a_bound_is_and_the_search_goes_on(
     assert line.bound == pytest.approx(best, rel=1e-9)
 
 
-def test_rows_that_are_away_are_not_sorted() -> None:
-    x = np.random.default_rng(15).normal(size=(60, 1))
-    problem = problem_of(make_backend("numpy"), x, k=3)
-    assert best_on_a_line(problem, 3) is not None
-    assert best_on_a_line(moved_away(problem, None), 3) is None
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("losses", [None, random.Random(3)], ids=["shared", "lost"])
+def test_sums_of_rows_that_are_away_are_those_of_all(
+    losses: random.Random | None, weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = np.random.default_rng(15)
+    x = np.round(draws.normal(size=(5000, 1)), 2)
+    x[::11] = -0.0
+    weight = None
+    if weighted:
+        # no row of the first block counts
+        weight = np.where(np.arange(5000) < 1300, 2.0**-70, draws.integers(0, 3, 5000) / 3.0)
+    problem = problem_of(make_backend("numpy"), x, weight, k=3)
+    here = _line_sums.Sums.of(problem)
+    monkeypatch.setattr(_line_sums, "_BLOCK_ROWS", 300)
+    away = moved_away(problem, losses)
+    there = _line_sums.Sums.of(away)
+    assert here is not None
+    assert there is not None
+    assert there.grid == here.grid
+    assert there.limbs.tobytes() == here.limbs.tobytes()
+    one, other = (best_on_a_line(p, 3) for p in (problem, away))
+    assert one is not None
+    assert other is not None
+    assert (one.bound, one.proven) == (other.bound, other.proven)
+    assert one.centers.tobytes() == other.centers.tobytes()
+
+
+def as_file(x: Any, folder: pathlib.Path) -> str:
+    np.save(folder / "x.npy", x)
+    return str(folder / "x.npy")
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("k", [6, 30])
+def test_a_stream_and_a_sparse_column_have_the_same_optimum(
+    k: int, weighted: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above so many clusters of so many values both are searched."""
+    monkeypatch.setattr(_line, "_MOST_CUTS", 20)
+    monkeypatch.setattr(_line, "_ALL", 1 << 10)
+    draws = np.random.default_rng(16)
+    x = np.where(draws.random((2500, 1)) < 0.06, np.round(draws.normal(size=(2500, 1)), 3), 0.0)
+    weight = draws.integers(0, 3, len(x)) / 3.0 if weighted else None
+    options: dict[str, Any] = {"random_state": 0, "search": 30, "memory_limit": "400KB"}
+    here = KMeans(k, **options).fit(x, sample_weight=weight)
+    assert (here.status_ == OPTIMUM) == (k == 6)
+    for source in (as_file(x, tmp_path), [x[:7], x[7:2000], x[2000:]], sparse.csr_array(x)):
+        there = KMeans(k, **options).fit(source, sample_weight=weight)
+        assert there.n_passes_ is not None
+        assert there.cluster_centers_.tobytes() == here.cluster_centers_.tobytes()
+        assert there.labels_.tobytes() == here.labels_.tobytes()
+        for name in ("inertia_", "trials_", "status_", "history_", "lower_bound_", "n_best_"):
+            assert getattr(there, name) == getattr(here, name)
+
+
+def test_too_many_values_for_the_memory_are_refused(tmp_path: pathlib.Path) -> None:
+    x = np.random.default_rng(17).normal(size=(3000, 1))
+    path = as_file(x, tmp_path)
+    KMeans(3, random_state=0, search="auto", memory_limit=400_000).fit(path)
+    made: list[Any] = []
+    few = KMeans(3, random_state=0, search="auto", memory_limit=300_000)
+    few.set_params(callback=lambda *run: made.append(run))
+    with pytest.raises(ValueError, match=r"memory_limit \(300000 bytes\).*search=None"):
+        few.fit(path)
+    assert not made  # before any run
+    assert few.set_params(search=None).fit(path).status_ != OPTIMUM
+    # as many as are left to swaps need no room
+    swaps = KMeans(520, random_state=0, search=3, memory_limit=300_000, max_iter=2).fit(path)
+    assert swaps.status_ != OPTIMUM
 
 
 def test_it_is_the_rule_of_the_search() -> None:

@@ -68,6 +68,19 @@ def test_devices_change_no_bit(rows: Any, start: str, weighted: bool) -> None:
     np.testing.assert_allclose(to_host(there.transform(x)), here.transform(rows), atol=1e-12)
 
 
+@pytest.mark.parametrize(("columns", "k"), [(1, 4), (3, 9)])
+def test_a_search_has_the_same_bits(rows: Any, columns: int, k: int) -> None:
+    """Of one feature it is the optimum."""
+    x, weight = rows[:, :columns], np.random.default_rng(4).integers(0, 4, N) * 0.3
+    model = KMeans(k, init="k-means||", random_state=5, search=30)
+    here = clone(model).fit(x, sample_weight=weight)
+    there = model.set_params(device=NAMES).fit(on_strict(x), sample_weight=weight)
+    check_same(here, there)
+    assert there.trials_ == here.trials_
+    assert len(there.trials_) > 1
+    assert ("the optimum" in there.status_) == (columns == 1)
+
+
 def split(model: KMeans, x: Any, devices: list[Any], weight: Any = None) -> KMeans:
     """Fit over devices that one word could not name together."""
     there = clone(model)
@@ -219,8 +232,6 @@ def test_what_cannot_be_done_is_refused(rows: Any, tmp_path: pathlib.Path) -> No
         KMeans(3, device="cpu,cpu").fit(rows)
     with pytest.raises(DeviceError, match=r"a device of array_api_strict .*device2"):
         KMeans(3, device="cpu,device1").fit(x)
-    with pytest.raises(ValueError, match="search='auto' does not go with several devices"):
-        KMeans(3, device="cpu,cuda", search="auto").fit(rows)
     for other in (MiniBatchKMeans, FuzzyCMeans):
         with pytest.raises(
             Exception, match=r"device.*several devices|must be an instance of 'str'"

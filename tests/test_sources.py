@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kmeans_xp import _exact
 from kmeans_xp._backend import resolve
+from kmeans_xp._effort import Effort
 from kmeans_xp._exact import Accumulator, carry
 from kmeans_xp._init import seed_centers
 from kmeans_xp._outcome import Result, Rules
 from kmeans_xp._problem import Training, training_over, training_problem
+from kmeans_xp._search import search
 from kmeans_xp._solver import lloyd
 from kmeans_xp._sources import MemorySource
 from kmeans_xp._typing import Block
@@ -83,6 +86,13 @@ class Away(MemorySource):
                 state.pop(name, None)
 
 
+class Staying(Away):
+    """Labels stay with the rows too."""
+
+    def collect(self, name: str, /) -> None:
+        """As dask's."""
+
+
 def fit(problem: Training, start: str, rule: str, k: int) -> Result:
     centers = seed_centers(problem, start, k, 7)
     return lloyd(problem, centers, Rules(30, 0.0, rule), 3)
@@ -118,11 +128,34 @@ def test_rows_that_come_and_go_are_screened_by_products_too(start: str, weighted
     check_same(here, fit(moved_away(problem, None), start, "farthest", 12))
 
 
-def moved_away(problem: Training, losses: random.Random | None) -> Training:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_search_survives_what_is_lost(weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(700, 2)) + 5 * rng.integers(0, 4, (700, 1))
+    weight = rng.integers(0, 4, 700) * 0.3 if weighted else None
+    problem = training_problem(x, weight, resolve(x, None)[0], 16)
+    rules, ends = Rules(30, 0.0), []
+    for kind, losses in ((None, None), (Staying, random.Random(2)), (Staying, None)):
+        there = problem if kind is None else moved_away(problem, losses, kind)
+        start = there.source.take(list(range(16)))
+        best, trials = search(there, lloyd(there, start, rules, 3), rules, Effort(), 5)
+        ends.append((best.centers.tobytes(), best.inertia, best.history, trials))
+        # the others with totals of two words, as of many rows
+        monkeypatch.setattr(_exact, "_ONE_WORD_ROWS", 1)
+    assert {trial.kept for trial in trials} == {False, True}
+    assert any(trial.exchanges > 0 for trial in trials)
+    assert any(trial.swaps > 1 for trial in trials)
+    assert ends[1] == ends[0]
+    assert ends[2] == ends[0]
+
+
+def moved_away(
+    problem: Training, losses: random.Random | None, kind: type[Away] = Away
+) -> Training:
     """The problem with its rows somewhere else, in blocks of an odd size."""
     source = problem.source
     assert isinstance(source, MemorySource)
-    away = Away(
+    away = kind(
         source._x,
         source._weight,
         source.context,

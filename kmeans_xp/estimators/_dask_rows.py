@@ -16,6 +16,7 @@ from .._dask import DaskSource
 from .._dask_input import as_array, make_partitions
 from .._dask_tasks import one_blas_thread_at_a_time
 from .._kernels import METER, ONE_SWEEP, Kind, Plan, Shape, select
+from .._opening import memory_limit_of
 from .._problem import Problem, Training, query_over, query_problem, training_over
 from .._stats import NonFiniteError
 from .._travel import HOST, Together, plan_there
@@ -50,6 +51,7 @@ class DaskRows:
             )
         self.x, self._weight = as_array(estimator, x, reset=reset), weight
         self.place = Place(HOST, numpy_context())
+        self._room = memory_limit_of(estimator.memory_limit)
         self.dtype, self.n_features = self.x.dtype.name, int(self.x.shape[1])
         self._source: DaskSource | None = None
 
@@ -108,7 +110,11 @@ class DaskRows:
             work = Together.named_so(backends, devices)
             self.place = Place(work, self.place.home)
         self._source = DaskSource(
-            partitions, self.place.work, block_rows=plan.block_rows, piece_rows=plan.piece_rows
+            partitions,
+            self.place.work,
+            block_rows=plan.block_rows,
+            piece_rows=plan.piece_rows,
+            room=self._room,
         )
         return self._source, plan
 

@@ -14,7 +14,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._empty import RULES
 from .._outcome import Iteration, Status
-from .._sparse import is_sparse
 from .._typing import Array
 from .._validation import is_dask
 from ._clusterer import Clusterer
@@ -101,7 +100,9 @@ of shape (n_clusters, n_features), default="k-means++"
         but for seconds the same on every library.  Needs a run that converged.  For one feature
         the optimum itself is found, by dynamic programming [7]_, and ``status_`` says so.  Where
         that would take too much (more than 512 clusters of many values, or borders that bounds
-        do not narrow down), and for a stream, it is a search too.
+        do not narrow down) it is a search too.  Where rows are a stream, sparse or in partitions,
+        ``memory_limit`` must have room for sums at each distinct value, 120 to 180 bytes, or it
+        is an error.
     checkpoint : str, path-like or None, default=None
         A file that keeps how far the fit has come.  Where it exists, the fit goes on from it, on
         any device or library, and ends with what it would have ended with, bit for bit: labels,
@@ -120,7 +121,8 @@ of shape (n_clusters, n_features), default="k-means++"
         Seconds between two writes; 0 is after each iteration.  Ctrl-C and the end write too.
     memory_limit : int, str or None, default=None
         How much memory rows that are read as a stream, or sparse, may take, with all that is kept
-        beside them, in bytes or as "500MB" or "2GiB" (see `fit`).  None: a quarter of what is
+        beside them, in bytes or as "500MB" or "2GiB" (see `fit`), and what a search gathers of one
+        feature in the partitions of dask.  None: a quarter of what is
         available, 256 MiB at least.  Where labels and bounds of all rows would take more than half
         of it, they lie in a temporary file (in ``TMPDIR``) between passes.  Not counted are the
         results, the pages of mapped files, and some arrays (k, d).  Where rows go to a GPU block by
@@ -342,24 +344,12 @@ of shape (n_clusters, n_features), default="k-means++"
 
     def _rows_to_fit(self, X: Any, sample_weight: Any) -> Rows:
         several = self._several()
-        if several is not None and self.search is not None:
-            raise ValueError(
-                f"search={self.search!r} does not go with several devices (device={self.device!r})."
-                " Leave it out, or name one device."
-            )
-        if not is_dask(X):
-            if self.search is not None and is_sparse(X) and X.shape[1:] == (1,):
-                X = X.toarray()  # for the optimum of one feature rows lie sorted
-            stream = stream_rows(self, X, sample_weight)
-            if stream is None and several is not None:
-                return self._split(X, sample_weight, several)
-            return stream or array_rows(self, X, sample_weight)
-        if self.search is not None:
-            raise ValueError(
-                f"search={self.search!r} does not go with dask collections. Leave it out, or pass "
-                "the rows as one array."
-            )
-        return self._in_partitions(X, sample_weight, reset=True)
+        if is_dask(X):
+            return self._in_partitions(X, sample_weight, reset=True)
+        stream = stream_rows(self, X, sample_weight)
+        if stream is None and several is not None:
+            return self._split(X, sample_weight, several)
+        return stream or array_rows(self, X, sample_weight)
 
     def _keep(self, outcome: Outcome, rows: Rows) -> None:
         result, place = outcome.result, rows.place

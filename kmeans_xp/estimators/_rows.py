@@ -78,9 +78,6 @@ def array_rows(model: Any, x: Any, sample_weight: Any, /) -> ArrayRows | HostRow
     """Check an array of rows to fit, and find where to work on them."""
     checked = check_rows(model, x, reset=True)
     place = place_of(checked, model.device)
-    if int(checked.shape[1]) == 1 and getattr(model, "search", None) is not None:
-        # the optimum of one feature is sought in memory alone
-        return ArrayRows(checked, sample_weight, place)
     return rows_at(checked, sample_weight, place, model.n_clusters, model.memory_limit)
 
 

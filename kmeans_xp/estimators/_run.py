@@ -26,7 +26,7 @@ from .._validation import check_centers, check_float64, first_bad_cell, place_ce
 from .._weight_checks import check_enough_rows, check_weight
 from ..exceptions import DataWarning
 from ._logbook import Logbook, open_logbook
-from ._searched import effort_for, searched
+from ._searched import effort_for, line_ahead, searched
 
 NAMED_STARTS = ("k-means++", "random", "random-partition", "k-means||")
 _SPREAD_STARTS = ("k-means++", "k-means||")  # one run is enough
@@ -175,6 +175,7 @@ def run_fit(
     log = open_logbook(model, problem, seed, random_state, start, runs, searches=effort is not None)
     if log is not None:
         seed, random_state = log.seed, log.generator
+    find_line = line_ahead(problem, model.n_clusters, effort, log)
     starts = _starts(problem, model, given, start, seed, random_state, place)
     rules = Rules(model.max_iter, float(model.tol), model.empty_cluster, _observer(model, place))
     announce = _announcer(problem, rules) if model.verbose else None
@@ -184,7 +185,9 @@ def run_fit(
     )
     bound = None
     if effort is not None:
-        result, bound, more = searched(problem, result, rules, effort, seed, announce, log, trials)
+        result, bound, more = searched(
+            problem, result, rules, effort, seed, announce, log, trials, find_line
+        )
         trials += more
     middle = tuple(problem.extent.middle.tolist())
     is_timed = effort is not None and effort.seconds is not None

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._effort import Effort, effort_of
+from .._line import Line
 from .._lower_bound import lower_bound
 from .._outcome import Result, Rules, Status
 from .._problem import Training
-from .._search import LOWERS, Trial, search
+from .._search import LOWERS, Trial, line_finder, search
 from .._typing import Array
 from ._logbook import Logbook
 
@@ -30,6 +31,22 @@ def effort_for(model: Any, start: Array | None, /) -> Effort | None:
     )
 
 
+def line_ahead(
+    problem: Training, n_clusters: int, effort: Effort | None, log: Logbook | None, /
+) -> Callable[[], Line | None]:
+    """What finds the best centers on a line.
+
+    Of rows that are away it does so now: where memory has no room for their sums, no run should
+    have been made in vain.
+    """
+    find, source = line_finder(problem, n_clusters), problem.source
+    is_asked = effort is not None and source.n_features == 1
+    if is_asked and not source.is_resident and (log is None or not log.is_finished):
+        with source.working():
+            find()
+    return find
+
+
 def searched(
     problem: Training,
     result: Result,
@@ -39,6 +56,7 @@ def searched(
     announce: Callable[[Result | None], None] | None,
     log: Logbook | None,
     runs: Sequence[Trial],
+    find_line: Callable[[], Line | None],
     /,
 ) -> tuple[Result, float | None, list[Trial]]:
     """What the search makes of a result, a lower bound beside it, and the search's own runs.
@@ -51,7 +69,14 @@ def searched(
             found = result if log is None else log.searched_from(result, runs)
             keep = None if log is None else log.reach
             result, trials = search(
-                problem, found, rules, effort, seed, announce=announce, keep=keep
+                problem,
+                found,
+                rules,
+                effort,
+                seed,
+                announce=announce,
+                keep=keep,
+                find_line=find_line,
             )
         result, bound = _with_bound(problem, result)
     return result, bound, trials

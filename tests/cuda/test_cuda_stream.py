@@ -94,6 +94,22 @@ def test_the_bits_of_rows_in_memory(
     assert (held in gpu.sizes) == (held > 0)
 
 
+@pytest.mark.parametrize("columns", [1, D])
+def test_a_search_has_the_same_bits(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one feature it is the optimum."""
+    x = rows("float64")[:, :columns].copy()
+    plain = fit(x, WEIGHT, search="auto")
+    monkeypatch.setattr(_streams, "BLOCK_BYTES", BLOCK * x[0].nbytes)
+    with on_gpu(Gpu(passing_bytes(Shape(N, columns, K, "float64"), BLOCK) + 4 * BLOCK)):
+        model = fit(x, WEIGHT, search="auto", device="cuda")
+        assert bits(model) == bits(plain)
+    assert model.trials_ == plain.trials_
+    assert len(model.trials_) > 1
+    assert model.status_ == plain.status_
+    assert ("the optimum" in model.status_) == (columns == 1)
+    assert "copied in each of" in model.reading_
+
+
 def test_emulated_kernels_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     x, options = rows(), {"init": "random", "max_iter": 5}
     plain = fit(x, WEIGHT, **options)
