@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +23,7 @@ from kmeans_xp import DBSCAN
 from kmeans_xp._backend import numpy_context
 from kmeans_xp._distances import squared_distances
 from kmeans_xp._kernels import _numpy
+from kmeans_xp._primitives import UNIT_ROUNDOFF
 from kmeans_xp.exceptions import DeviceMemoryError
 from kmeans_xp.relatives import _by_product, _leaves, _neighbours
 from kmeans_xp.relatives._density import clusters, hooked
@@ -357,6 +359,35 @@ def test_products_mark_what_canonical_distances_do(
                 assert (found == wanted).all()
     assert sum(settled) >= 25
     assert ("float32" in first) == (dtype == "float32")
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_products_may_err_as_much_as_their_bound_says(sign: float) -> None:
+    """Rows in one direction: there the products of the longer ones with the shorter err most."""
+    generator, features = np.random.default_rng(7), 1000
+    lengths = generator.uniform(0.1, 1.0, 48) * np.resize([-1.0, 1.0], 48)
+    x = lengths[:, None] * generator.choice([-1.0, 1.0], features)
+    measure = Measure.over("sqeuclidean", [x], numpy_context(), who="a test")
+    table = measure.table(measure.ready(x), measure.ready(x))
+    least = sign * features * UNIT_ROUNDOFF["float64"]
+
+    class Worst:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(np, name)
+
+        def matmul(self, a: Any, b: Any) -> Any:
+            return a @ b + least * (np.abs(a) @ np.abs(b))
+
+    for pair in zip(generator.permutation(48), generator.permutation(48), strict=True):
+        if pair[0] == pair[1]:
+            continue
+        # such pairs are neighbours if only just, or just no longer
+        threshold = float(table[pair] if sign < 0 else np.nextafter(table[pair], 0.0))
+        judge = _by_product.by_product(x, measure, 16, threshold)
+        assert judge is not None
+        judge = replace(judge, context=replace(judge.context, xp=Worst()))
+        found = [judge.near(_Block(start), np.arange(3)) for start in (0, 16, 32)]
+        assert (np.concatenate(found) == (table <= threshold)).all()
 
 
 class _Block:

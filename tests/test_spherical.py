@@ -223,3 +223,35 @@ def test_labels_of_runs_cut_short_are_those_of_predict() -> None:
     for most in (1, 2, 5, 9):
         model = SphericalKMeans(30, random_state=0, tol=0, max_iter=most).fit(x)
         np.testing.assert_array_equal(model.labels_, model.predict(x))
+
+
+def test_directions_that_leave_the_range_of_the_rows_by_a_rounding() -> None:
+    """Where rows differ by 2**-300 alone, squares of other differences overflow in their scale."""
+    x = np.asarray([[1.0, 1.0, z * 2.0**-300] for z in (0, 1, 5, 6)])
+    with pytest.warns(ConvergenceWarning, match="one direction"):
+        model = fit(x, x[[0, 2]], max_iter=1)
+    assert model.history_[0].inertia == pytest.approx(2.0**-601, rel=1e-12, abs=0)
+    # a mean's direction is another number in the first two columns
+    apart = unit_rows(x, "X", "it")[:, None, :] - model.cluster_centers_[None, :, :]
+    assert (apart[:, :, 0] != 0.0).all()
+    value = 0.5 * (apart**2).sum(axis=2).min(axis=1).sum()
+    assert model.inertia_ == pytest.approx(value, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("most", [1, 9])
+def test_distances_are_measured_for_directions_outside_the_rows(most: int) -> None:
+    """The mean of these rows lies between them, its direction above them all."""
+    rows = unit_rows(np.asarray([[3.0, 0, 4], [-3, 0, 4], [0, 3, 4], [0, -3, 4]]), "X", "it")
+    problem, reaches = problem_of(make_backend("numpy"), rows, k=1), []
+    nearest_to = problem.nearest_to
+
+    def asked(centers: Any, **options: Any) -> Any:
+        nearest = nearest_to(centers, **options)
+        assert nearest.shift is None
+        reaches.append((float(np.abs(centers).max()), nearest.reach))
+        return nearest
+
+    problem.nearest_to = asked
+    found = solve(problem, rows[:1], Rules(most, 0.0), way=SPHERICAL)
+    np.testing.assert_allclose(found.centers, [[0, 0, 1]], atol=1e-15)
+    assert all(largest <= reach for largest, reach in reaches)

@@ -258,14 +258,41 @@ def test_rows_as_many_as_clusters_and_duplicates() -> None:
     assert spare.inertia_ == 0.0
 
 
-@pytest.mark.parametrize("exponent", [-700, 300, 900])
-def test_the_scale_of_the_data_does_not_matter(exponent: int) -> None:
+@pytest.mark.parametrize("trim", [0.0, 0.1])
+@pytest.mark.parametrize("exponent", [-700, -400, 300, 900])
+def test_the_scale_of_the_data_does_not_matter(exponent: int, trim: float) -> None:
     x, _, _ = planted(100, 8)
     up = 2.0**exponent
-    one, other = (fit(x * scale, x[:3] * scale, trim=0.1) for scale in (1.0, up))
+    one, other = (fit(x * scale, x[:3] * scale, trim=trim) for scale in (1.0, up))
     assert (other.cluster_centers_ / up).tobytes() == one.cluster_centers_.tobytes()
     np.testing.assert_array_equal(other.labels_, one.labels_)
     assert other.radius_ == one.radius_ * up
+    # of 2**-700 it is 0, of 2**900 infinite
+    assert other.inertia_ == one.inertia_ * up * up
+    if trim:
+        values = [record.inertia for record in one.history_ if record.inertia]
+        assert [record.inertia for record in other.history_] == [v * up * up for v in values]
+
+
+def test_a_start_far_away_is_forgotten() -> None:
+    """Distances are measured for the centers there are, not for one that lay at 2**1000."""
+    x, _, _ = planted(seed=8)
+    start = np.asarray([[0.0, 0], [0, 12], [2.0**1000, 0]])
+    one, two = (fit(x, start, trim=0.1, tol=0, max_iter=most) for most in (1, 2))
+    labels, _, value = loop_step(x, one.cluster_centers_, 20)
+    np.testing.assert_array_equal(one.labels_, labels)
+    assert one.inertia_ == pytest.approx(value, rel=1e-14)
+    assert two.history_[1].inertia == pytest.approx(value, rel=1e-14)
+
+
+def test_labels_are_judged_in_the_scale_of_the_centers() -> None:
+    """Beside a row at 2**1000 the squares of the others lose half their digits."""
+    x = np.asarray([[0.0], [1 + 2.0**-40], [2.0], [2.0**1000]])
+    problem, way = problem_of(make_backend("numpy"), x, k=2), Trimmed(0.25)
+    centers = np.asarray([[0.0], [2.0]])
+    with numpy_context().scope():
+        found = way.finish(problem, State(centers, None, status=Status.MAX_ITER), False)
+    assert found.labels.tolist() == [0, 1, 1, -1]
 
 
 @pytest.mark.parametrize("trim", [-0.1, 1.0, float("nan"), "0.1"])
