@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -12,12 +13,38 @@ import numpy as np
 
 from ._backend import Context, one_blas_thread
 from ._exact import Accumulator, to_device
-from ._typing import Array, Block, T, some
+from ._typing import Array, Block, Namespace, T, some
 
 Of = TypeVar("Of")
 
 
-class MemorySource:
+class OneProcess:
+    """Sources whose tasks run in this process: sums are one accumulator's, state stays."""
+
+    xp: Namespace
+    shares = True
+
+    @abstractmethod
+    def map(self, task: Callable[[Block], T], blocks: Sequence[Block] | None = None, /) -> list[T]:
+        """Run ``task`` once on every block (of the source, or of `spans`), in row order."""
+
+    def add_up(
+        self,
+        task: Callable[[Block, Accumulator], T],
+        words: int,
+        blocks: Sequence[Block] | None = None,
+        /,
+    ) -> tuple[list[T], Array | None]:
+        """As `map`; what the tasks add to the accumulator is the second result."""
+        sums = Accumulator(self.xp, words)
+        parts = self.map(lambda block: task(block, sums), blocks)
+        return parts, sums.total()
+
+    def remake(self, name: str, task: Callable[[Block], object], /, *, then: bool = False) -> None:
+        """State is never lost here."""
+
+
+class MemorySource(OneProcess):
     """Rows of one array in memory (host or device), in blocks that are views.
 
     Parameters
@@ -31,7 +58,7 @@ class MemorySource:
     weight_exponent : the power of two that was taken out of the weights
     """
 
-    is_resident = shares = True
+    is_resident = True
     is_stored = False
     room: int | None = None
 
@@ -111,21 +138,6 @@ class MemorySource:
                 future.cancel()
             wait(futures)
             raise
-
-    def add_up(
-        self,
-        task: Callable[[Block, Accumulator], T],
-        words: int,
-        blocks: Sequence[Block] | None = None,
-        /,
-    ) -> tuple[list[T], Array | None]:
-        """As `map`; what the tasks add to the accumulator is the second result."""
-        sums = Accumulator(self.xp, words)
-        parts = self.map(lambda block: task(block, sums), blocks)
-        return parts, sums.total()
-
-    def remake(self, name: str, task: Callable[[Block], object], /, *, then: bool = False) -> None:
-        """State is never lost here."""
 
     def take(self, rows: Sequence[int], /) -> Array:
         """The named rows as one array."""

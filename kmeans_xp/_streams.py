@@ -15,10 +15,10 @@ import numpy as np
 from ._ahead import Ahead
 from ._backend import Context, one_blas_thread
 from ._device_rows import BLOCK_BYTES, LANES, DeviceRows
-from ._exact import Accumulator, to_device
+from ._exact import to_device
 from ._readers import Direct, Floats, InOrder, assembled, counted, picked
 from ._shelf import Shelf
-from ._sources import quiet, row_spans
+from ._sources import OneProcess, quiet, row_spans
 from ._typing import Array, Block, T
 
 _KEPT = ("labels", "bounds", "closest", "seeds", "trial", "gaining", "distances")
@@ -44,7 +44,7 @@ class Visit(Block):
         self._rows = rows
 
 
-class StreamSource:
+class StreamSource(OneProcess):
     """Rows of a reader, in blocks that fit a share of the memory.
 
     Parameters
@@ -57,7 +57,7 @@ class StreamSource:
     limit : bytes that buffers and the state of the rows may take together
     """
 
-    is_resident, shares = False, True
+    is_resident = False
 
     def __init__(
         self,
@@ -280,21 +280,6 @@ class StreamSource:
         whole = self._own.get(id(rows.base)) if isinstance(rows, np.ndarray) else None
         if whole is not None:
             self._buffers.put(whole)
-
-    def add_up(
-        self,
-        task: Callable[[Block, Accumulator], T],
-        words: int,
-        blocks: Sequence[Block] | None = None,
-        /,
-    ) -> tuple[list[T], Array | None]:
-        """As `map`; what the tasks add to the accumulator is the second result."""
-        sums = Accumulator(self.xp, words)
-        parts = self.map(lambda block: task(block, sums), blocks)
-        return parts, sums.total()
-
-    def remake(self, name: str, task: Callable[[Block], object], /, *, then: bool = False) -> None:
-        """State is never lost here."""
 
     def take(self, rows: Sequence[int], /) -> Array:
         """The named rows as one array."""
