@@ -41,7 +41,7 @@ from kmeans_xp._problem import Training, training_problem
 from kmeans_xp._pruning import Pruner
 from kmeans_xp._sources import MemorySource
 from kmeans_xp.estimators._dask_rows import DaskRows
-from kmeans_xp.estimators._run import place_of
+from kmeans_xp.estimators._place import place_of
 
 # workers keep the pages that they freed: what that saves is no part of the model
 ALLOCATOR = {

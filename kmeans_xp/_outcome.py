@@ -17,6 +17,8 @@ class Status(enum.Enum):
     TOLERANCE = "converged: the centers moved less than the tolerance"
     OPTIMUM = "converged: the optimum, which is known in one dimension"
     OBJECTIVE = "converged: the objective falls no more"
+    LOSS = "converged: the loss falls no more"
+    SWAPS = "converged: no swap of a medoid and a row lowers the loss"
     NO_IMPROVEMENT = "converged: the inertia of the batches falls no more"
     MAX_ITER = "stopped at max_iter before convergence"
     CALLBACK = "stopped by the callback"

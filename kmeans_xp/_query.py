@@ -41,7 +41,6 @@ def prepare(
         problem = query_problem(x_there, weight, context, n_clusters, middle)
     except NonFiniteError:
         first_bad_cell(x, who)
-        raise
     centers = context.move(centers)
     problem.cover(centers)
     return problem, centers

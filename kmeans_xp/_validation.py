@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import array_api_compat
 import numpy as np
@@ -335,7 +335,7 @@ def check_same_place(estimator: Any, array: Array, x: Any, method: str, /) -> No
     )
 
 
-def first_bad_cell(x: Array, who: str, /) -> None:
+def first_bad_cell(x: Array, who: str, /) -> NoReturn:
     """Turn a failed statistics pass into the error that names the cell."""
     refuse_non_finite(x, "X", who)
     raise AssertionError(f"no bad cell in {to_host(x).shape}")

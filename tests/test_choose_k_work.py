@@ -15,7 +15,7 @@ from kmeans_xp._outcome import Result, Rules
 from kmeans_xp._passes import changes
 from kmeans_xp._problem import Training, bring, training_problem
 from kmeans_xp._solver import lloyd
-from kmeans_xp.estimators._run import place_of
+from kmeans_xp.estimators._place import place_of
 from kmeans_xp.selection import _ladder
 from kmeans_xp.selection._ladder import climb
 

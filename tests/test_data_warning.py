@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import Backend
 from sklearn.datasets import load_wine
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 
 import kmeans_xp
@@ -23,6 +24,15 @@ from kmeans_xp import (
 )
 from kmeans_xp._frames import refuse_text
 
+RELATIVES = (
+    "BisectingKMeans",
+    "FuzzyCMeans",
+    "KMedians",
+    "KMedoids",
+    "SphericalKMeans",
+    "TrimmedKMeans",
+)
+BY_VARIANCE = ("function", "pipeline", "KMeans", "BisectingKMeans", "FuzzyCMeans")
 WINE = load_wine().data
 
 
@@ -100,6 +110,23 @@ def test_what_the_functions_do() -> None:
     # no warnings for many problems, nor for starts
     k_means_batched(WINE[None], 2, random_state=0)
     kmeans_plusplus(WINE, 2, random_state=0)
+
+
+@pytest.mark.parametrize("fit", ["function", "pipeline", "KMeans", *RELATIVES])
+def test_warnings_name_the_line_that_called(fit: str) -> None:
+    """However many calls lie between: also of too few different rows."""
+    x = np.repeat([[1.0, 2e6], [2, 5]], 4, axis=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if fit == "function":
+            k_means(x, 3)
+        elif fit == "pipeline":
+            make_pipeline(FeatureScaler("none"), KMeans(3)).fit(x)
+        else:
+            getattr(kmeans_xp, fit)(3).fit(x)
+    told = {item.category for item in caught}
+    assert told == {ConvergenceWarning} | ({DataWarning} if fit in BY_VARIANCE else set())
+    assert {item.filename for item in caught} == {__file__}
 
 
 def heard_by_choose_k(x: Any, *, structure: bool) -> str:

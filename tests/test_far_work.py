@@ -17,7 +17,7 @@ from sklearn.datasets import load_iris
 from kmeans_xp import KMeans
 from kmeans_xp._backend import context_of
 from kmeans_xp.estimators import _rows
-from kmeans_xp.estimators._run import Place
+from kmeans_xp.estimators._place import Place
 
 ROUTES = [
     ("numpy", "strict-device1"),

@@ -18,7 +18,7 @@ import kmeans_xp
 PACKAGE = pathlib.Path(kmeans_xp.__file__).parent
 
 ROOMS: dict[str, tuple[str, ...]] = {
-    "words": ("_typing", "exceptions"),
+    "words": ("_typing", "exceptions", "_warnings"),
     "mathematics": (
         "_exact",
         "_products",
@@ -136,6 +136,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "estimators._portable",
         "estimators._logbook",
         "estimators._searched",
+        "estimators._place",
         "estimators._run",
         "estimators._streamed",
         "estimators._rows",
@@ -143,6 +144,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "estimators._several_rows",
         "estimators._answers",
         "estimators._clusterer",
+        "estimators._by_means",
         "estimators._kmeans",
         "estimators._minibatch_run",
         "estimators._minibatch",
@@ -155,6 +157,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "relatives": (
         "relatives._linkage",
         "relatives._bisecting",
+        "relatives._bisecting_run",
         "relatives._bisecting_kmeans",
         "relatives._hierarchy",
         "relatives._pairs",

@@ -19,8 +19,8 @@ from .._validation import (
     is_dask,
     several_devices,
 )
-from ._rows import rows_at
-from ._run import Place, Rows, place_of
+from ._place import Rows, place_of
+from ._rows import ArrayRows, rows_at
 from ._streamed import stream_rows
 
 if TYPE_CHECKING:
@@ -110,9 +110,8 @@ class Answers(TransformerMixin):
         if stream is None and several is not None:
             return self._split(X, sample_weight, several, asked=method)
         if stream is None:
-            x, place = self._placed(X, method)
             n_clusters = int(self.cluster_centers_.shape[0])
-            return rows_at(x, sample_weight, place, n_clusters, self.memory_limit)
+            return rows_at(self._placed(X, sample_weight, method), n_clusters, self.memory_limit)
         if method in ("transform", "fit_transform"):
             stream.check_room(int(self.cluster_centers_.shape[0]))
         return stream
@@ -132,13 +131,19 @@ class Answers(TransformerMixin):
 
         return several_rows(self, X, sample_weight, words, asked=asked)
 
-    def _placed(self, X: Any, method: str) -> tuple[Array, Place]:
-        """Check rows that are asked about, and find where to work on them."""
+    @property
+    def _home(self) -> Array:
+        """A fitted array: rows that are asked about must live where it does."""
+        return self.cluster_centers_
+
+    def _placed(self, X: Any, sample_weight: Any, method: str) -> ArrayRows:
+        """Check an array of rows that are asked about, and find where to work on them."""
         check_is_fitted(self)
         check_device_word(self.device)
-        check_same_place(self, self.cluster_centers_, X, method)
-        X = check_rows(self, X, reset=False)
-        return X, place_of(X, self._device_of(context_of(X).device_name))
+        check_same_place(self, self._home, X, method)
+        x = check_rows(self, X, reset=False)
+        place = place_of(x, self._device_of(context_of(x).device_name))
+        return ArrayRows(x, sample_weight, place)
 
     def _device_of(self, here: str) -> str | None:
         """The device word for rows that are here; "auto" goes on where fit found a place."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,12 +15,13 @@ from .._batch_checks import check_batch, check_batch_centers, check_batch_weight
 from .._outcome import Rules, Status
 from .._typing import Array
 from .._validation import check_device_word
+from .._warnings import warn
 from ._batch_run import Batch, Solved, random_states, seeds_of, solve
 from ._kmeans import KMeans
-from ._run import NAMED_STARTS, Place, count_runs, draw_seed, place_of
+from ._place import Place, place_of
+from ._run import NAMED_STARTS, count_runs, draw_seed
 
 _WHO = "k_means_batched"
-_TO_CALLER = 4
 
 
 class BatchedKMeansResult(NamedTuple):
@@ -236,10 +236,9 @@ def _warn_of_duplicates(solved: Solved, n_clusters: int) -> None:
     """One warning for all problems, of the kind that `KMeans` gives."""
     poor = [b for b, found in enumerate(solved.n_distinct) if found < n_clusters]
     if poor:
-        warnings.warn(
+        warn(
             f"Number of distinct clusters found smaller than n_clusters ({n_clusters}) in "
             f"{len(poor)} of {len(solved.n_distinct)} problems; the first is problem {poor[0]} "
             f"with {solved.n_distinct[poor[0]]}. Possibly due to duplicate points in X.",
             ConvergenceWarning,
-            stacklevel=_TO_CALLER,
         )

@@ -23,13 +23,13 @@ from .._travel import HOST, Together, plan_there
 from .._typing import Array, Block
 from .._validation import non_finite
 from ..exceptions import DeviceError
-from ._run import Labelled, Place
+from ._place import Labelled, Place
 
 Question = Callable[[Problem, Array], Array]
 
 
 class DaskRows:
-    """Rows in partitions: a `_run.Rows`.
+    """Rows in partitions: a `_place.Rows`.
 
     Parameters
     ----------

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 from sklearn.base import _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._empty import RULES
-from .._outcome import Iteration, Status
+from .._outcome import Iteration
 from .._typing import Array
 from .._validation import is_dask
-from ._clusterer import Clusterer
+from ._by_means import ByMeans
+from ._place import Rows
 from ._rows import array_rows
-from ._run import NAMED_STARTS, Outcome, Rows, given_centers, run_fit
+from ._run import Outcome
 from ._streamed import stream_rows
 
 
-class KMeans(Clusterer):
+class KMeans(ByMeans):
     """K-means clustering of arrays of any array API library, on their own device.
 
     A drop-in for :class:`sklearn.cluster.KMeans`: rows go to the nearest center, centers to
@@ -236,16 +235,10 @@ of shape (n_clusters, n_features), default="k-means++"
 
     _takes_sparse = _takes_several = True
     _parameter_constraints: dict[str, list[Any]] = {
-        "n_clusters": [Interval(Integral, 1, None, closed="left")],
-        "init": [StrOptions(set(NAMED_STARTS)), callable, "array-like"],
-        "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
-        "tol": [Interval(Real, 0, None, closed="left")],
+        **ByMeans._parameter_constraints,
         "verbose": ["verbose"],
-        "random_state": ["random_state"],
         "copy_x": ["boolean"],
         "algorithm": [StrOptions({"lloyd", "elkan"})],
-        "device": [str, list, tuple, None],
         "empty_cluster": [StrOptions(set(RULES))],
         "callback": [callable, None],
         "search": [str, Interval(Integral, 1, None, closed="left"), None],
@@ -323,24 +316,7 @@ of shape (n_clusters, n_features), default="k-means++"
         self : KMeans
             The fitted estimator.
         """
-        start = given_centers(self)
-        rows = self._rows_to_fit(X, sample_weight)
-        with rows.place.work.scope():
-            outcome = run_fit(self, rows, X, start)
-            self._keep(outcome, rows)
-            self.n_passes_ = rows.n_passes
-            outcome.close()
-        result = outcome.result
-        if result.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt(result.status.value)
-        if result.n_distinct < self.n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({result.n_distinct}) found smaller than "
-                f"n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        return self
+        return self._fit(X, sample_weight)
 
     def _rows_to_fit(self, X: Any, sample_weight: Any) -> Rows:
         several = self._several()
@@ -351,20 +327,9 @@ of shape (n_clusters, n_features), default="k-means++"
             return self._split(X, sample_weight, several)
         return stream or array_rows(self, X, sample_weight)
 
-    def _keep(self, outcome: Outcome, rows: Rows) -> None:
-        result, place = outcome.result, rows.place
-        self.cluster_centers_ = place.send_home(result.centers)
-        self.labels_ = rows.labels(result, outcome.middle, who=type(self).__name__)
+    def _keep_run(self, outcome: Outcome, rows: Rows) -> None:
+        super()._keep_run(outcome, rows)
         self.reading_ = rows.reading
-        self.inertia_ = result.inertia
-        self.n_iter_ = result.n_iter
-        self.history_ = result.history
-        self.status_ = outcome.status
+        self.n_passes_ = rows.n_passes
         self.trials_ = outcome.trials
-        self.n_best_ = outcome.n_best
         self.lower_bound_ = outcome.lower_bound
-        self.device_ = place.work.device_name
-        self.backend_ = place.work.library
-        self.kernel_ = outcome.kernel
-        self._middle = outcome.middle
-        self._n_features_out = int(result.centers.shape[0])

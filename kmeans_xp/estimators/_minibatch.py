@@ -16,11 +16,12 @@ from .._validation import check_device_word, is_dask
 from ._clusterer import Clusterer
 from ._kmeans import KMeans
 from ._minibatch_run import BatchRows, Outcome, begin_stream, go_on, run_fit, update
+from ._place import Rows
 from ._rows import array_rows, rows_at
-from ._run import Rows, given_centers
+from ._run import given_centers
 from ._streamed import stream_rows
 
-_SAME = ("n_clusters", "init", "n_init", "tol", "verbose", "random_state", "device", "memory_limit")
+_SAME = ("init", "n_init", "tol", "verbose", "memory_limit")
 
 
 class MiniBatchKMeans(Clusterer):
@@ -143,6 +144,7 @@ of shape (n_clusters, n_features), default="k-means++"
 
     _takes_sparse = True
     _parameter_constraints: dict[str, list[Any]] = {
+        **Clusterer._parameter_constraints,
         **{name: KMeans._parameter_constraints[name] for name in _SAME},
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -209,18 +211,7 @@ of shape (n_clusters, n_features), default="k-means++"
         self : MiniBatchKMeans
             The fitted estimator.
         """
-        check_device_word(self.device)
-        start = given_centers(self)
-        rows = self._rows_to_fit(X, sample_weight)
-        with rows.place.work.scope():
-            outcome = run_fit(self, rows, start)
-            self._keep(outcome, rows)
-        self.reading_ = rows.reading
-        n_rows = outcome.n_rows
-        self.n_iter_ = math.ceil(self.n_steps_ * min(self.batch_size, n_rows) / n_rows)
-        if outcome.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt(outcome.status.value)
-        return self
+        return self._fit(X, sample_weight)
 
     def _rows_to_fit(self, X: Any, sample_weight: Any) -> Rows:
         if is_dask(X):
@@ -256,14 +247,14 @@ of shape (n_clusters, n_features), default="k-means++"
             rows = self._batch(X, sample_weight, None)
             with rows.place.work.scope():
                 problem, state = begin_stream(self, rows, start)
-                self._keep(update(self, problem, state), rows)
+                self._keep_batch(update(self, problem, state), rows)
             return self
         check_device_word(self.device)
         rows = self._batch(X, sample_weight, "partial_fit")
         with rows.place.work.scope():
             more, state = go_on(self, rows)
             if more is not None:
-                self._keep(update(self, more, state), rows)
+                self._keep_batch(update(self, more, state), rows)
                 return self
         # no row counts: the centers stay, but values and labels are looked after
         labels = self.predict(X)
@@ -271,6 +262,14 @@ of shape (n_clusters, n_features), default="k-means++"
         if self.compute_labels:
             self.labels_, self.inertia_ = labels, 0.0
         return self
+
+    def _solve(self, rows: Rows, X: Any, given: Any) -> tuple[Status, int | None]:
+        outcome = run_fit(self, rows, given)
+        self._keep_batch(outcome, rows)
+        self.reading_ = rows.reading
+        n_rows = outcome.n_rows
+        self.n_iter_ = math.ceil(self.n_steps_ * min(self.batch_size, n_rows) / n_rows)
+        return outcome.status, None
 
     def _batch(self, X: Any, sample_weight: Any, asked: str | None) -> BatchRows:
         """Check the rows of a batch: an array, a sparse matrix, or a collection of dask."""
@@ -283,10 +282,10 @@ of shape (n_clusters, n_features), default="k-means++"
             return found
         if asked is None:
             return array_rows(self, X, sample_weight)
-        x, place = self._placed(X, asked)
-        return rows_at(x, sample_weight, place, self.n_clusters, self.memory_limit)
+        rows = self._placed(X, sample_weight, asked)
+        return rows_at(rows, self.n_clusters, self.memory_limit)
 
-    def _keep(self, outcome: Outcome, rows: Rows) -> None:
+    def _keep_batch(self, outcome: Outcome, rows: Rows) -> None:
         """Set the fitted attributes; none of rows seen before stays."""
         place = rows.place
         self.cluster_centers_ = place.send_home(outcome.centers)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -22,13 +21,13 @@ from .._query import inertia_of, labels_and_inertia
 from .._random import Purpose, mix
 from .._sampling import Sampler
 from .._typing import Array
-from .._validation import check_centers, place_centers
-from ._run import Place, Rows, count_runs, draw_seed, warn_of_one_column
+from .._validation import place_centers
+from .._warnings import warn
+from ._place import Place, Rows
+from ._run import called_centers, count_runs, draw_seed, warn_of_one_column
 
 _MANY_STARTS = 3
 _SHARE = 3  # rows of the start, in batches or in clusters
-_TO_CALLER_OF_FIT = 5
-_SCALED = "make_pipeline(kmeans_xp.FeatureScaler('standard'), model)"
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def run_fit(model: Any, rows: Rows, start: Array | None) -> Outcome:
     runs = count_runs(model, start, type(model).__name__, _MANY_STARTS)
     problem = _open(model, rows)
     names = getattr(model, "feature_names_in_", None)
-    warn_of_one_column(problem, names, _SCALED, stacklevel=_TO_CALLER_OF_FIT)
+    warn_of_one_column(problem, names)
     start_rows = _start_rows(model, problem.source.n_rows)
     begin = _Start(model, start, runs, start_rows, random_state, rows.place)
     source = problem.source
@@ -134,7 +133,7 @@ def begin_stream(model: Any, rows: BatchRows, start: Array | None) -> tuple[Trai
     start_rows = _start_rows(model, n_rows)
     problem = _open(model, rows)
     names = getattr(model, "feature_names_in_", None)
-    warn_of_one_column(problem, names, _SCALED, stacklevel=_TO_CALLER_OF_FIT)
+    warn_of_one_column(problem, names)
     seed = draw_seed(random_state)
     begin = _Start(model, start, 1, start_rows, random_state, rows.place)
     return problem, State.begin(_first_centers(problem, begin, seed), seed)
@@ -193,11 +192,10 @@ def _start_rows(model: Any, n_rows: int) -> int:
         size = _SHARE * min(model.batch_size, n_rows)
         size = size if size >= model.n_clusters else _SHARE * model.n_clusters
     elif size < model.n_clusters:
-        warnings.warn(
+        warn(
             f"init_size={size} should be larger than n_clusters={model.n_clusters}. Setting it to "
             "min(3*n_clusters, n_samples)",
             RuntimeWarning,
-            stacklevel=_TO_CALLER_OF_FIT,
         )
         size = _SHARE * model.n_clusters
     return min(int(size), n_rows)
@@ -237,9 +235,7 @@ def _start_once(problem: Training, sampler: Sampler, begin: _Start, seed: int) -
         with rows.source.working():
             return rows.within_memory(lambda: seed_centers(rows, init, k, seed))
     x = place.send_home(rows.source.take(range(rows.source.n_rows)))
-    with place.home.scope():
-        centers = check_centers(init(x, k, random_state=begin.random_state), k)
-    return place_centers(centers, problem.context, problem.dtype, problem.source.n_features)
+    return called_centers(init, x, k, begin.random_state, problem, place)
 
 
 def _total_weight(problem: Training) -> float:

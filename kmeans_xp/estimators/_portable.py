@@ -16,6 +16,16 @@ _MARK = "_arrays_were_on"
 """Maps the names of the arrays that were packed to (library, device)."""
 
 
+class Portable:
+    """A mixin before `sklearn.base.BaseEstimator`, whose pickles travel."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return pack(super().__getstate__())  # type: ignore[arg-type]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(unpack(state))  # type: ignore[misc]
+
+
 def pack(state: dict[str, Any]) -> dict[str, Any]:
     """Replace device arrays by host arrays and remember library and device by name.
 

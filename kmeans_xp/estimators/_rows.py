@@ -17,13 +17,14 @@ from .._stats import NonFiniteError
 from .._typing import Array
 from .._validation import check_rows, first_bad_cell
 from .._weight_checks import check_weight
-from ._run import Labelled, Place, place_of, prepare
+from ._place import Labelled, Place, place_of
+from ._run import prepare
 from ._streamed import HostRows
 
 
 @dataclass(frozen=True)
 class ArrayRows:
-    """Rows of a checked array: a `_run.Rows`."""
+    """Rows of a checked array: a `_place.Rows`."""
 
     x: Array
     weight: Any
@@ -55,7 +56,6 @@ class ArrayRows:
             return open_batch(Batch(there, weight), n_clusters, place)
         except NonFiniteError:
             first_bad_cell(self.x, who)
-            raise
 
     def labels(self, result: Labelled, middle: Sequence[float], /, *, who: str) -> Array:
         return self.place.send_home(result.labels)
@@ -76,18 +76,24 @@ class ArrayRows:
 
 def array_rows(model: Any, x: Any, sample_weight: Any, /) -> ArrayRows | HostRows:
     """Check an array of rows to fit, and find where to work on them."""
+    rows = checked_rows(model, x, sample_weight)
+    return rows_at(rows, model.n_clusters, model.memory_limit)
+
+
+def checked_rows(model: Any, x: Any, sample_weight: Any, /) -> ArrayRows:
+    """As `array_rows`, for work that needs all rows in memory where it happens."""
     checked = check_rows(model, x, reset=True)
-    place = place_of(checked, model.device)
-    return rows_at(checked, sample_weight, place, model.n_clusters, model.memory_limit)
+    return ArrayRows(checked, sample_weight, place_of(checked, model.device))
 
 
 def rows_at(
-    x: Array, weight: Any, place: Place, n_clusters: int, memory_limit: int | str | None, /
+    rows: ArrayRows, n_clusters: int, memory_limit: int | str | None, /
 ) -> ArrayRows | HostRows:
-    """Checked rows, which stay in host memory if the GPU that works on them has no room for all."""
+    """Rows, which stay in host memory if the GPU that works on them has no room for all."""
+    place = rows.place
     if place.home.gpu is None and place.work.backend == "cupy":
-        shape = Shape(int(x.shape[0]), int(x.shape[1]), n_clusters, dtype_name(x))
+        shape = Shape(rows.n_rows, rows.n_features, n_clusters, rows.dtype)
         free = place.work.free_memory
         if free is not None and needed_bytes(shape, LEAST_ROWS) > free:
-            return HostRows(x, weight, place, memory_limit_of(memory_limit))
-    return ArrayRows(x, weight, place)
+            return HostRows(rows.x, rows.weight, place, memory_limit_of(memory_limit))
+    return rows

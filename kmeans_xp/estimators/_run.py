@@ -4,96 +4,34 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _is_arraylike_not_scalar
 
-from .._backend import Context, resolve
 from .._init import seed_centers
 from .._outcome import Iteration, Observer, Result, Rules, Snapshot, Status
-from .._problem import Problem, Training, bring, training_problem
+from .._problem import Training, bring, training_problem
 from .._random import Purpose, mix
 from .._search import LOWERS, Trial
 from .._solver import LLOYD, Way, lloyd
 from .._stats import NonFiniteError, outweighing
 from .._typing import Array
-from .._validation import check_centers, check_float64, first_bad_cell, place_centers
+from .._validation import check_centers, first_bad_cell, place_centers
+from .._warnings import warn
 from .._weight_checks import check_enough_rows, check_weight
 from ..exceptions import DataWarning
 from ._logbook import Logbook, open_logbook
+from ._place import Place, Rows
 from ._searched import effort_for, line_ahead, searched
 
 NAMED_STARTS = ("k-means++", "random", "random-partition", "k-means||")
 _SPREAD_STARTS = ("k-means++", "k-means||")  # one run is enough
-_TO_CALLER_OF_FIT = 5
+_SCALED = "make_pipeline(kmeans_xp.FeatureScaler('standard'), model)"
 TIMED = " (the search was given seconds: another fit may end elsewhere)"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where X came from, and where the work happens."""
-
-    work: Context
-    home: Context
-
-    def send_home(self, array: Array) -> Array:
-        """Bring a result to X's library and device; nothing is copied when it is there."""
-        if self.work == self.home:
-            return array
-        with self.home.scope():
-            return self.home.move(array)
-
-
-class Labelled(Protocol):
-    """Centers, and the labels of the rows by them where the rows are at hand."""
-
-    @property
-    def centers(self) -> Array: ...
-
-    @property
-    def labels(self) -> Array | None: ...
-
-
-class Rows(Protocol):
-    """Checked rows and their weights, wherever they are, and the problems that they pose."""
-
-    @property
-    def place(self) -> Place: ...
-
-    @property
-    def dtype(self) -> str: ...
-
-    @property
-    def n_features(self) -> int: ...
-
-    def training(self, n_clusters: int, /, *, who: str, variance: bool) -> Training:
-        """Take the statistics pass; refuse what cannot be clustered."""
-        ...
-
-    def labels(self, result: Labelled, middle: Sequence[float], /, *, who: str) -> Array:
-        """Labels of a fit, in X's library."""
-        ...
-
-    @property
-    def n_passes(self) -> int | None:
-        """Passes over rows that are away; None where they are at hand."""
-        ...
-
-    @property
-    def reading(self) -> str:
-        """How the passes of the last problem came by the rows, in words."""
-        ...
-
-    def question(
-        self, centers: Array, middle: Sequence[float], /, *, who: str
-    ) -> tuple[Problem, Array]:
-        """The rows and the centers made ready for questions; refuse what has no answer."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -123,13 +61,6 @@ class Outcome:
         """Write the last checkpoint, if there is one, once the result is in safety."""
         if self.log is not None:
             self.log.close(self.result, self.trials)
-
-
-def place_of(x: Array, device: str | None) -> Place:
-    """Resolve X and the device word, and refuse a device without float64."""
-    work, home = resolve(x, device)
-    check_float64(work)
-    return Place(work, home)
 
 
 def given_centers(model: Any) -> Array | None:
@@ -165,12 +96,7 @@ def run_fit(
         variance=model.tol > 0 or (warns and rows.n_features > 1),
     )
     if warns:
-        warn_of_one_column(
-            problem,
-            getattr(model, "feature_names_in_", None),
-            "make_pipeline(kmeans_xp.FeatureScaler('standard'), model)",
-            stacklevel=_TO_CALLER_OF_FIT,
-        )
+        warn_of_one_column(problem, getattr(model, "feature_names_in_", None))
     seed = draw_seed(random_state)
     log = open_logbook(model, problem, seed, random_state, start, runs, searches=effort is not None)
     if log is not None:
@@ -214,7 +140,6 @@ def prepare(
         )
     except NonFiniteError:
         first_bad_cell(x, who)
-        raise
 
 
 def brought(
@@ -289,23 +214,21 @@ def count_runs(model: Any, start: Array | None, who: str, many: int = 10) -> int
     else:
         runs = many
     if start is not None and runs != 1:
-        warnings.warn(
+        warn(
             "Explicit initial center position passed: performing only one init in "
             f"{who} instead of n_init={runs}.",
             RuntimeWarning,
-            stacklevel=_TO_CALLER_OF_FIT,
         )
         runs = 1
     if getattr(model, "algorithm", None) == "elkan" and model.n_clusters == 1:
-        warnings.warn(
+        warn(
             "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
             RuntimeWarning,
-            stacklevel=_TO_CALLER_OF_FIT,
         )
     return runs
 
 
-def warn_of_one_column(problem: Training, names: Any, scaled: str, *, stacklevel: int) -> None:
+def warn_of_one_column(problem: Training, names: Any, scaled: str = _SCALED) -> None:
     """Warn when one column's variance decides; ``scaled`` is how to bring columns to one scale."""
     variances = problem.summary.variances
     found = None if variances is None else outweighing(variances)
@@ -313,14 +236,13 @@ def warn_of_one_column(problem: Training, names: Any, scaled: str, *, stacklevel
         return
     column, times = found
     name = "" if names is None else f" ({str(names[column])!r})"
-    warnings.warn(
+    warn(
         f"column {column}{name} of X outweighs the others: its variance is {times:.3g} times the "
         "sum of theirs, so that it alone decides the clusters. Bring the columns to one scale, as "
         f"{scaled} and the command line's --scale standard do, or leave it out; "
         "kmeans_xp.check_features(X) tells more. Silence this with "
         "warnings.filterwarnings('ignore', category=kmeans_xp.DataWarning).",
         DataWarning,
-        stacklevel=stacklevel,
     )
 
 
@@ -342,12 +264,22 @@ def _starts(
             lambda: seed_centers(problem, init, n_clusters, mix(seed, Purpose.RUN, run))
         )
 
-    def called(run: int) -> Array:
-        with place.home.scope():
-            centers = check_centers(init(x, n_clusters, random_state=random_state), n_clusters)
-        return place_centers(centers, problem.context, problem.dtype, problem.source.n_features)
+    return lambda run: called_centers(init, x, n_clusters, random_state, problem, place)
 
-    return called
+
+def called_centers(
+    init: Callable[..., Any],
+    x: Any,
+    n_clusters: int,
+    random_state: np.random.RandomState,
+    problem: Training,
+    place: Place,
+    /,
+) -> Array:
+    """The centers that a user's function makes of rows that are at home."""
+    with place.home.scope():
+        centers = check_centers(init(x, n_clusters, random_state=random_state), n_clusters)
+    return place_centers(centers, problem.context, problem.dtype, problem.source.n_features)
 
 
 def _observer(model: Any, place: Place) -> Observer | None:

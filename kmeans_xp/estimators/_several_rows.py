@@ -14,12 +14,12 @@ from .._travel import Together, plan_there
 from .._typing import Array
 from .._validation import check_float64, check_rows, check_same_place, first_bad_cell
 from .._weight_checks import check_enough_rows, check_weight
-from ._rows import rows_at
-from ._run import Labelled, Place, Rows
+from ._place import Labelled, Place, Rows
+from ._rows import ArrayRows, rows_at
 
 
 class SeveralRows:
-    """Rows of a checked array on several devices: a `_run.Rows`."""
+    """Rows of a checked array on several devices: a `_place.Rows`."""
 
     n_passes = None
 
@@ -43,7 +43,6 @@ class SeveralRows:
             return training_over(source, plan, n_clusters, variance=variance)
         except NonFiniteError:
             first_bad_cell(self._x, who)
-            raise
 
     def question(
         self, centers: Array, middle: Sequence[float], /, *, who: str
@@ -55,7 +54,6 @@ class SeveralRows:
             problem = query_over(source, plan, n_clusters, middle)
         except NonFiniteError:
             first_bad_cell(self._x, who)
-            raise
         centers = self._work.move(centers)
         problem.cover(centers)
         return problem, centers
@@ -103,6 +101,6 @@ def several_rows(
         check_float64(context)
     if len(devices) == 1:
         n_clusters = model.n_clusters if asked is None else int(model.cluster_centers_.shape[0])
-        place = Place(devices[0], home)
-        return rows_at(x, sample_weight, place, n_clusters, model.memory_limit)
+        rows = ArrayRows(x, sample_weight, Place(devices[0], home))
+        return rows_at(rows, n_clusters, model.memory_limit)
     return SeveralRows(x, sample_weight, devices, home)

@@ -20,11 +20,11 @@ from .._streams import StreamSource
 from .._typing import Array, Block
 from .._validation import check_device_word, check_same_place, first_bad_cell, refuse_non_finite
 from .._weight_checks import check_enough_rows, check_weight
-from ._run import Labelled, Place, place_of
+from ._place import Labelled, Place, place_of
 
 
 class StreamRows:
-    """Rows of a reader: a `_run.Rows`."""
+    """Rows of a reader: a `_place.Rows`."""
 
     def __init__(self, reader: Direct | InOrder, weight: Any, place: Place, limit: int) -> None:
         self._reader, self._weight, self._limit = reader, weight, limit

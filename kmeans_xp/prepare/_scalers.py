@@ -15,7 +15,7 @@ from .._backend import Context, dtype_name, resolve
 from .._problem import bring
 from .._typing import Array, Namespace, slices
 from .._validation import check_float64, check_rows, check_same_place, check_table, first_bad_cell
-from ..estimators._portable import pack, unpack
+from ..estimators._portable import Portable
 from ._measures import CELLS, Host, middle_and_deviation, quantiles, ranges
 
 METHODS = ("standard", "minmax", "maxabs", "robust", "quantile", "none")
@@ -24,7 +24,7 @@ Formula = Callable[..., Array]
 _QUARTILES = np.asarray([0.25, 0.5, 0.75])
 
 
-class FeatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class FeatureScaler(Portable, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Bring columns to one scale, on arrays of any array API library and where they are.
 
     A step for `sklearn.pipeline.Pipeline` in front of `KMeans`.  Input is never changed, and the
@@ -219,13 +219,6 @@ class FeatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return result
         with home.scope():
             return home.move(result)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        return pack(state)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(unpack(state))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import _fit_context
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .. import _query
-from .._init import seed_centers
-from .._outcome import Rules, Status
-from .._problem import Problem, Training, training_problem
-from .._stats import NonFiniteError
+from .._outcome import Status
+from .._problem import Problem
 from .._typing import Array
-from .._validation import (
-    check_centers,
-    check_device_word,
-    check_rows,
-    first_bad_cell,
-    place_centers,
-)
 from ..estimators import KMeans
 from ..estimators._clusterer import Clusterer
-from ..estimators._run import (
-    NAMED_STARTS,
-    Place,
-    brought,
-    draw_seed,
-    place_of,
-    warn_of_one_column,
-)
+from ..estimators._rows import ArrayRows
+from ..estimators._run import NAMED_STARTS
 from . import _bisecting as bisecting
+from ._bisecting_run import run_fit
 
-_SAME = (
-    "n_clusters",
-    "max_iter",
-    "tol",
-    "verbose",
-    "random_state",
-    "copy_x",
-    "algorithm",
-    "device",
-)
+_SAME = ("max_iter", "tol", "verbose", "copy_x", "algorithm")
 _STRATEGIES = ("biggest_inertia", "largest_cluster")
-_TO_CALLER_OF_FIT = 4
-_SCALED = "make_pipeline(kmeans_xp.FeatureScaler('standard'), model)"
 
 
 class BisectingKMeans(Clusterer):
@@ -167,6 +138,7 @@ class BisectingKMeans(Clusterer):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
+        **Clusterer._parameter_constraints,
         **{name: KMeans._parameter_constraints[name] for name in _SAME},
         "init": [StrOptions(set(NAMED_STARTS)), callable],
         "n_init": [Interval(Integral, 1, None, closed="left")],
@@ -225,21 +197,7 @@ class BisectingKMeans(Clusterer):
         self : BisectingKMeans
             The fitted estimator.
         """
-        check_device_word(self.device)
-        x = check_rows(self, X, reset=True)
-        place = place_of(x, self.device)
-        with place.work.scope():
-            n_missing = self._part(x, sample_weight, place)
-        if self.status_ == Status.INTERRUPTED.value:
-            raise KeyboardInterrupt(self.status_)
-        if n_missing:
-            warnings.warn(
-                f"Number of distinct clusters ({self.n_clusters - n_missing}) found smaller than "
-                f"n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        return self
+        return self._fit(X, sample_weight)
 
     @property
     def linkage_(self) -> npt.NDArray[np.float64]:
@@ -263,9 +221,9 @@ class BisectingKMeans(Clusterer):
         labels : array of shape (n_samples,), int32
             Exact: each step is judged by the float64 distance of the stored values.
         """
-        x, place = self._placed(X, "predict")
-        with place.work.scope():
-            return place.send_home(self._leaves(x, None, place)[1])
+        rows = self._placed(X, None, "predict")
+        with rows.place.work.scope():
+            return rows.place.send_home(self._leaves(rows)[1])
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return minus the weighted sum of squared distances to the centers of the rows' leaves.
@@ -285,107 +243,27 @@ class BisectingKMeans(Clusterer):
             Minus the inertia of X under the labels of `predict`; of the rows of fit it is
             ``-inertia_``.
         """
-        x, place = self._placed(X, "score")
-        with place.work.scope():
-            problem, labels = self._leaves(x, sample_weight, place)
-            centers = place.work.move(self.cluster_centers_)
+        rows = self._placed(X, sample_weight, "score")
+        with rows.place.work.scope():
+            problem, labels = self._leaves(rows)
+            centers = rows.place.work.move(self.cluster_centers_)
             return -bisecting.inertia_by(problem, centers, labels)
 
-    def _leaves(self, x: Array, sample_weight: Any, place: Place) -> tuple[Problem, Array]:
+    def _solve(self, rows: ArrayRows, X: Any, given: None) -> tuple[Status, int | None]:
+        outcome = run_fit(self, rows)
+        self._keep(outcome.result, rows)
+        self.kernel_ = outcome.kernel
+        self._tree_centers = rows.place.send_home(outcome.centers)
+        self._splits, self._heights = outcome.tree.splits, outcome.tree.heights
+        self._middle = outcome.middle
+        return outcome.result.status, outcome.result.n_distinct
+
+    def _leaves(self, rows: ArrayRows) -> tuple[Problem, Array]:
         """Rows that are asked about, and their labels, where the work happens."""
-        problem, centers = _query.prepare(
-            x,
-            sample_weight,
-            self._tree_centers,
-            self._middle,
-            place.work,
-            who=type(self).__name__,
-        )
+        who, work = type(self).__name__, rows.place.work
+        problem, centers = rows.question(self._tree_centers, self._middle, who=who)
         found = bisecting.descend(problem, centers, self._splits)
         names = np.zeros(int(centers.shape[0]), dtype=np.int32)
         leaves = bisecting.leaves_of(self._splits)
         names[leaves] = np.arange(len(leaves), dtype=np.int32)
-        return problem, place.work.xp.take(place.work.from_host(names), found)
-
-    def _part(self, x: Array, sample_weight: Any, place: Place) -> int:
-        """Grow the tree and set the fitted attributes; how many clusters no row is left for."""
-        random_state = check_random_state(self.random_state)
-        x_there, weight = brought(x, sample_weight, place, self.n_clusters)
-        problem = self._posed(x, x_there, weight, place)
-        seed, n_clusters = draw_seed(random_state), self.n_clusters
-        tree, status = bisecting.begin(problem, seed), None
-        try:
-            for made in bisecting.grow(tree, problem, x_there, weight, self._ask(place)):
-                if self.verbose:
-                    _tell(len(tree.leaves), tree.clusters[made.cluster], made)
-        except KeyboardInterrupt:
-            status, n_clusters = Status.INTERRUPTED, len(tree.leaves)
-        n_missing = n_clusters - len(tree.leaves)
-        bisecting.fill(tree, n_clusters, x_there, xp=place.work.xp)
-        self._keep(tree, problem, status or tree.status, place)
-        return n_missing
-
-    def _posed(self, x: Array, x_there: Array, weight: Array | None, place: Place) -> Training:
-        # for the tolerance, and for the warning of a column that decides
-        variance = self.tol > 0 or int(x.shape[1]) > 1
-        try:
-            problem = training_problem(x_there, weight, place.work, 2, variance=variance)
-        except NonFiniteError:
-            first_bad_cell(x, type(self).__name__)
-            raise
-        names = getattr(self, "feature_names_in_", None)
-        warn_of_one_column(problem, names, _SCALED, stacklevel=_TO_CALLER_OF_FIT + 2)
-        return problem
-
-    def _ask(self, place: Place) -> bisecting.Ask:
-        return bisecting.Ask(
-            self.n_clusters,
-            _start_by(self.init, place),
-            self.n_init,
-            Rules(self.max_iter, float(self.tol)),
-            self.bisecting_strategy == "largest_cluster",
-        )
-
-    def _keep(self, tree: bisecting.Tree, problem: Training, status: Status, place: Place) -> None:
-        xp, n_rows = place.work.xp, problem.source.n_rows
-        labels = bisecting.leaf_labels(tree, n_rows, problem.source.sample, xp=xp)
-        every = xp.concat(tree.centers, axis=0)
-        leaves = place.work.from_host(np.asarray(tree.leaves, dtype=np.int64))
-        centers = xp.take(every, leaves, axis=0)
-        self.inertia_ = bisecting.inertia_by(problem, centers, labels)
-        self.cluster_centers_ = place.send_home(centers)
-        self.labels_ = place.send_home(labels)
-        self.n_iter_ = sum(made.n_iter for made in tree.made)
-        self.status_ = status.value
-        self.device_ = place.work.device_name
-        self.backend_ = place.work.backend
-        self.kernel_ = problem.plan.kernel
-        self._tree_centers = place.send_home(every)
-        self._splits, self._heights = tree.splits, tree.heights
-        self._middle = tuple(problem.extent.middle.tolist())
-        self._n_features_out = len(tree.leaves)
-
-
-def _start_by(init: Any, place: Place) -> bisecting.Start:
-    """Two centers by the named start or the user's function."""
-    if isinstance(init, str):
-        return lambda problem, x, seed: seed_centers(problem, init, 2, seed)
-
-    def called(problem: Training, x: Array, seed: int) -> Array:
-        rows = place.send_home(x)
-        with place.home.scope():
-            # keyed as all draws are: it does not depend on the bisections before
-            random_state = np.random.RandomState(seed >> 32)
-            centers = check_centers(init(rows, 2, random_state=random_state), 2)
-        return place_centers(centers, problem.context, problem.dtype, problem.source.n_features)
-
-    return called
-
-
-def _tell(n_leaves: int, whole: bisecting.Cluster, made: bisecting.Parted) -> None:
-    first, second = made.halves
-    print(
-        f"Bisection {n_leaves - 1}: cluster {made.cluster} of inertia {whole.inertia} into "
-        f"{first.n_positive} and {second.n_positive} rows of {first.inertia} and "
-        f"{second.inertia} in {made.n_iter} iterations."
-    )
+        return problem, work.xp.take(work.from_host(names), found)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
-
-from .._backend import Context, context_of, dtype_name
+from .._backend import Context
 from .._problem import bring, unit_weights
 from .._typing import Array
-from .._validation import check_device_word, check_rows, check_same_place
 from .._weight_checks import check_weight
 from ..estimators._clusterer import Clusterer
-from ..estimators._run import Place, place_of
+from ..estimators._place import Place
+from ..estimators._rows import ArrayRows
 from ._pairs import Measure, Metric, check_precomputed
 from ._spaces import exact_total, in_spans, nearest_of, scaled
 
@@ -84,25 +80,9 @@ def _halves(power: int) -> tuple[int, int]:
 class ByDistance(Clusterer):
     """Answers by the nearest center under a distance."""
 
-    @property
-    @abstractmethod
-    def _home(self) -> Array:
-        """A fitted array (n_clusters, ...): rows that are asked about must live where it does."""
-
     @abstractmethod
     def _pose(self, rows: Array, place: Place) -> Question:
         """Pose the question of checked rows, inside the scope of their place."""
-
-    def _warn_of_few(self, n_distinct: int) -> None:
-        """Warn the caller of `fit` of fewer clusters than were asked for."""
-        n_clusters = int(self._home.shape[0])
-        if n_distinct < n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({n_distinct}) found smaller than "
-                f"n_clusters ({n_clusters}). Possibly due to duplicate points in X.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
 
     def predict(self, X: Any) -> Array:
         """Return the index of the nearest center of each row.
@@ -118,8 +98,8 @@ class ByDistance(Clusterer):
         labels : array of shape (n_samples,), int32
             The lowest index among equally near ones.
         """
-        with self._asked(X, "predict") as (question, place, _):
-            return place.send_home(question.nearest()[0])
+        with self._asked(X, "predict") as (question, rows):
+            return rows.place.send_home(question.nearest()[0])
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return minus the weighted sum of the distances to the nearest centers.
@@ -138,9 +118,9 @@ class ByDistance(Clusterer):
         score : float
             Minus the loss of X under the fitted centers.
         """
-        with self._asked(X, "score") as (question, place, _):
-            weight = check_weight(sample_weight, question.n_rows, place.work)
-            weight, exponent = unit_weights(weight, place.work)
+        with self._asked(X, "score") as (question, rows):
+            weight = check_weight(sample_weight, question.n_rows, rows.place.work)
+            weight, exponent = unit_weights(weight, rows.place.work)
             return -question.loss(weight, exponent or 0)
 
     def transform(self, X: Any) -> Array:
@@ -159,18 +139,14 @@ class ByDistance(Clusterer):
         return self._distances(X, "transform")
 
     def _distances(self, X: Any, method: str) -> Array:
-        with self._asked(X, method) as (question, place, x):
-            dtype = getattr(place.work.xp, dtype_name(x))
-            return place.send_home(question.distances(dtype))
+        with self._asked(X, method) as (question, rows):
+            dtype = getattr(rows.place.work.xp, rows.dtype)
+            return rows.place.send_home(question.distances(dtype))
 
     @contextlib.contextmanager
-    def _asked(self, X: Any, method: str) -> Iterator[tuple[Question, Place, Array]]:
+    def _asked(self, X: Any, method: str) -> Iterator[tuple[Question, ArrayRows]]:
         """Check rows that are asked about, and hold the scope of their place."""
-        check_is_fitted(self)
-        check_device_word(self.device)
-        check_same_place(self, self._home, X, method)
-        x = check_rows(self, X, reset=False)
-        place = place_of(x, self._device_of(context_of(x).device_name))
-        with place.work.scope():
-            rows = bring(x, place.work, int(self._home.shape[0]))
-            yield self._pose(rows, place), place, x
+        rows = self._placed(X, None, method)
+        with rows.place.work.scope():
+            there = bring(rows.x, rows.place.work, int(self._home.shape[0]))
+            yield self._pose(there, rows.place), rows

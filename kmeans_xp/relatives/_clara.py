@@ -7,12 +7,13 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from .._outcome import Status
 from .._random import mix
 from .._typing import Array
 from ._best_rows import at_best_rows
 from ._losses import Losses
 from ._medoid_starts import drawn_rows, start_medoids
-from ._medoids import Ending, Found, swap_until_none_pays
+from ._medoids import Found, swap_until_none_pays
 from ._spaces import Space, exact_total, nearest_medoids
 
 _LEAST_SAMPLE, _KEPT, _EACH = 2000, 80, 4
@@ -76,16 +77,16 @@ def sampled(space: Space, weight: Array | None, search: Search, size: int, round
         loss = exact_total(distances, weight, space.context, space.bound)
         if best is None or loss < least:
             best, least, held = found, loss, found.medoids
-        if found.ending is Ending.INTERRUPTED:
-            best = dataclasses.replace(best, ending=Ending.INTERRUPTED)
+        if found.status is Status.INTERRUPTED:
+            best = dataclasses.replace(best, status=Status.INTERRUPTED)
             break
     assert best is not None  # there is at least one round
-    if best.ending is Ending.INTERRUPTED or size >= space.n_rows:
+    if best.status is Status.INTERRUPTED or size >= space.n_rows:
         return best
     try:
         medoids = at_best_rows(space, weight, best.medoids, least, search.seed, rounds)
     except KeyboardInterrupt:
-        return dataclasses.replace(best, ending=Ending.INTERRUPTED)
+        return dataclasses.replace(best, status=Status.INTERRUPTED)
     return dataclasses.replace(best, medoids=medoids)
 
 

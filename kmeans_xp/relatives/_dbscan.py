@@ -14,15 +14,15 @@ from .._problem import bring
 from .._typing import Array, Namespace
 from .._validation import check_device_word, check_rows
 from .._weight_checks import check_weight
-from ..estimators._portable import pack, unpack
-from ..estimators._run import place_of
+from ..estimators._place import place_of
+from ..estimators._portable import Portable
 from ._density import clusters
 from ._neighbours import neighbourhood
 from ._pairs import check_metric
 from ._spaces import within_memory
 
 
-class DBSCAN(ClusterMixin, BaseEstimator):
+class DBSCAN(Portable, ClusterMixin, BaseEstimator):
     """Clusters of any shape and number by density, of arrays of any array API library.
 
     A drop-in for :class:`sklearn.cluster.DBSCAN`, with its labels [1]_, [2]_.  A row is a *core
@@ -195,13 +195,6 @@ callable, default="euclidean"
             The same as ``labels_``.
         """
         return self.fit(X, sample_weight=sample_weight).labels_
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        return pack(state)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(unpack(state))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any
 
 from sklearn.base import _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval
 
 from .. import _query
-from .._outcome import Iteration, Status
-from .._solver import LLOYD
+from .._solver import LLOYD, Way
 from .._typing import Array
-from .._validation import check_device_word, check_rows
-from ..estimators._clusterer import Clusterer
-from ..estimators._kmeans import KMeans
+from ..estimators._by_means import ByMeans
+from ..estimators._place import Rows
 from ..estimators._rows import ArrayRows
-from ..estimators._run import Outcome, given_centers, place_of, run_fit
+from ..estimators._run import Outcome
 from . import _fuzzy
 
-_SAME = ("n_clusters", "init", "n_init", "max_iter", "tol", "random_state", "device")
 
-
-class FuzzyCMeans(Clusterer):
+class FuzzyCMeans(ByMeans):
     """Fuzzy c-means clustering of arrays of any array API library.
 
     Each row belongs to every cluster by a membership u between 0 and 1, and a row's memberships
@@ -146,13 +140,14 @@ of shape (n_clusters, n_features), default="k-means++"
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        **{name: KMeans._parameter_constraints[name] for name in _SAME},
+        **ByMeans._parameter_constraints,
         "m": [Interval(Real, 1, None, closed="left")],
     }
-    # what a run of KMeans may be told beside
-    verbose: ClassVar[int] = 0
-    callback = checkpoint = search = None
-    empty_cluster: ClassVar[str] = "farthest"
+    _few = (
+        "only {found} of the {asked} centers are the nearest of any row: the others fell together "
+        "with these, or lie between them. Use fewer n_clusters or a smaller m, or look for "
+        "duplicate rows in X."
+    )
 
     def __init__(
         self,
@@ -194,26 +189,7 @@ of shape (n_clusters, n_features), default="k-means++"
         self : FuzzyCMeans
             The fitted estimator.
         """
-        check_device_word(self.device)
-        start = given_centers(self)
-        x = check_rows(self, X, reset=True)
-        rows = ArrayRows(x, sample_weight, place_of(x, self.device))
-        way = LLOYD if self.m == 1 else _fuzzy.Fuzzy(float(self.m))
-        with rows.place.work.scope():
-            outcome = run_fit(self, rows, X, start, way)
-            self._keep(outcome, rows)
-        result = outcome.result
-        if result.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt(result.status.value)
-        if result.n_distinct < self.n_clusters:
-            warnings.warn(
-                f"only {result.n_distinct} of the {self.n_clusters} centers are the nearest of any "
-                "row: the others fell together with these, or lie between them. Use fewer "
-                "n_clusters or a smaller m, or look for duplicate rows in X.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        return self
+        return self._fit(X, sample_weight)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the memberships of each row.
@@ -229,12 +205,12 @@ of shape (n_clusters, n_features), default="k-means++"
             Between 0 and 1; each row sums to 1.  A row that lies on a center belongs to it alone,
             or in equal shares to all centers there.
         """
-        x, place = self._placed(X, "predict_proba")
+        rows = self._placed(X, None, "predict_proba")
         if self.m == 1:
-            return self._crisp(x, self.predict(X))
-        rows = ArrayRows(x, None, place)
-        with place.work.scope():
-            return place.send_home(_fuzzy.memberships(*self._question(rows), float(self.m)))
+            return self._crisp(rows, self.predict(X))
+        with rows.place.work.scope():
+            found = _fuzzy.memberships(*self._question(rows), float(self.m))
+            return rows.place.send_home(found)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return minus the objective of rows under the centers.
@@ -253,35 +229,25 @@ of shape (n_clusters, n_features), default="k-means++"
         score : float
             Minus the weighted sum of ``u ** m`` times squared distances.
         """
-        x, place = self._placed(X, "score")
-        rows = ArrayRows(x, sample_weight, place)
-        with place.work.scope():
+        rows = self._placed(X, sample_weight, "score")
+        with rows.place.work.scope():
             if self.m == 1:
                 return -_query.inertia_of(*self._question(rows))
             return -_fuzzy.objective(*self._question(rows), float(self.m))
 
-    def _crisp(self, x: Array, labels: Array) -> Array:
-        home = place_of(x, None).home
+    def _crisp(self, rows: ArrayRows, labels: Array) -> Array:
+        home = rows.place.home
         with home.scope():
             numbers = home.xp.arange(self.n_clusters, dtype=labels.dtype, device=home.device)
-            return home.xp.astype(labels[:, None] == numbers[None, :], x.dtype)
+            return home.xp.astype(labels[:, None] == numbers[None, :], rows.x.dtype)
 
-    def _keep(self, outcome: Outcome, rows: ArrayRows) -> None:
-        result, place = outcome.result, rows.place
-        self.cluster_centers_ = place.send_home(result.centers)
-        self.labels_ = place.send_home(result.labels)
-        self.inertia_ = result.inertia
-        self.n_iter_ = result.n_iter
-        self.history_: tuple[Iteration, ...] = result.history
-        self.status_ = outcome.status
-        self.n_best_ = outcome.n_best
-        partition, least = result.facts.get("partition", 1.0), 1.0 / self.n_clusters
+    def _way(self) -> Way:
+        return LLOYD if self.m == 1 else _fuzzy.Fuzzy(float(self.m))
+
+    def _keep_run(self, outcome: Outcome, rows: Rows) -> None:
+        super()._keep_run(outcome, rows)
+        partition, least = outcome.result.facts.get("partition", 1.0), 1.0 / self.n_clusters
         self.partition_coefficient_ = partition
         self.normalized_partition_coefficient_ = (
             1.0 if self.n_clusters == 1 else (partition - least) / (1.0 - least)
         )
-        self.device_ = place.work.device_name
-        self.backend_ = place.work.backend
-        self.kernel_ = outcome.kernel
-        self._middle = outcome.middle
-        self._n_features_out = int(result.centers.shape[0])

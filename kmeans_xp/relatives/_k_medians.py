@@ -8,12 +8,12 @@ from typing import Any
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._outcome import Status
 from .._typing import Array
-from .._validation import check_device_word, check_rows
-from ..estimators._run import Place, given_centers, place_of
+from ..estimators._place import Place
+from ..estimators._rows import ArrayRows
 from ._by_distance import ByDistance, Question
-from ._median_run import Outcome, run_fit
-from ._medians import Ending
+from ._median_run import run_fit
 from ._spaces import within_memory
 
 
@@ -113,12 +113,10 @@ default="k-means++"
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        **ByDistance._parameter_constraints,
         "init": [StrOptions({"k-means++", "random"}), "array-like"],
         "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "random_state": ["random_state"],
-        "device": [str, None],
     }
 
     def __init__(
@@ -157,34 +155,15 @@ default="k-means++"
         self : KMedians
             The fitted estimator.
         """
-        check_device_word(self.device)
-        start = given_centers(self)
-        x = check_rows(self, X, reset=True)
-        place = place_of(x, self.device)
-        what = f"{x.shape[0]} rows of {x.shape[1]} features, and their order by each"
-        with place.work.scope(), within_memory(place.work, what, "use fewer rows"):
-            outcome = run_fit(self, x, sample_weight, place, start)
-            self._keep(outcome, place)
-        if outcome.found.ending is Ending.INTERRUPTED:
-            raise KeyboardInterrupt(self.status_)
-        self._warn_of_few(outcome.n_distinct)
-        return self
+        return self._fit(X, sample_weight)
 
-    @property
-    def _home(self) -> Array:
-        return self.cluster_centers_
+    def _solve(self, rows: ArrayRows, X: Any, given: Array | None) -> tuple[Status, int | None]:
+        what = f"{rows.n_rows} rows of {rows.n_features} features, and their order by each"
+        with within_memory(rows.place.work, what, "use fewer rows"):
+            result = run_fit(self, rows, given)
+            self._keep(result, rows)
+        return result.status, result.n_distinct
 
     def _pose(self, rows: Array, place: Place) -> Question:
         centers, who = place.work.move(self.cluster_centers_), type(self).__name__
         return Question.of_rows(rows, centers, "manhattan", place.work, who=who)
-
-    def _keep(self, outcome: Outcome, place: Place) -> None:
-        found = outcome.found
-        self.cluster_centers_ = place.send_home(found.centers)
-        self.labels_ = place.send_home(outcome.labels)
-        self.inertia_ = outcome.inertia
-        self.n_iter_ = found.n_iter
-        self.status_ = found.ending.value
-        self.device_ = place.work.device_name
-        self.backend_ = place.work.backend
-        self._n_features_out = int(found.centers.shape[0])

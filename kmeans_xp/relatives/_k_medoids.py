@@ -10,13 +10,13 @@ import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._outcome import Status
 from .._typing import Array
-from .._validation import check_device_word, check_rows
-from ..estimators._run import Place, place_of
+from ..estimators._place import Place
+from ..estimators._rows import ArrayRows
 from ._by_distance import ByDistance, Question
 from ._medoid_run import Outcome, run_fit
-from ._medoids import Ending
-from ._pairs import PRECOMPUTED, check_metric
+from ._pairs import PRECOMPUTED, Metric, check_metric
 from ._spaces import within_memory
 
 
@@ -139,13 +139,11 @@ class KMedoids(ByDistance):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        **ByDistance._parameter_constraints,
         "metric": [str, callable],
         "method": [StrOptions({"auto", "fasterpam", "clara"})],
         "init": [StrOptions({"build", "k-means++", "random"}), "array-like"],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "random_state": ["random_state"],
-        "device": [str, None],
         "memory_limit": [str, Interval(Integral, 1, None, closed="left"), None],
         "sample_size": [Interval(Integral, 1, None, closed="left"), None],
         "n_samplings": [Interval(Integral, 1, None, closed="left")],
@@ -196,20 +194,19 @@ class KMedoids(ByDistance):
         self : KMedoids
             The fitted estimator.
         """
-        check_device_word(self.device)
-        metric = check_metric(self.metric, type(self).__name__)
-        x = check_rows(self, X, reset=True)
-        place = place_of(x, self.device)
-        n_rows = int(x.shape[0])
+        return self._fit(X, sample_weight)
+
+    def _given(self) -> Metric:
+        return check_metric(self.metric, type(self).__name__)
+
+    def _solve(self, rows: ArrayRows, X: Any, given: Metric) -> tuple[Status, int | None]:
+        n_rows = rows.n_rows
         what = f"the distances of {n_rows} rows ({8 * n_rows * n_rows} bytes if all are kept)"
         remedy = "set a lower memory_limit or method='clara'"
-        with place.work.scope(), within_memory(place.work, what, remedy):
-            outcome = run_fit(self, x, metric, sample_weight, place)
-            self._keep(outcome, x, place)
-        if outcome.found.ending is Ending.INTERRUPTED:
-            raise KeyboardInterrupt(outcome.status)
-        self._warn_of_few(outcome.n_distinct)
-        return self
+        with within_memory(rows.place.work, what, remedy):
+            outcome = run_fit(self, rows, given)
+            self._keep_medoids(outcome, rows)
+        return outcome.result.status, outcome.result.n_distinct
 
     @property
     def _home(self) -> Array:
@@ -225,23 +222,16 @@ class KMedoids(ByDistance):
             rows, place.work.move(self.cluster_centers_), metric, place.work, who="KMedoids"
         )
 
-    def _keep(self, outcome: Outcome, x: Array, place: Place) -> None:
-        found = outcome.found
-        with place.home.scope():
-            medoids = place.home.from_host(np.asarray(found.medoids, dtype=np.int64))
-            rows = None
-            if self.metric != PRECOMPUTED:
-                rows = place.home.xp.take(x, medoids, axis=0)
-        self.medoid_indices_ = medoids
-        self.cluster_centers_ = rows
-        self.labels_ = place.send_home(outcome.labels)
-        self.inertia_ = outcome.inertia
-        self.n_iter_, self.n_swaps_ = found.n_iter, found.n_swaps
-        self.method_ = outcome.method
+    def _keep_medoids(self, outcome: Outcome, rows: ArrayRows) -> None:
+        self._keep(outcome.result, rows)
+        home = rows.place.home
+        with home.scope():
+            self.medoid_indices_ = home.from_host(np.asarray(outcome.medoids, dtype=np.int64))
+        if self.metric == PRECOMPUTED:
+            self.cluster_centers_ = None
         self.status_ = outcome.status
-        self.device_ = place.work.device_name
-        self.backend_ = place.work.backend
-        self._n_features_out = len(found.medoids)
+        self.n_swaps_ = outcome.n_swaps
+        self.method_ = outcome.method
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

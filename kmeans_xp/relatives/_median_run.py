@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._backend import Context, dtype_name, to_host
-from .._problem import bring, unit_weights
+from .._backend import Context, to_host
+from .._outcome import Result, Status
+from .._problem import unit_weights
 from .._random import Purpose, mix
 from .._typing import Array
 from .._validation import place_centers
-from .._weight_checks import check_enough_rows, check_weight
-from ..estimators._run import Place, draw_seed
+from ..estimators._rows import ArrayRows
+from ..estimators._run import brought, draw_seed
 from ._losses import Losses
-from ._medians import Clustering, Ending, Rows, run
+from ._medians import Clustering, Rows, run
 from ._medoid_starts import drawn_rows, plusplus
 from ._pairs import Measure
 from ._spaces import RowSpace, n_distinct_of, scaled
@@ -25,26 +25,13 @@ from ._spaces import RowSpace, n_distinct_of, scaled
 _MANY_STARTS = 10
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a fit leaves."""
-
-    found: Clustering
-    labels: Array
-    inertia: float
-    n_distinct: int
-
-
-def run_fit(model: Any, x: Array, sample_weight: Any, place: Place, start: Array | None) -> Outcome:
+def run_fit(model: Any, given: ArrayRows, start: Array | None) -> Result:
     """Find the centers that an estimator's parameters ask for."""
-    context, n_rows, k = place.work, int(x.shape[0]), model.n_clusters
-    check_enough_rows(n_rows, None, k)
-    weight = check_weight(sample_weight, n_rows, context)
-    check_enough_rows(n_rows, weight, k)
+    context, k = given.place.work, model.n_clusters
+    every, weight = brought(given.x, given.weight, given.place, k)
     weight, exponent = unit_weights(weight, context)
     if start is not None:
-        start = place_centers(start, context, dtype_name(x), int(x.shape[1]))
-    every = bring(x, context, k)
+        start = place_centers(start, context, given.dtype, given.n_features)
     sets = [every] if start is None else [every, start]
     measure = Measure.over("manhattan", sets, context, who="KMedians")
     counted, some = _counted(every, weight, context)
@@ -55,7 +42,7 @@ def run_fit(model: Any, x: Array, sample_weight: Any, place: Place, start: Array
         found = run(rows, centers, model.max_iter)
         if best is None or found.loss < best.loss:
             best = found
-        if found.ending is Ending.INTERRUPTED:
+        if found.status is Status.INTERRUPTED:
             best = best.interrupted()
             break
     assert best is not None  # there is at least one start
@@ -63,7 +50,8 @@ def run_fit(model: Any, x: Array, sample_weight: Any, place: Place, start: Array
     if counted is not every:
         labels, _ = RowSpace.of(measure, every).nearest(best.centers)
     inertia = scaled(best.loss, (exponent or 0) - measure.exponent)
-    return Outcome(best, labels, inertia, n_distinct_of(labels, k, context))
+    n_distinct = n_distinct_of(labels, k, context)
+    return Result(best.centers, labels, inertia, best.n_iter, best.status, (), n_distinct)
 
 
 def _counted(x: Array, weight: Array | None, context: Context) -> tuple[Array, Array | None]:

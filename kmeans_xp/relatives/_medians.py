@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, replace
 
 import array_api_compat
@@ -12,19 +11,12 @@ import numpy.typing as npt
 from .._backend import by_feature, to_host
 from .._distances import widened
 from .._exact import LIMB_BITS
+from .._outcome import Status
 from .._typing import Array, Namespace
 from ._pairs import Measure
 from ._spaces import RowSpace, exact_total
 
 _MOST_BITS = 62  # of a sum of weights
-
-
-class Ending(enum.Enum):
-    """Why the loop ended, in a sentence for the user."""
-
-    CONVERGED = "converged: the loss falls no more"
-    MAX_ITER = "stopped at max_iter before convergence"
-    INTERRUPTED = "interrupted: the best state so far was kept"
 
 
 @dataclass(frozen=True)
@@ -36,11 +28,11 @@ class Clustering:
     distances: Array  # (n,), in units of the space
     loss: float
     n_iter: int = 0
-    ending: Ending = Ending.MAX_ITER
+    status: Status = Status.MAX_ITER
 
     def interrupted(self) -> Clustering:
         """The same, marked as the best when Ctrl-C came."""
-        return replace(self, ending=Ending.INTERRUPTED)
+        return replace(self, status=Status.INTERRUPTED)
 
 
 @dataclass(frozen=True)
@@ -150,15 +142,15 @@ def _medians(
 def run(rows: Rows, centers: Array, max_iter: int, /) -> Clustering:
     """Assign rows and take medians in turn until the loss falls no more."""
     best = rows.assigned(centers)
-    n_iter, ending = 0, Ending.MAX_ITER
+    n_iter, status = 0, Status.MAX_ITER
     try:
-        while n_iter < max_iter and ending is Ending.MAX_ITER:
+        while n_iter < max_iter and status is Status.MAX_ITER:
             after = rows.assigned(rows.medians(best))
             n_iter += 1
             if not after.loss < best.loss:
-                ending = Ending.CONVERGED
+                status = Status.LOSS
             if after.loss <= best.loss:
                 best = after
     except KeyboardInterrupt:
-        ending = Ending.INTERRUPTED
-    return replace(best, n_iter=n_iter, ending=ending)
+        status = Status.INTERRUPTED
+    return replace(best, n_iter=n_iter, status=status)

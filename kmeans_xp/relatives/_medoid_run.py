@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +12,14 @@ from sklearn.utils.validation import _is_arraylike_not_scalar
 
 from .._backend import Context, to_host
 from .._opening import memory_limit_of
-from .._problem import bring, unit_weights
+from .._outcome import Result, Status
+from .._problem import unit_weights
 from .._typing import Array
 from .._validation import is_foreign
-from .._weight_checks import check_enough_rows, check_weight
-from ..estimators._run import Place, draw_seed
+from ..estimators._rows import ArrayRows
+from ..estimators._run import brought, draw_seed
 from ._clara import Search, sample_size, sampled
-from ._medoids import Ending, Found
+from ._medoids import Found
 from ._pairs import PRECOMPUTED, Measure, Metric, check_precomputed
 from ._spaces import (
     RowSpace,
@@ -36,31 +36,28 @@ _DEFAULT_LIMIT = 1 << 30  # a constant: what a machine has must not decide what 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fit leaves."""
+    """What a fit leaves; the centers are the medoids' rows, or their distances to all rows."""
 
-    found: Found
-    labels: Array
-    inertia: float
+    result: Result
+    medoids: list[int]
+    n_swaps: int
     method: str
     status: str
-    n_distinct: int
 
 
-def run_fit(model: Any, x: Array, metric: Metric, sample_weight: Any, place: Place) -> Outcome:
+def run_fit(model: Any, rows: ArrayRows, metric: Metric) -> Outcome:
     """Find the medoids that an estimator's parameters ask for."""
-    context, n_rows = place.work, int(x.shape[0])
+    context, n_rows, k = rows.place.work, rows.n_rows, model.n_clusters
     given = given_medoids(model, n_rows)
     size = _checked_size(model, n_rows)
-    check_enough_rows(n_rows, None, model.n_clusters)
-    weight = check_weight(sample_weight, n_rows, context)
-    check_enough_rows(n_rows, weight, model.n_clusters)
+    x, weight = brought(rows.x, rows.weight, rows.place, k)
     weight, exponent = unit_weights(weight, context)
     limit = _DEFAULT_LIMIT if model.memory_limit is None else memory_limit_of(model.memory_limit)
     seed = draw_seed(check_random_state(model.random_state))
-    space = _space_of(bring(x, context, model.n_clusters), metric, context)
+    space = _space_of(x, metric, context)
     kept, few, some = _counted(space, weight, given)
     start = model.init if given is None else np.searchsorted(kept, given).tolist()
-    search = Search(model.n_clusters, start, model.max_iter, seed, limit)
+    search = Search(k, start, model.max_iter, seed, limit)
     method = model.method
     if method == "auto":
         # given distances are in memory already
@@ -72,24 +69,26 @@ def run_fit(model: Any, x: Array, metric: Metric, sample_weight: Any, place: Pla
         detail = f"the best of {model.n_samplings} samples of {size} of {few.n_rows} rows"
     else:
         found, detail = search.among(few, some), ""
-    found = dataclasses.replace(found, medoids=kept[found.medoids].tolist())
-    labels, distances = nearest_medoids(space, found.medoids)
+    medoids = kept[found.medoids].tolist()
+    labels, distances = nearest_medoids(space, medoids)
     loss = exact_total(distances, weight, context, space.bound)
-    return Outcome(
-        found=found,
+    result = Result(
+        centers=context.xp.take(x, context.from_host(np.asarray(medoids, dtype=np.int64)), axis=0),
         labels=labels,
         inertia=scaled(loss, (exponent or 0) - space.exponent),
-        method=method,
-        status=_status(found, detail),
-        n_distinct=n_distinct_of(labels, model.n_clusters, context),
+        n_iter=found.n_iter,
+        status=found.status,
+        history=(),
+        n_distinct=n_distinct_of(labels, k, context),
     )
+    return Outcome(result, medoids, found.n_swaps, method, _status(found, detail))
 
 
 def _status(found: Found, detail: str) -> str:
     """Why the search ended; samples prove a local optimum for their own rows alone."""
-    if not detail or found.ending is Ending.INTERRUPTED:
-        return found.ending.value
-    return f"{found.ending.value} (among a sample's rows; {detail})"
+    if not detail or found.status is Status.INTERRUPTED:
+        return found.status.value
+    return f"{found.status.value} (among a sample's rows; {detail})"
 
 
 def given_medoids(model: Any, n_rows: int, /) -> npt.NDArray[np.int64] | None:

@@ -19,21 +19,13 @@ grow while none pays; all candidates in a row without a swap prove the local opt
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
+from .._outcome import Status
 from .._typing import Array
 from ._losses import BLOCK, TOP, Losses, carried, least
 
 _MOST_BLOCKS = 8
-
-
-class Ending(enum.Enum):
-    """Why swapping ended, in a sentence for the user."""
-
-    LOCAL = "converged: no swap of a medoid and a row lowers the loss"
-    MAX_ITER = "stopped at max_iter before convergence"
-    INTERRUPTED = "interrupted: the best state so far was kept"
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class Found:
     medoids: list[int]
     n_iter: int
     n_swaps: int
-    ending: Ending
+    status: Status
 
 
 class Medoids:
@@ -111,11 +103,11 @@ def swap_until_none_pays(losses: Losses, start: list[int], max_iter: int, /) -> 
     """Make swaps from starting medoids, at most ``max_iter`` times through all candidates."""
     state = Medoids(losses, start)
     first, stretch, quiet, looked, swaps = 0, 1, 0, 0, 0
-    n_blocks, ending = losses.n_blocks, Ending.LOCAL
+    n_blocks, status = losses.n_blocks, Status.SWAPS
     try:
         while quiet < n_blocks:
             if looked >= max_iter * n_blocks:
-                ending = Ending.MAX_ITER
+                status = Status.MAX_ITER
                 break
             last = min(first + stretch, n_blocks)
             best = _best_swap(losses, state, first, last)
@@ -128,8 +120,8 @@ def swap_until_none_pays(losses: Losses, start: list[int], max_iter: int, /) -> 
                 swaps, quiet, stretch = swaps + 1, 0, max(1, stretch // 2)
             first = last % n_blocks
     except KeyboardInterrupt:
-        ending = Ending.INTERRUPTED
-    return Found(state.medoids, -(-looked // n_blocks), swaps, ending)
+        status = Status.INTERRUPTED
+    return Found(state.medoids, -(-looked // n_blocks), swaps, status)
 
 
 def _best_swap(losses: Losses, state: Medoids, first: int, last: int) -> tuple[int, int] | None:

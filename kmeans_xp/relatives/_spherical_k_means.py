@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
 from sklearn.base import _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import StrOptions
 
 from .. import _query
-from .._outcome import Iteration, Status
 from .._problem import bring
+from .._solver import Way
 from .._typing import Array
-from .._validation import check_device_word, check_rows
-from ..estimators._clusterer import Clusterer
-from ..estimators._kmeans import KMeans
-from ..estimators._rows import ArrayRows
-from ..estimators._run import Outcome, Place, given_centers, place_of, run_fit
+from ..estimators._by_means import ByMeans
+from ..estimators._rows import ArrayRows, checked_rows
 from ._spherical import SPHERICAL, unit_rows
 
-_SAME = ("n_clusters", "n_init", "max_iter", "tol", "random_state", "device")
 
-
-class SphericalKMeans(Clusterer):
+class SphericalKMeans(ByMeans):
     """Spherical k-means clustering of arrays of any array API library, by cosine similarity.
 
     Rows are scaled to length 1, so that their direction alone counts, as for texts and embeddings.
@@ -116,13 +110,14 @@ default="k-means++"
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        **{name: KMeans._parameter_constraints[name] for name in _SAME},
+        **ByMeans._parameter_constraints,
         "init": [StrOptions({"k-means++", "random"}), callable, "array-like"],
     }
-    # what a run of KMeans may be told beside
-    verbose: ClassVar[int] = 0
-    callback = checkpoint = search = None
-    empty_cluster: ClassVar[str] = "farthest"
+    _few = (
+        "Number of distinct clusters ({found}) found smaller than n_clusters ({asked}). Possibly "
+        "due to rows of one direction in X."
+    )
+    _warns = False
 
     def __init__(
         self,
@@ -161,25 +156,7 @@ default="k-means++"
         self : SphericalKMeans
             The fitted estimator.
         """
-        check_device_word(self.device)
-        start = given_centers(self)
-        x = check_rows(self, X, reset=True)
-        place = place_of(x, self.device)
-        with place.work.scope():
-            rows = self._scaled(x, sample_weight, place)
-            outcome = run_fit(self, rows, X, start, SPHERICAL, warns=False)
-            self._keep(outcome, place)
-        result = outcome.result
-        if result.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt(result.status.value)
-        if result.n_distinct < self.n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({result.n_distinct}) found smaller than "
-                f"n_clusters ({self.n_clusters}). Possibly due to rows of one direction in X.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        return self
+        return self._fit(X, sample_weight)
 
     def predict(self, X: Any) -> Array:
         """Return the index of the center with the largest cosine to each row.
@@ -230,9 +207,7 @@ default="k-means++"
         score : float
             Minus the weighted sum of 1 - cosine.
         """
-        rows = self._rows_of(X, sample_weight, "score")
-        with rows.place.work.scope():
-            return -0.5 * _query.inertia_of(*self._question(rows))
+        return 0.5 * super().score(X, sample_weight=sample_weight)
 
     def _distances(self, X: Any, method: str) -> Array:
         rows = self._rows_of(X, None, method)
@@ -240,26 +215,17 @@ default="k-means++"
             apart = _query.distances(*self._question(rows))
             return rows.place.send_home(0.5 * apart * apart)
 
+    def _way(self) -> Way:
+        return SPHERICAL
+
+    def _rows_to_fit(self, X: Any, sample_weight: Any) -> ArrayRows:
+        return self._scaled(checked_rows(self, X, sample_weight))
+
     def _rows_of(self, X: Any, sample_weight: Any, method: str) -> ArrayRows:
-        x, place = self._placed(X, method)
-        with place.work.scope():
-            return self._scaled(x, sample_weight, place)
+        return self._scaled(self._placed(X, sample_weight, method))
 
-    def _scaled(self, x: Array, sample_weight: Any, place: Place) -> ArrayRows:
-        there = bring(x, place.work, self.n_clusters)
-        return ArrayRows(unit_rows(there, "X", type(self).__name__), sample_weight, place)
-
-    def _keep(self, outcome: Outcome, place: Place) -> None:
-        result = outcome.result
-        self.cluster_centers_ = place.send_home(result.centers)
-        self.labels_ = place.send_home(result.labels)
-        self.inertia_ = result.inertia
-        self.n_iter_ = result.n_iter
-        self.history_: tuple[Iteration, ...] = result.history
-        self.status_ = outcome.status
-        self.n_best_ = outcome.n_best
-        self.device_ = place.work.device_name
-        self.backend_ = place.work.backend
-        self.kernel_ = outcome.kernel
-        self._middle = outcome.middle
-        self._n_features_out = int(result.centers.shape[0])
+    def _scaled(self, rows: ArrayRows) -> ArrayRows:
+        work = rows.place.work
+        with work.scope():
+            there = bring(rows.x, work, self.n_clusters)
+            return replace(rows, x=unit_rows(there, "X", type(self).__name__))

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import math
-import warnings
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval
 
 from .._backend import to_host
-from .._outcome import Iteration, Status
-from .._typing import Array
-from .._validation import check_device_word, check_rows
-from ..estimators._clusterer import Clusterer
-from ..estimators._kmeans import KMeans
-from ..estimators._rows import ArrayRows
-from ..estimators._run import Outcome, given_centers, place_of, run_fit
+from .._solver import Way
+from ..estimators._by_means import ByMeans
+from ..estimators._place import Rows
+from ..estimators._rows import ArrayRows, checked_rows
+from ..estimators._run import Outcome
 from ._trimmed import Trimmed
 
-_SAME = ("n_clusters", "init", "n_init", "max_iter", "tol", "random_state", "device")
 
-
-class TrimmedKMeans(Clusterer):
+class TrimmedKMeans(ByMeans):
     """K-means clustering that leaves out a share of the rows: those farthest from their centers.
 
     A single row that lies far away moves a mean as far as it likes.  Here the rows that are left
@@ -144,13 +138,11 @@ of shape (n_clusters, n_features), default="random"
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        **{name: KMeans._parameter_constraints[name] for name in _SAME},
+        **ByMeans._parameter_constraints,
         "trim": [Interval(Real, 0, 1, closed="left")],
     }
-    # what a run of KMeans may be told beside
-    verbose: ClassVar[int] = 0
-    callback = checkpoint = search = None
-    empty_cluster: ClassVar[str] = "farthest"
+    # rows that are left out may be what makes the variance of a column large
+    _warns = False
 
     def __init__(
         self,
@@ -195,25 +187,15 @@ of shape (n_clusters, n_features), default="random"
         self : TrimmedKMeans
             The fitted estimator.
         """
-        check_device_word(self.device)
-        start = given_centers(self)
-        x = check_rows(self, X, reset=True)
-        self._check_rows_left(int(x.shape[0]))
-        rows = ArrayRows(x, sample_weight, place_of(x, self.device))
-        with rows.place.work.scope():
-            outcome = run_fit(self, rows, X, start, Trimmed(float(self.trim)), warns=False)
-            self._keep(outcome, rows)
-        result = outcome.result
-        if result.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt(result.status.value)
-        if result.n_distinct < self.n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({result.n_distinct}) found smaller than "
-                f"n_clusters ({self.n_clusters}). Possibly due to duplicate points in X.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        return self
+        return self._fit(X, sample_weight)
+
+    def _way(self) -> Way:
+        return Trimmed(float(self.trim))
+
+    def _rows_to_fit(self, X: Any, sample_weight: Any) -> ArrayRows:
+        rows = checked_rows(self, X, sample_weight)
+        self._check_rows_left(rows.n_rows)
+        return rows
 
     def _check_rows_left(self, n_rows: int) -> None:
         left = n_rows - math.floor(self.trim * n_rows)
@@ -223,24 +205,9 @@ of shape (n_clusters, n_features), default="random"
                 f"{self.n_clusters}. Use a smaller trim, or fewer clusters."
             )
 
-    def _keep(self, outcome: Outcome, rows: ArrayRows) -> None:
-        result, place = outcome.result, rows.place
-        self.cluster_centers_ = place.send_home(result.centers)
-        self.labels_ = place.send_home(result.labels)
-        self.outliers_ = self._outliers(result.labels, rows)
-        self.radius_ = result.facts["radius"]
-        self.inertia_ = result.inertia
-        self.n_iter_ = result.n_iter
-        self.history_: tuple[Iteration, ...] = result.history
-        self.status_ = outcome.status
-        self.n_best_ = outcome.n_best
-        self.device_ = place.work.device_name
-        self.backend_ = place.work.backend
-        self.kernel_ = outcome.kernel
-        self._middle = outcome.middle
-        self._n_features_out = int(result.centers.shape[0])
-
-    def _outliers(self, labels: Array, rows: ArrayRows) -> Array:
-        home = rows.place.home
+    def _keep_run(self, outcome: Outcome, rows: Rows) -> None:
+        super()._keep_run(outcome, rows)
+        left_out, home = np.flatnonzero(to_host(outcome.result.labels) < 0), rows.place.home
         with home.scope():
-            return home.from_host(np.flatnonzero(to_host(labels) < 0))
+            self.outliers_ = home.from_host(left_out)
+        self.radius_ = outcome.result.facts["radius"]

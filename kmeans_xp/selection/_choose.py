@@ -17,7 +17,8 @@ from .._problem import Training
 from .._random import Purpose, mix
 from .._typing import Array
 from .._validation import check_device_word, check_table
-from ..estimators._run import Place, draw_seed, place_of, prepare, warn_of_one_column
+from ..estimators._place import Place, place_of
+from ..estimators._run import draw_seed, prepare, warn_of_one_column
 from ..exceptions import ChooseKInterrupted
 from ._arguments import check_distinct, check_inertia, numbers_of_clusters, tolerance, whole_number
 from ._criteria import UNWEIGHTED, Scorer, named
@@ -195,7 +196,6 @@ def choose_k(
             problem,
             _names_of(X),
             "choose_k(kmeans_xp.FeatureScaler('standard').fit_transform(X))",
-            stacklevel=3,
         )
         seed = draw_seed(check_random_state(random_state))
         with problem.source.working():

@@ -27,7 +27,7 @@ from kmeans_xp._kernels._reference import ReferenceKernel
 from kmeans_xp._kernels.cuda import _kernel
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
 from kmeans_xp._kernels.cuda._source import Unit
-from kmeans_xp.estimators import _run
+from kmeans_xp.estimators import _place
 
 
 class Clash(RuntimeError):
@@ -341,6 +341,6 @@ def on_gpu(gpu: Gpu, *, emulated: bool = False) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "cupy", gpu.module)
         patch.setattr(_kernel, "make_kernel", lambda context: kernel)
-        patch.setattr(_run, "resolve", resolve)
+        patch.setattr(_place, "resolve", resolve)
         yield
     gpu.finish()
