@@ -150,7 +150,7 @@ def small(
         if not keeper.has_time(f"{n} x {d}, k={k}"):
             continue
         x = rows_of(kind, n, d, k, gpu)
-        starts = {"default": {}, "given rows": {"init": x[:k], "n_init": 1}}
+        starts = {"default": {"search": None}, "given rows": {"init": x[:k], "n_init": 1}}
         for name, options in starts.items():
             times = []
             for number in range(-3, rounds):

@@ -58,7 +58,9 @@ def ward(case: Case) -> Contest:
     import kmeans_xp
 
     def over_centers(seed: int) -> Any:
-        fine = kmeans_xp.KMeans(min(10 * case.k, len(case.X) // 3), random_state=seed).fit(case.X)
+        fine = kmeans_xp.KMeans(
+            min(10 * case.k, len(case.X) // 3), search=None, random_state=seed
+        ).fit(case.X)
         return kmeans_xp.cut_linkage(kmeans_xp.centers_linkage(fine), case.k, fine.labels_)
 
     fits: dict[str, Callable[[int], Any]] = {"kmeans_xp, k-means and its centers": over_centers}

@@ -12,6 +12,7 @@ out without it.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import pathlib
 import statistics
@@ -48,9 +49,10 @@ def compare(X: Rows, k: int, mode: str, rounds: int) -> dict[str, Any]:
 
     import kmeans_xp
 
+    plain = functools.partial(kmeans_xp.KMeans, search=None)
     makers = {
-        "kmeans_xp": kmeans_xp.KMeans,
-        "kmeans_xp, compiled": kmeans_xp.KMeans,
+        "kmeans_xp": plain,
+        "kmeans_xp, compiled": plain,
         "lloyd": sklearn.cluster.KMeans,
         "elkan": lambda **options: sklearn.cluster.KMeans(algorithm="elkan", **options),
     }

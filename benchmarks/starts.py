@@ -37,10 +37,10 @@ def more_candidates(times: int) -> Any:
 
 
 WAYS: dict[str, dict[str, Any]] = {
-    "k-means++": {},
+    "k-means++": {"search": None},
     "k-means++, candidates x 3": {"init": more_candidates(3), "n_init": 1},
     "k-means++, candidates x 10": {"init": more_candidates(10), "n_init": 1},
-    "k-means||": {"init": "k-means||"},
+    "k-means||": {"init": "k-means||", "search": None},
     "random": {"init": "random", "n_init": 1},
     "k-means++ and search": {"search": "auto"},
     "k-means|| and search": {"init": "k-means||", "search": "auto"},

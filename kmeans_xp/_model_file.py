@@ -149,8 +149,8 @@ def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> An
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_model(model, os.path.join(folder, "model.npz"))
     ...     load_model(os.path.join(folder, "model.npz")).cluster_centers_
-    array([[9. ],
-           [1.5]])
+    array([[1.5],
+           [9. ]])
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -205,7 +205,8 @@ def _fitted(
 
 
 def _with_runs(header: dict[str, Any], device: str | None) -> KMeans:
-    model = KMeans(**{**header["parameters"], "device": device})
+    # files from before the search tell of none
+    model = KMeans(**{"search": None, **header["parameters"], "device": device})
     # a file from before runs were kept knows of none
     model.n_best_, model.lower_bound_, model.n_passes_ = 0, None, None
     model.reading_ = ""

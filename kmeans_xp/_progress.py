@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._backend import Context, to_host
+from ._effort import Thrift
 from ._outcome import Iteration, Result, Snapshot, Status
 from ._search import Stage, Trial
 
@@ -66,6 +67,7 @@ def pack(progress: Progress, /) -> tuple[dict[str, Any], Arrays]:
             "trials": [list(dataclasses.astuple(trial)) for trial in stage.trials],
             "tried": sorted(stage.tried),
             "numbers": stage.numbers,
+            "thrift": dataclasses.astuple(stage.thrift),
             "earlier": [list(dataclasses.astuple(trial)) for trial in stage.earlier],
         }
     if progress.generator is not None:
@@ -103,6 +105,7 @@ def unpack(header: dict[str, Any], arrays: Arrays, context: Context, /) -> Progr
             frozenset((split, freed) for split, freed in facts["tried"]),
             facts["numbers"],
             tuple(Trial(*item) for item in facts["earlier"]),
+            Thrift(*facts["thrift"]),
         )
     return Progress(
         header["seed"],

@@ -29,7 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from . import _exact as exact
-from ._effort import Effort
+from ._effort import Effort, Thrift
 from ._exchange import exchanges
 from ._line import Line, best_on_a_line
 from ._outcome import Result, Rules, Status
@@ -53,8 +53,11 @@ _FEWER = 8  # times as few rows, where all together lowered nothing
 _SMALL_WORK = 1 << 24  # n k d, up to which rows change clusters until none does
 _WORTH = 2.0**-12  # share by which they must lower the inertia to go on with more
 _ENDED = (Status.CONVERGED, Status.TOLERANCE)
-_NUMBERS = ("_spent", "_looks", "_failed", "_idle", "_most", "_goes_beyond", "_is_settled")
-"""What a hunt counts, which a stage keeps."""
+_NUMBERS = (
+    *("_spent", "_looks", "_failed", "_idle", "_most"),
+    *("_is_exchanging", "_is_settled", "_goes_beyond"),
+)
+"""What a hunt counts, which a stage keeps beside its thrift."""
 
 _BROKEN_OFF = (Status.CALLBACK, Status.INTERRUPTED)
 
@@ -107,6 +110,7 @@ class Stage:
     tried: frozenset[Swap] = frozenset()
     numbers: dict[str, int] = field(default_factory=dict)  # those that are named in `_NUMBERS`
     earlier: tuple[Trial, ...] = ()  # before all swaps, on a line
+    thrift: Thrift = field(default_factory=Thrift)
 
 
 def search(
@@ -120,11 +124,14 @@ def search(
     announce: Callable[[Result | None], None] | None = None,
     keep: Callable[[Stage], None] | None = None,
     find_line: Callable[[], Line | None] | None = None,
+    before: int | None = None,
 ) -> tuple[Result, list[Trial]]:
     """Swap centers of a converged run as long as that lowers the inertia; or go on from a stage.
 
     On a line the optimum takes the place of swaps, where it can be proven; ``find_line`` finds it,
-    where it may be known already.  ``announce`` is told of each run, ``keep`` of each stage.
+    where it may be known already.  ``announce`` is told of each run, ``keep`` of each stage.  With
+    the number of iterations ``before`` it, a search that takes as long and lowers little ends, or
+    goes on with what its budget alone asks for.
     """
     trials: list[Trial] = []
     if isinstance(found, Stage):
@@ -139,7 +146,7 @@ def search(
         if keep is not None:
             keep(replace(stage, earlier=tuple(trials)))
 
-    hunt = _Hunt(problem, found, rules, effort, seed, announce, reach)
+    hunt = _Hunt(problem, found, rules, effort, seed, announce, reach, before)
     # a swap takes three clusters, an exchange two
     if isinstance(found, Stage) or (found.status in _ENDED and int(found.centers.shape[0]) > 1):
         hunt.run()
@@ -204,17 +211,20 @@ class _Hunt:
         seed: int,
         announce: Callable[[Result | None], None] | None = None,
         keep: Callable[[Stage], None] | None = None,
+        before: int | None = None,
     ) -> None:
         self._problem, self._effort, self._seed = problem, effort, seed
         if effort.seconds is not None:
             rules = replace(rules, deadline=time.monotonic() + effort.seconds)
         self._rules = rules
         self._announce, self._keep = announce, keep
-        stage = found if isinstance(found, Stage) else Stage(found)
+        if not isinstance(found, Stage):
+            found = Stage(found, thrift=Thrift.after(before))
+        stage, self._thrift = found, replace(found.thrift)
         self.best = stage.best
         self.trials = list(stage.trials)
         self._spent = self._looks = self._failed = self._idle = 0
-        self._goes_beyond = self._is_settled = 0
+        self._is_exchanging = self._goes_beyond = self._is_settled = 0
         self._tried = set(stage.tried)
         self._most = max(1, int(stage.best.centers.shape[0]) // _AT_ONCE)
         vars(self).update(stage.numbers)
@@ -226,7 +236,7 @@ class _Hunt:
             while self._may_go_on():
                 if self._keep is not None:
                     self._keep(self._stage())
-                is_stuck = self._failed >= _PATIENCE or self._idle >= _IDLE
+                is_stuck = self._is_stuck()
                 if is_stuck and not self._is_settled:
                     status = self._exchange()
                 elif is_stuck and not self._goes_on():
@@ -240,9 +250,16 @@ class _Hunt:
         except KeyboardInterrupt:
             self.best = self.best.interrupted()
 
+    def _is_stuck(self) -> bool:
+        """Whether swaps have lowered nothing for long enough, or too little for their time."""
+        if self._thrift.is_out and not self._goes_beyond and not self._is_exchanging:
+            self._failed = _PATIENCE
+        return self._failed >= _PATIENCE or self._idle >= _IDLE
+
     def _stage(self) -> Stage:
         numbers = {name: getattr(self, name) for name in _NUMBERS}
-        return Stage(self.best, tuple(self.trials), frozenset(self._tried), numbers)
+        trials, tried = tuple(self.trials), frozenset(self._tried)
+        return Stage(self.best, trials, tried, numbers, thrift=replace(self._thrift))
 
     def _goes_on(self) -> bool:
         """Whether there is a budget for more than "auto" does, and swaps that it left out."""
@@ -262,6 +279,7 @@ class _Hunt:
     def _swap(self) -> Status | None:
         """Look and swap, anew each time: other rows are drawn, which other splits come from."""
         self._spent += 1
+        self._thrift.looked()
         self._looks += 1
         key = (self._seed, Purpose.SEARCH, self._looks)
         best, problem = self.best, self._problem
@@ -306,7 +324,11 @@ class _Hunt:
 
     def _exchange(self) -> Status | None:
         """Let the rows that pay elsewhere go there, fewer of them where that lowered nothing."""
+        if not self._is_exchanging:
+            self._is_exchanging = 1
+            self._thrift.halve()
         self._spent += 1
+        self._thrift.looked()
         best, problem = self.best, self._problem
         view = problem.within_memory(lambda: exchanges(problem, best.centers, self._labels()))
         count = 0 if view is None else len(view.rows)
@@ -317,16 +339,23 @@ class _Hunt:
                 self._is_settled = int(self._is_hardly_worth(best))
                 return result.status
             count //= _FEWER
+            if self._is_too_long():
+                count = 0
         if count == 0:
             self._is_settled = 1
         return None
+
+    def _is_too_long(self) -> bool:
+        """Whether exchanges take too long for what they lower."""
+        return self._thrift.is_out and not self._goes_beyond
 
     def _is_hardly_worth(self, before: Result) -> bool:
         """Whether to let no more rows change clusters for now: many rows, and little gained."""
         source, k = self._problem.source, int(before.centers.shape[0])
         is_large = source.n_rows * source.n_features * k > _SMALL_WORK
         lowered = before.inertia - self.best.inertia
-        return not self._goes_beyond and is_large and lowered < _WORTH * before.inertia
+        is_little = is_large and lowered < _WORTH * before.inertia
+        return self._is_too_long() or (not self._goes_beyond and is_little)
 
     def _try(
         self, start: Array, *, swaps: int = 0, exchanges: int = 0
@@ -351,6 +380,8 @@ class _Hunt:
             self._announce(result)
         kept = result.inertia < self.best.inertia * (1.0 - LOWERS)
         self._spent += result.n_iter
+        fall = 1.0 - result.inertia / self.best.inertia if kept else 0.0
+        self._thrift.ran(result.n_iter, fall)
         self.trials.append(Trial(swaps, result.n_iter, result.inertia, kept, exchanges))
         if kept:
             self.best, self._is_settled, self._is_labelled = result, 0, True

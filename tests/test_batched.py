@@ -39,8 +39,8 @@ def check_alone(xp: Backend, X: Any, k: int, **options: Any) -> Any:
             name: value[b, ...] if getattr(value, "ndim", 0) == EACH.get(name) else value
             for name, value in options.items()
         }
-        state = found.random_states[b]
-        alone = k_means(X[b, ...], k, random_state=state, return_n_iter=True, **mine)
+        mine |= {"random_state": found.random_states[b], "search": None}
+        alone = k_means(X[b, ...], k, return_n_iter=True, **mine)
         assert xp.host(alone[0]).tobytes() == centers[b].tobytes()
         assert xp.host(alone[1]).tobytes() == labels[b].tobytes()
         assert (alone[2], alone[3]) == (inertia[b], n_iter[b])

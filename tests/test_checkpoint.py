@@ -231,7 +231,8 @@ OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "max_iter": ({"max_iter": 30}, "max_iter was None and is 30"),
     "tol": ({"tol": 1e-3}, "tol was 0.0 and is 0.001"),
     "rule": ({"empty_cluster": "random"}, "empty_cluster was 'farthest' and is 'random'"),
-    "search": ({"search": 9}, "search was None and is 9"),
+    "search": ({"search": 9}, "search was 'auto' and is 9"),
+    "no search": ({"search": None}, "search was 'auto' and is None"),
     "seed": ({"random_state": 1}, "random_state=1 gives another seed"),
 }
 
@@ -346,10 +347,10 @@ def test_a_last_write_that_fails_leaves_the_model(rows: Any, path: pathlib.Path)
             path.unlink()
             path.mkdir()
 
-    model = model_of(path, callback=lose, checkpoint_every=60)
+    model = model_of(path, callback=lose, checkpoint_every=60, search=None)
     with pytest.raises(OSError, match="a checkpoint could not be written"):
         model.fit(rows)
-    wanted = model_of(None, callback=watch).fit(rows)
+    wanted = model_of(None, callback=watch, search=None).fit(rows)
     assert bits(model) == bits(wanted)
     assert os.listdir(path.parent) == ["fit.ckpt"]
 
@@ -365,9 +366,9 @@ def test_what_a_killed_write_left_goes_away(rows: Any, path: pathlib.Path) -> No
 def test_a_resumed_fit_says_so(
     rows: Any, path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    interrupt(rows, path, after=3)
-    capsys.readouterr()
     options = {"verbose": 1, "search": None}
+    interrupt(rows, path, after=3, **options)
+    capsys.readouterr()
     model_of(path, **options).fit(rows)
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first == f"Resumed from {path}: run 1, after 2 iterations."

@@ -96,7 +96,7 @@ def test_every_parameter_reaches_the_estimator(capsys: pytest.CaptureFixture[str
         "n_clusters": 4,
         "init": "random",
         "n_init": 2,
-        "search": None,
+        "search": "auto",
         "max_iter": 3,
         "tol": 0.5,
         "empty_cluster": "error",

@@ -18,10 +18,27 @@ def test_a_search_is_asked_for_and_told_of(capsys: pytest.CaptureFixture[str]) -
     assert (report["parameters"]["search"], report["inertia"]) == ("auto", model.inertia_)
     assert [trial["inertia"] for trial in report["trials"]] == [t.inertia for t in model.trials_]
     assert main(list(words)) == 0
-    told = f"k-means++, then {len(model.trials_) - 1} runs of a search"
-    assert told in capsys.readouterr().out
+    count = len(model.trials_)
+    fall = 1.0 - model.inertia_ / model.trials_[0].inertia
+    told = f"{count - 1} more runs lowered the inertia by {100 * fall:.2f} %; "
+    assert report["search"] == told + f"{model.n_best_} of {count} in all ended as low"
+    assert f"\nsearch      {report['search']}\n" in capsys.readouterr().out
     assert main([*words[:-1], "2"]) == 0
-    assert "k-means++, then 1 run of a search" in capsys.readouterr().out
+    assert "\nsearch      1 more run " in capsys.readouterr().out
+
+
+def test_it_is_on_unless_it_is_off(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("fit", "--example", "iris", "--n-clusters", "6", "--seed", "2")
+    report = report_of(capsys, *words)
+    assert report["parameters"]["search"] == "auto"
+    assert report["inertia"] == KMeans(6, random_state=2).fit(IRIS.data).inertia_
+    plain = KMeans(6, random_state=2, search=None).fit(IRIS.data)
+    for off in ("off", "none"):
+        report = report_of(capsys, *words, "--search", off)
+        assert (report["parameters"]["search"], report["search"]) == (None, None)
+        assert report["inertia"] == plain.inertia_
+    for more, told in (("--n-init", "number of runs is given"), ("--max-iter", "not converge")):
+        assert told in report_of(capsys, *words, more, "1")["search"]
 
 
 def test_seconds_of_a_search_and_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,9 +50,9 @@ def test_seconds_of_a_search_and_what_it_found(capsys: pytest.CaptureFixture[str
     assert 1 <= report["n_best"] <= len(report["trials"])
     assert main([*words, "--search", "auto"]) == 0
     text = capsys.readouterr().out
-    assert re.search(r"^reached by +\d+ of \d+ runs$", text, re.MULTILINE)
+    assert re.search(r"^search .* of \d+ in all ended as low$", text, re.MULTILINE)
     assert re.search(r"^at least +\d+\.\d+ for any clustering$", text, re.MULTILINE)
-    assert report_of(capsys, *words)["lower_bound"] is None
+    assert report_of(capsys, *words, "--search", "off")["lower_bound"] is None
     for wrong in ("0s", "s", "1 min"):
         with pytest.raises(SystemExit, match="2"):
             main([*words, "--search", wrong])

@@ -150,7 +150,7 @@ def test_empty_clusters_are_filled_alike(rows: Any, threads: Any, rule: str) -> 
 def test_unknown_sizes_and_weights_of_all_kinds(rows: Any, threads: Any) -> None:
     weight = np.random.default_rng(8).random(N)
     lazy = in_parts(rows, 4)
-    model = KMeans(5, init="k-means||", random_state=2)
+    model = KMeans(5, init="k-means||", search=None, random_state=2)
     here = KMeans(**model.get_params()).fit(rows, sample_weight=weight)
     theirs = da.from_array(weight, chunks=lazy.chunks[0])
     for given in (weight, theirs, unknown(theirs)):
@@ -167,7 +167,7 @@ def test_data_frames(threads: Any) -> None:
         {"a": rng.random(300), "b": rng.integers(0, 9, 300), "c": rng.random(300) > 0.5}
     )
     weight = pandas.Series(rng.random(300))
-    model = KMeans(4, random_state=0)
+    model = KMeans(4, search=None, random_state=0)
     here = KMeans(**model.get_params()).fit(table, sample_weight=weight)
     lazy = frames.from_pandas(table, npartitions=3)
     there = model.fit(lazy, sample_weight=frames.from_pandas(weight, npartitions=3))
@@ -188,8 +188,8 @@ def test_answers_are_lazy_but_for_the_score(rows: Any, threads: Any) -> None:
         return block
 
     lazy = in_parts(rows.astype(np.float32), 3).map_blocks(noted, dtype=np.float32, meta=rows[:0])
-    model = KMeans(6, random_state=0).fit(lazy)
-    here = KMeans(6, random_state=0).fit(rows.astype(np.float32))
+    model = KMeans(6, random_state=0, search=None).fit(lazy)
+    here = KMeans(6, random_state=0, search=None).fit(rows.astype(np.float32))
     read.clear()
     labels, distances = model.predict(lazy), model.transform(lazy)
     assert labels.chunks == model.labels_.chunks == lazy.chunks[:1]
@@ -249,7 +249,7 @@ def test_ctrl_c_leaves_the_best_state(rows: Any, threads: Any) -> None:
         if record.iteration == 3:
             raise KeyboardInterrupt
 
-    here, there = (KMeans(9, random_state=4, callback=stop) for _ in range(2))
+    here, there = (KMeans(9, search=None, random_state=4, callback=stop) for _ in range(2))
     for model, x in ((here, rows), (there, in_parts(rows, 3))):
         with pytest.raises(KeyboardInterrupt):
             model.fit(x)
@@ -295,7 +295,7 @@ def test_what_workers_remember_is_used_and_forgotten(rows: Any, threads: Any) ->
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "take", take)
-        KMeans(9, random_state=5).fit(in_parts(rows, 5))
+        KMeans(9, search=None, random_state=5).fit(in_parts(rows, 5))
     assert len(found) > 100
     # the statistics pass is a problem of its own, after which workers forget
     assert found.count(False) == 5
@@ -324,8 +324,8 @@ def test_memory_is_bounded_and_knows_versions() -> None:
 
 
 def test_two_fits_at_once(rows: Any, threads: Any) -> None:
-    here = KMeans(9, random_state=5).fit(rows)
-    models = [KMeans(9, random_state=5) for _ in range(2)]
+    here = KMeans(9, search=None, random_state=5).fit(rows)
+    models = [KMeans(9, search=None, random_state=5) for _ in range(2)]
     lazy = in_parts(rows, 3)
     workers = [threading.Thread(target=model.fit, args=(lazy,)) for model in models]
     for worker in workers:
@@ -423,15 +423,16 @@ def test_a_checkpoint_goes_on_from_memory_to_partitions(
         if record.iteration == 4:
             raise KeyboardInterrupt
 
-    whole = KMeans(9, random_state=5, tol=0).fit(rows)
+    options = {"random_state": 5, "search": None, "tol": 0}
+    whole = KMeans(9, **options).fit(rows)
     path = tmp_path / "fit.ckpt"
     with pytest.raises(KeyboardInterrupt):
-        KMeans(9, random_state=5, tol=0, checkpoint=path, callback=stop).fit(rows)
+        KMeans(9, checkpoint=path, callback=stop, **options).fit(rows)
     assert path.exists()
     read: list[int] = []
-    there = KMeans(
-        9, random_state=5, tol=0, checkpoint=path, callback=lambda record, _: read.append(1)
-    ).fit(in_parts(rows, 3))
+    there = KMeans(9, checkpoint=path, callback=lambda record, _: read.append(1), **options).fit(
+        in_parts(rows, 3)
+    )
     assert len(read) < whole.n_iter_
     assert there.cluster_centers_.tobytes() == whole.cluster_centers_.tobytes()
     assert there.labels_.compute().tobytes() == whole.labels_.tobytes()

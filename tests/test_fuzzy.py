@@ -256,7 +256,7 @@ def test_the_crisp_limit_is_k_means(init: str) -> None:
     parameters = {"tol": 1e-6, "random_state": 3}
     if init == "array":
         parameters |= {"init": start, "n_init": 1}
-    kmeans = KMeans(4, **parameters).fit(x)
+    kmeans = KMeans(4, search=None, **parameters).fit(x)
     crisp = FuzzyCMeans(4, m=1, **parameters).fit(x)
     assert crisp.cluster_centers_.tobytes() == kmeans.cluster_centers_.tobytes()
     assert crisp.labels_.tobytes() == kmeans.labels_.tobytes()

@@ -149,7 +149,7 @@ TORCH_VIEWS: dict[str, Callable[[Any], Any]] = {
 def test_views_of_torch(view: str) -> None:
     torch = make_backend("torch")
     rows = TORCH_VIEWS[view](torch.array(ROWS))
-    plain = KMeans(5, random_state=1).fit(ROWS)
+    plain = KMeans(5, random_state=1, n_init=1).fit(ROWS)
     for init in ("k-means++", rows[:5]):
         model = KMeans(5, init=init, random_state=1, n_init=1).fit(rows)
         if init == "k-means++":

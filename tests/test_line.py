@@ -420,7 +420,7 @@ def test_it_is_the_rule_of_the_search() -> None:
     for options in ({"search": 3}, {"search": "auto", "init": "random"}, {"search": "auto"}):
         model = KMeans(7, random_state=4, **options).fit(x)
         assert model.inertia_ == pytest.approx(best.inertia_, rel=1e-9)
-        assert model.inertia_ <= KMeans(7, random_state=4).fit(x).inertia_
+        assert model.inertia_ <= KMeans(7, random_state=4, search=None).fit(x).inertia_
         assert model.n_best_ >= 1
     plain = KMeans(7, random_state=4, search="auto", init=x[:7]).fit(x)
     assert len(plain.trials_) == 1
@@ -432,7 +432,7 @@ def test_it_is_the_rule_of_the_search() -> None:
 
 def test_a_break_leaves_the_best_so_far(tmp_path: Any) -> None:
     x = np.random.default_rng(14).normal(size=(500, 1))
-    plain = KMeans(7, random_state=0).fit(x)
+    plain = KMeans(7, random_state=0, search=None).fit(x)
     model = KMeans(7, random_state=0, search="auto", callback=Keys(1, raises=True))
     with pytest.raises(KeyboardInterrupt):
         model.fit(x)

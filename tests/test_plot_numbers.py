@@ -40,7 +40,7 @@ def test_silhouettes_are_bars_by_cluster() -> None:
 
 def test_convergence_is_the_history() -> None:
     seen: list[Any] = []
-    model = fitted(blobs(), callback=lambda record, _: seen.append(record))
+    model = fitted(blobs(), search=None, callback=lambda record, _: seen.append(record))
     display = plot.ConvergenceDisplay.from_estimator(model)
     assert len(display.axes_) == 3
     for name, line in display.lines_.items():

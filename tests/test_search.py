@@ -98,7 +98,7 @@ def test_never_worse_and_what_is_kept_is_lower(case: str) -> None:
 def test_few_clusters_rows_and_duplicates(k: int, effort: Any) -> None:
     random = np.random.default_rng(4)
     for x in (random.normal(size=(7, 3)), np.repeat(random.normal(size=(7, 3)), 3, axis=0)):
-        plain = KMeans(k, random_state=0).fit(x)
+        plain = KMeans(k, random_state=0, search=None).fit(x)
         model = KMeans(k, random_state=0, search=effort).fit(x)
         assert model.inertia_ <= plain.inertia_
         if k in (1, 2, 7):
@@ -118,8 +118,8 @@ def test_given_starts_and_numbers_of_starts_run_plainly() -> None:
         {"n_init": 1},
         {"n_init": 2, "init": "random"},
     ):
-        plain = KMeans(K, random_state=0, **options).fit(x)
-        auto = KMeans(K, random_state=0, search="auto", **options).fit(x)
+        plain = KMeans(K, random_state=0, search=None, **options).fit(x)
+        auto = KMeans(K, random_state=0, **options).fit(x)
         assert auto.inertia_ == plain.inertia_
         assert auto.trials_ == plain.trials_
         with pytest.raises(ValueError, match="search=9 goes with a named init"):
@@ -160,9 +160,12 @@ def test_the_error_rule_is_for_the_users_start() -> None:
 
 
 def test_the_function_and_the_file_know_of_it(tmp_path: Any) -> None:
-    x = planted()[0]
-    model = KMeans(6, random_state=5, search="auto").fit(x)
-    assert k_means(x, 6, random_state=5, search="auto")[2] == model.inertia_
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    model = KMeans(6, random_state=5).fit(x)
+    assert any(trial.swaps for trial in model.trials_)
+    assert k_means(x, 6, random_state=5)[2] == model.inertia_
+    plain = k_means(x, 6, random_state=5, search=None)[2]
+    assert KMeans(6, random_state=5, search=None).fit(x).inertia_ == plain > model.inertia_
     save_model(model, tmp_path / "model.npz")
     again = load_model(tmp_path / "model.npz")
     assert (again.trials_, again.n_best_, again.search) == (model.trials_, model.n_best_, "auto")

@@ -14,7 +14,7 @@ from engine import problem_of, solve
 from search_cases import RULES, Keys, planted
 
 from kmeans_xp import KMeans
-from kmeans_xp._effort import Effort
+from kmeans_xp._effort import Effort, Thrift
 from kmeans_xp._outcome import Status
 from kmeans_xp._search import search
 from kmeans_xp._split import outlook
@@ -25,7 +25,7 @@ from kmeans_xp.estimators._run import TIMED
 def test_the_budget_is_kept(passes: int) -> None:
     x, _ = CASES["blobs"]()
     model = KMeans(12, random_state=0, search=passes, tol=0).fit(x)
-    plain = KMeans(12, random_state=0, tol=0).fit(x)
+    plain = KMeans(12, random_state=0, search=None, tol=0).fit(x)
     start, *swaps = model.trials_
     assert start == plain.trials_[0]
     # each run of swaps came with a look, which is a pass too
@@ -67,6 +67,50 @@ def test_a_limit_of_iterations_cuts_each_run() -> None:
     assert {trial.n_iter for trial in trials} == {1}
 
 
+def noise() -> Any:
+    """Rows without clusters, where exchanges go on and on for next to nothing."""
+    return np.random.default_rng(1).normal(size=(1000, 10))
+
+
+def test_auto_takes_no_longer_than_what_it_lowers_is_worth() -> None:
+    x, runs = noise(), [0, 0]
+    for seed in range(3):
+        model = KMeans(8, random_state=seed).fit(x)
+        first, *more = model.trials_
+        fall = 1.0 - model.inertia_ / first.inertia
+        spent = [trial.n_iter + 4 for trial in more]
+        # swaps, half as much for exchanges, what came back, and the run that went too far
+        assert sum(spent) <= (first.n_iter + 30) * (1.5 + 200 * fall) + max(spent, default=0)
+        problem = problem_of(make_backend("numpy"), x, k=8, variance=True)
+        start = KMeans(8, random_state=seed, search=None).fit(x).cluster_centers_
+        with problem.source.working():
+            plain = solve(problem, start, RULES)
+            endless = search(problem, plain, RULES, Effort(), seed)
+            thrifty = search(problem, plain, RULES, Effort(), seed, before=30)
+        assert endless[0].inertia <= thrifty[0].inertia < plain.inertia
+        runs = [runs[0] + len(endless[1]), runs[1] + len(thrifty[1])]
+    assert runs[0] > 2 * runs[1]
+
+
+def test_thrift_pays_and_earns() -> None:
+    thrift = Thrift.after(10)
+    assert (thrift.allowance, thrift.left, thrift.is_out) == (40, 40, False)
+    thrift.looked()
+    thrift.ran(7, 0.0)
+    assert thrift.left == 40 - 9 - 11
+    thrift.ran(1, 0.001)
+    assert thrift.left == 20 - 5 + 8
+    thrift.ran(16, 0.5)
+    assert thrift.left == 40
+    thrift.ran(36, 0.0)
+    assert thrift.is_out
+    thrift.halve()
+    assert (thrift.allowance, thrift.left) == (20, 20)
+    endless = Thrift.after(None)
+    endless.ran(10**6, 0.0)
+    assert not endless.is_out
+
+
 def test_passes_are_not_spent_where_no_swap_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
 
@@ -98,7 +142,7 @@ def test_a_truth_value_is_no_search() -> None:
 @pytest.mark.parametrize("seconds", ["60s", ".5 s", "0.000001s"])
 def test_seconds_are_a_budget_that_the_status_tells_of(seconds: str) -> None:
     x = planted(rows=10)[0]
-    plain = KMeans(3, random_state=0, tol=0).fit(x)
+    plain = KMeans(3, random_state=0, search=None, tol=0).fit(x)
     model = KMeans(3, random_state=0, search=seconds, tol=0).fit(x)
     assert model.status_ == plain.status_ + TIMED
     assert model.inertia_ <= plain.inertia_
@@ -130,7 +174,7 @@ def test_ctrl_c_leaves_the_best_so_far(at: int) -> None:
     model = KMeans(12, random_state=0, search=100, callback=Keys(at, raises=True))
     with pytest.raises(KeyboardInterrupt):
         model.fit(x)
-    plain = KMeans(12, random_state=0).fit(x)
+    plain = KMeans(12, random_state=0, search=None).fit(x)
     assert model.status_.startswith("interrupted")
     assert model.inertia_ <= plain.inertia_
     np.testing.assert_array_equal(model.predict(x), model.labels_)
@@ -142,7 +186,7 @@ def test_a_callback_ends_the_search() -> None:
     keys = Keys(2, raises=False)
     model = KMeans(12, random_state=0, search=100, callback=keys).fit(x)
     assert keys.count == 2, "no iteration came after the one that it stopped"
-    assert model.inertia_ <= KMeans(12, random_state=0).fit(x).inertia_
+    assert model.inertia_ <= KMeans(12, random_state=0, search=None).fit(x).inertia_
 
 
 def test_a_run_that_was_stopped_is_not_searched() -> None:

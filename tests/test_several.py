@@ -87,7 +87,7 @@ def split(model: KMeans, x: Any, devices: list[Any], weight: Any = None) -> KMea
     patch = pytest.MonkeyPatch()
     with patch.context() as patched:
         found = SeveralRows(x, weight, devices, context_of(x))
-        patched.setattr(there, "_rows_to_fit", lambda X, sample_weight: found, raising=False)
+        patched.setattr(there, "_rows_to_fit", lambda *_: found, raising=False)
         return there.fit(x)
 
 
@@ -107,7 +107,7 @@ def test_libraries_may_be_mixed(rows: Any, rule: str, weighted: bool) -> None:
 
 def test_more_devices_than_rows_and_rows_of_one_library() -> None:
     x = np.asarray([[0.0], [5.0]])
-    model = KMeans(2, random_state=0)
+    model = KMeans(2, random_state=0, search=None)
     here = clone(model).fit(x)
     check_same(here, model.set_params(device=",".join(NAMES)).fit(on_strict(x)))
     alone = clone(model).set_params(device=["cpu"]).fit(x)
@@ -204,7 +204,8 @@ def test_a_fit_goes_on_over_other_devices(rows: Any, tmp_path: pathlib.Path) -> 
         if record.iteration == 3:
             raise KeyboardInterrupt
 
-    model = KMeans(9, random_state=4, checkpoint=tmp_path / "fit", checkpoint_every=0.0)
+    options = {"random_state": 4, "search": None}
+    model = KMeans(9, checkpoint=tmp_path / "fit", checkpoint_every=0.0, **options)
     # with a callback each record has its inertia
     here = clone(model).set_params(checkpoint=None, callback=lambda *_: None).fit(rows)
     with pytest.raises(KeyboardInterrupt):

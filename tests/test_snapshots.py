@@ -110,14 +110,15 @@ def test_the_next_start_is_measured_as_if_it_were_the_first() -> None:
         assert (problem.is_wide, problem.frame.reach) == (False, before)
 
 
+@pytest.mark.parametrize("before", [None, 1], ids=["endless", "thrifty"])
 @pytest.mark.parametrize("effort", [Effort(), Effort(40)])
-def test_a_search_goes_on_from_each_stage(effort: Effort) -> None:
+def test_a_search_goes_on_from_each_stage(effort: Effort, before: int | None) -> None:
     numpy, x = make_backend("numpy"), np.random.default_rng(0).normal(size=(400, 2))
     rules, stages = Rules(None, 1e-4), list[Stage]()
     with opened(numpy):
         found = solve(problem_of(numpy, x, k=12, variance=True), x[:12], rules)
         problem = problem_of(numpy, x, k=12, variance=True)
-        best, trials = search(problem, found, rules, effort, 3, keep=stages.append)
+        best, trials = search(problem, found, rules, effort, 3, keep=stages.append, before=before)
         assert len(stages) > 2
         earlier = (Trial(12, 1, 9.0, False),)  # as of the best centers on a line
         for stage in stages:

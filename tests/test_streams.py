@@ -185,10 +185,12 @@ def test_several_starts_a_search_and_a_callback_work_on_a_stream(tmp_path: pathl
     x, seen = rows(), []
     path = as_npy(tmp_path, x)
     options: dict[str, Any] = {"random_state": 0, "max_iter": 50}
-    for more in ({"n_init": 3, "init": "random"}, {"search": 60}, {"empty_cluster": "random"}):
+    for more in ({"n_init": 3, "init": "random"}, {"search": 60}, {}, {"empty_cluster": "random"}):
         here = KMeans(K, **options, **more).fit(x)
         check_same(KMeans(K, memory_limit=SMALL, **options, **more).fit(path), here)
-    model = KMeans(K, callback=lambda record, _: seen.append(record), **options).fit(path)
+    model = KMeans(K, callback=lambda record, _: seen.append(record), search=None, **options).fit(
+        path
+    )
     assert tuple(seen) == model.history_
     assert seen[0].inertia > seen[-1].inertia
 
@@ -252,7 +254,7 @@ def test_blocks_go_where_the_work_is(
     start: str, source: str, place: str, tmp_path: pathlib.Path
 ) -> None:
     x, threads = rows(), 3 if place == "numpy" else 1
-    here = KMeans(K, init=start, random_state=1, tol=0).fit(x)
+    here = KMeans(K, init=start, random_state=1, search=None, tol=0).fit(x)
     reader = open_stream(SOURCES[source](tmp_path, x), 10**6)
     assert reader is not None
     with opened(make_backend(place)) as context:

@@ -108,7 +108,7 @@ def _seed(model: Any) -> dict[str, Any]:
 def _outcome(
     entry: Algorithm, model: Any, scaled: Scaled, table: Table | StreamedTable
 ) -> dict[str, Any]:
-    from ._report import cluster_facts, library_versions, own_distances, plain
+    from ._report import cluster_facts, library_versions, own_distances, plain, search_text
 
     blocks = table.blocks() if isinstance(table, StreamedTable) else array_blocks(scaled.values)
     centers = getattr(model, "cluster_centers_", None)
@@ -117,6 +117,7 @@ def _outcome(
         **_attributes(model, {"status": "status_", "iterations": "n_iter_"}),
         **_progress(model),
         **_attributes(model, {"inertia": "inertia_"}),
+        **({"search": search_text(model)} if hasattr(model, "search") else {}),
         **{name.rstrip("_"): plain(getattr(model, name)) for name in entry.tells},
         **cluster_facts(blocks, table.weights, model.labels_, centers, measure),
         **({} if centers is None else {"centers": scaled.original(centers).tolist()}),

@@ -76,8 +76,9 @@ def _add_own(fit: argparse.ArgumentParser) -> None:
         "--search",
         type=search,
         metavar="N",
-        help='go on to a better optimum: "auto", N passes over the rows, or seconds such as 10s, '
-        "which give up repeatable results (default: no search)",
+        help='how long to go on to a better optimum: "auto", N passes over the rows, seconds such '
+        'as 10s, which give up repeatable results, or "off" (default: auto, which does nothing '
+        "with a number as --n-init)",
     )
     _add(
         fit,

@@ -121,9 +121,8 @@ def _end_facts(report: dict[str, Any], entry: Algorithm) -> Iterator[tuple[str, 
         yield "batches", f"{report['n_steps']:,} of {size:,} rows"
     if "inertia" in report:
         yield "inertia", f"{report['inertia']:.10g}"
-    if report["parameters"].get("search") is not None:
-        # whether more budget would pay
-        yield "reached by", f"{report['n_best']} of {len(report['trials'])} runs"
+    if report.get("search") is not None:
+        yield "search", report["search"]
     if report.get("lower_bound") is not None:
         yield "at least", f"{report['lower_bound']:.4g} for any clustering"
     for name, title in entry.tells.items():
@@ -159,11 +158,30 @@ def _work_facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _runs(report: dict[str, Any]) -> str:
     parameters = report["parameters"]
     n_init = parameters.get("n_init", "auto")
-    runs = "" if n_init == "auto" else f", best of {n_init} runs"
-    if parameters.get("search") is not None:
-        more = sum(trial["swaps"] > 0 or trial["exchanges"] > 0 for trial in report["trials"])
-        runs += f", then {more} {'run' if more == 1 else 'runs'} of a search"
-    return runs
+    return "" if n_init == "auto" else f", best of {n_init} runs"
+
+
+def search_text(model: Any) -> str | None:
+    """What the search of a fit did, in a line; None where none was asked for."""
+    if getattr(model, "search", None) is None:
+        return None
+    if model.n_init != "auto":
+        return "none, as the number of runs is given"
+    # a run of the search has moved centers or rows
+    first = [trial for trial in model.trials_ if not (trial.swaps or trial.exchanges)]
+    count, more = len(model.trials_), len(model.trials_) - len(first)
+    if not more and not model.status_.startswith("converged"):
+        return "none, as the run did not converge"
+    if not more:
+        return "nothing that promises to lower the inertia"
+    lowest = min(trial.inertia for trial in first)
+    fall = 1.0 - model.inertia_ / lowest if lowest > 0.0 else 0.0
+    found = (
+        f"lowered the inertia by {100.0 * fall:.2f} %" if fall > 0.0 else "found no lower inertia"
+    )
+    # whether more would pay
+    reached = f"{model.n_best_} of {count} in all ended as low"
+    return f"{more} more {'run' if more == 1 else 'runs'} {found}; {reached}"
 
 
 def predict_text(report: dict[str, Any]) -> str:

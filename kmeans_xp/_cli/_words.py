@@ -46,13 +46,15 @@ def or_word(word: str, low: int) -> Callable[[str], Any]:
 
 
 def search(text: str) -> Any:
-    """A number of passes, "auto", or seconds, which stay as they are."""
+    """A number of passes, "auto", or seconds, which stay as they are; None for "off"."""
+    if text.lower() in ("off", "none"):
+        return None
     if re.fullmatch(r"(\d+(\.\d*)?|\.\d+) *s", text, re.ASCII) and float(text[:-1]) > 0.0:
         return text
     try:
         return or_word("auto", 1)(text)
     except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f'{error}, nor seconds such as "10s"') from None
+        raise argparse.ArgumentTypeError(f'{error}, nor "off", nor seconds such as "10s"') from None
 
 
 def size(text: str) -> int:

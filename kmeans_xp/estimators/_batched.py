@@ -40,8 +40,8 @@ class BatchedKMeansResult(NamedTuple):
     status : tuple of Status
         Why that run ended.
     random_states : ndarray of shape (batch,), int64
-        On the host: with ``random_state=random_states[b]`` `k_means` and `KMeans` give the
-        answer of problem b, bit for bit.
+        On the host: with ``random_state=random_states[b]`` and ``search=None`` `k_means` and
+        `KMeans` give the answer of problem b, bit for bit.
     device : str
         Where the work happened: "cpu", "cuda:0", ...
     backend : str
@@ -105,10 +105,10 @@ def k_means_batched(
 ) -> BatchedKMeansResult:
     """Cluster many problems of the same shape, each for itself.
 
-    Problem b gets what ``k_means(X[b], ..., random_state=result.random_states[b])`` gives it,
-    bit for bit.  Its answer depends on its rows, on the parameters and on b, not on the other
-    problems nor on their number.  There is no `DataWarning`: `check_features` looks at the columns
-    of a problem.
+    Problem b gets what ``k_means(X[b], ..., random_state=result.random_states[b], search=None)``
+    gives it, bit for bit: there is no search for a better optimum.  Its answer depends on its rows,
+    on the parameters and on b, not on the other problems nor on their number.  There is no
+    `DataWarning`: `check_features` looks at the columns of a problem.
 
     Parameters
     ----------
@@ -180,7 +180,8 @@ def k_means_batched(
 
     One problem again, alone:
 
-    >>> alone = k_means(X[1], n_clusters=2, random_state=found.random_states[1])
+    >>> state = found.random_states[1]
+    >>> alone = k_means(X[1], n_clusters=2, random_state=state, search=None)
     >>> bool((alone[1] == found.labels[1]).all())
     True
     """

@@ -51,7 +51,7 @@ def to_sklearn(model: KMeans) -> Any:
     >>> from kmeans_xp import KMeans, to_sklearn
     >>> model = KMeans(n_clusters=2, random_state=0).fit([[1.0], [2.0], [9.0]])
     >>> to_sklearn(model).predict([[3.0], [8.0]])
-    array([1, 0], dtype=int32)
+    array([0, 1], dtype=int32)
     """
     if not isinstance(model, KMeans):
         raise TypeError(

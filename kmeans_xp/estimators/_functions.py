@@ -45,7 +45,7 @@ def k_means(
     return_n_iter: bool = False,
     device: str | Sequence[str] | None = None,
     empty_cluster: str = "farthest",
-    search: Any = None,
+    search: int | str | None = "auto",
 ) -> Any:
     """Perform k-means clustering; the function form of `KMeans`.
 
@@ -80,7 +80,7 @@ of shape (n_clusters, n_features), default="k-means++"
         Where the work happens; None is where X is.  Several: see `KMeans`.
     empty_cluster : {"farthest", "random", "error"}, default="farthest"
         What happens to a cluster without rows; see `KMeans`.
-    search : None, "auto", int or str, default=None
+    search : None, "auto", int or str, default="auto"
         Whether and how long to search for a better optimum, in passes or seconds; see `KMeans`.
 
     Returns

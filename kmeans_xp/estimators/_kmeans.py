@@ -25,7 +25,8 @@ class KMeans(ByMeans):
     """K-means clustering of arrays of any array API library, on their own device.
 
     A drop-in for :class:`sklearn.cluster.KMeans`: rows go to the nearest center, centers to
-    the mean of their rows, until no row changes cluster.  One seed gives one answer: the
+    the mean of their rows, until no row changes cluster.  From there a ``search`` goes on to a
+    better optimum, unless ``n_init`` or the centers are given.  One seed gives one answer: the
     same labels, centers and inertia, bit for bit, on NumPy, CuPy, torch and JAX.
 
     Parameters
@@ -53,7 +54,7 @@ of shape (n_clusters, n_features), default="k-means++"
         A run also ends when the squared movement of the centers is at most ``tol`` times the
         weighted variance of the features (their average).  0 means: only when no row changes.
     verbose : int, default=0
-        Print the inertia of each iteration (a search's runs too), which costs a pass each.
+        Print the inertia of each iteration (the search's runs too), which costs a pass each.
     random_state : int, RandomState instance or None, default=None
         One 64-bit seed is drawn from it.
     copy_x : bool, default=True
@@ -77,17 +78,20 @@ of shape (n_clusters, n_features), default="k-means++"
         center), or `EmptyClusterError` is raised.
     callback : callable or None, default=None
         Called after each iteration with an `Iteration` (number, changed rows, shift, inertia)
-        and the new centers, in X's library, dtype and device; a true result stops the run (and a
-        search, whose runs count from 1 again).
+        and the new centers, in X's library, dtype and device; a true result stops the run (and the
+        search, whose runs count from 1 again; ``search=None`` has one count a start).
         A run that begins anew, because the device had too little memory, calls it from 1 on.
-    search : None, "auto", int or str, default=None
+    search : None, "auto", int or str, default="auto"
         Whether to go on from the local optimum of the best run: a pair of clusters is merged, the
         free center splits a third one, and Lloyd's loop runs from there [4]_; then rows change
         clusters where that pays once both means follow [5]_.  What lowers the inertia is kept.
 
+        - None is Lloyd's loop alone, as in scikit-learn.
         - "auto" ends when four such swaps in a row lowered nothing and no row pays elsewhere (of
-          many rows: when that gains little), and does nothing where ``init`` is an array or a
-          callable or ``n_init`` is given.
+          many rows: when that gains little), or takes too long for what it lowers: about as long
+          as the fit before it, counted in iterations, and again for each half percent.  It does
+          nothing where ``init`` is an array or a callable or ``n_init`` is given, nor where the run
+          ended by ``max_iter`` or the callback.
         - A number is how many passes over the rows it may take (iterations of all its runs, and
           one for each look at what splits gain or which rows pay elsewhere, so that 1 is too
           few); it goes on where "auto" ends.  The last run may be cut short.
@@ -262,7 +266,7 @@ of shape (n_clusters, n_features), default="k-means++"
         device: str | Sequence[str] | None = None,
         empty_cluster: str = "farthest",
         callback: Callable[[Iteration, Array], bool | None] | None = None,
-        search: Any = None,
+        search: int | str | None = "auto",
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: float = 60.0,
         memory_limit: int | str | None = None,

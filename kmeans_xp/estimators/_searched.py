@@ -77,6 +77,7 @@ def searched(
                 announce=announce,
                 keep=keep,
                 find_line=find_line,
+                before=sum(trial.n_iter for trial in runs),
             )
         result, bound = _with_bound(problem, result)
     return result, bound, trials

@@ -8,9 +8,9 @@ sets of centers.
 >>> X, species = load_iris(return_X_y=True)
 >>> labels = KMeans(n_clusters=3, random_state=0).fit_predict(X)
 >>> round(metrics.silhouette_score(X, labels), 4)
-0.5512
+0.5528
 >>> round(metrics.adjusted_rand_score(species, labels), 4)
-0.7163
+0.7302
 """
 
 from ._agreement import adjusted_rand_score, normalized_mutual_info_score

@@ -51,7 +51,7 @@ class SilhouetteDisplay:
     >>> model = KMeans(n_clusters=3, random_state=0).fit(X)
     >>> display = SilhouetteDisplay.from_estimator(model, X)
     >>> round(float(display.silhouettes.mean()), 4)
-    0.5512
+    0.5528
     """
 
     def __init__(

@@ -54,7 +54,8 @@ def choose_k(
 
     Rows are checked, moved and surveyed once.  Each k starts from the centers of the k before
     it, to which rows are added that lower the inertia most, of ten drawn as k-means++ draws
-    them; so the inertia does not rise with k, but for the rounding of centers to X's dtype.
+    them; so the inertia does not rise with k, but for the rounding of centers to X's dtype.  There
+    is no search for a better optimum, which would favour some k over others.
 
     Parameters
     ----------

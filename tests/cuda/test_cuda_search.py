@@ -28,12 +28,12 @@ def test_the_device_finds_the_same_rows_that_pay_elsewhere(weighted: bool) -> No
 
 def test_a_search_begins_anew_where_memory_becomes_short(monkeypatch: pytest.MonkeyPatch) -> None:
     x = X[:300]
-    plain = KMeans(7, random_state=4).fit(x)
+    plain = KMeans(7, random_state=4, search=None).fit(x)
     model = KMeans(7, random_state=4, search=12).fit(x)
     launcher = Tight()
     routed(monkeypatch, launcher)
     launcher.failing = most = 1 << 20
-    assert bits(KMeans(7, random_state=4).fit(x)) == bits(plain)
+    assert bits(KMeans(7, random_state=4, search=None).fit(x)) == bits(plain)
     before = most - launcher.failing
     launcher.failing = most
     assert bits(KMeans(7, random_state=4, search=12).fit(x)) == bits(model)
