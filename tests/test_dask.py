@@ -459,8 +459,8 @@ def test_rows_are_held_or_read_in_each_pass(
     monkeypatch.setattr(_dask_input, "_SHARE", 0.0)
     anew = KMeans(6, init=rows[:6] + 0.1, max_iter=5).fit(lazy)
     assert anew.n_iter_ < anew.n_passes_ < 3 * anew.n_iter_
-    # and a look at the sizes
-    assert sum(read) == (anew.n_passes_ + 1) * N
+    # and a look at the sizes; some passes, as that of the inertia, are over some blocks alone
+    assert anew.n_iter_ * N < sum(read) <= (anew.n_passes_ + 1) * N
     assert f"read anew in each of {anew.n_passes_} passes" in anew.reading_
     check_same(KMeans(6, init=rows[:6] + 0.1, max_iter=5).fit(rows), anew)
 

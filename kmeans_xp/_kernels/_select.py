@@ -196,12 +196,16 @@ def load(plan: Plan, context: Context) -> Kernel:
         from ._numpy import NumpyKernel
 
         return NumpyKernel(keeps=plan.threads == 1)
-    return kernel_for(context)
+    return _on(context, plan.kernel)
 
 
 def kernel_for(context: Context, /) -> Kernel:
     """The kernel for arrays of this context; for those of NumPy the reference."""
-    if _KERNELS.get(context.backend) == "cuda":
+    return _on(context, _KERNELS.get(context.backend))
+
+
+def _on(context: Context, kernel: str | None) -> Kernel:
+    if kernel == "cuda":
         from .cuda._kernel import make_kernel
 
         return make_kernel(context)
