@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ._info import info
     from ._model_file import load_model, save_model
     from ._outcome import Iteration, Status
-    from ._search import Trial
+    from ._trials import Trial
     from .estimators import (
         BatchedKMeansResult,
         KMeans,
@@ -68,7 +68,7 @@ _HOMES = {
     "MiniBatchKMeans": "estimators",
     "SphericalKMeans": "relatives",
     "Status": "_outcome",
-    "Trial": "_search",
+    "Trial": "_trials",
     "TrimmedKMeans": "relatives",
     "centers_linkage": "relatives",
     "check_features": "prepare",

@@ -19,7 +19,7 @@ from ._backend import to_host
 from ._files import replacing
 from ._minibatch import State
 from ._outcome import Iteration
-from ._search import Trial
+from ._trials import Trial
 from .estimators import KMeans, MiniBatchKMeans
 
 _FORMAT = "kmeans-xp model"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ._backend import Context, to_host
 from ._effort import Thrift
 from ._outcome import Iteration, Result, Snapshot, Status
-from ._search import Stage, Trial
+from ._trials import Stage, Trial
 
 Arrays = dict[str, npt.NDArray[Any]]
 

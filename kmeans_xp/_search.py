@@ -26,7 +26,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from . import _exact as exact
 from ._effort import Effort, Thrift
@@ -38,11 +38,9 @@ from ._random import Purpose, mix
 from ._solver import labels_of, lloyd
 from ._split import Outlook, outlook
 from ._swaps import Swap, pairs, sure, swapped
+from ._trials import LOWERS, Stage, Trial
 from ._typing import Array
 from .exceptions import EmptyClusterError
-
-LOWERS = 2.0**-20
-"""By less than this share two runs do not differ: they may have stopped by the tolerance."""
 
 _HOPE = 0.3  # of what a merge costs, which a split must gain for the swap to be tried at first
 _PATIENCE = 4
@@ -60,57 +58,6 @@ _NUMBERS = (
 """What a hunt counts, which a stage keeps beside its thrift."""
 
 _BROKEN_OFF = (Status.CALLBACK, Status.INTERRUPTED)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One run of Lloyd's loop, from a start or from swapped centers, as plain numbers.
-
-    Attributes
-    ----------
-    swaps : int
-        Centers that were moved to another cluster before the run; 0 for a start, and all of them
-        where the best places on a line are known.
-    n_iter : int
-        Iterations of the run.
-    inertia : float
-        Inertia that it ended with.
-    kept : bool
-        Whether it was the best so far; in a search: lower by more than a millionth, on a line: not
-        higher.
-    exchanges : int
-        Rows that were moved to another cluster before the run, where that lowers the inertia as
-        both means follow.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from kmeans_xp import KMeans
-    >>> X = np.random.default_rng(0).normal(size=(200, 2))
-    >>> model = KMeans(n_clusters=9, random_state=0, search="auto").fit(X)
-    >>> model.trials_[0].swaps
-    0
-    >>> min(trial.inertia for trial in model.trials_) == model.inertia_
-    True
-    """
-
-    swaps: int
-    n_iter: int
-    inertia: float
-    kept: bool
-    exchanges: int = 0
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A search between two swaps, from which it goes on to the same end."""
-
-    best: Result
-    trials: tuple[Trial, ...] = ()
-    tried: frozenset[Swap] = frozenset()
-    numbers: dict[str, int] = field(default_factory=dict)  # those that are named in `_NUMBERS`
-    earlier: tuple[Trial, ...] = ()  # before all swaps, on a line
-    thrift: Thrift = field(default_factory=Thrift)
 
 
 def search(

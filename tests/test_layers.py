@@ -107,6 +107,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_line_sums",
         "_line",
         "_exchange",
+        "_trials",
         "_search",
         "_lower_bound",
     ),

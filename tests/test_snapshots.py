@@ -13,10 +13,12 @@ from conftest import Backend, make_backend
 from engine import opened, problem_of, solve
 
 from kmeans_xp import CheckpointError
+from kmeans_xp._effort import Effort
 from kmeans_xp._outcome import Rules, Snapshot
 from kmeans_xp._progress import Progress, pack, unpack
-from kmeans_xp._search import Effort, Stage, Trial, search
+from kmeans_xp._search import search
 from kmeans_xp._solver import labels_of
+from kmeans_xp._trials import Stage, Trial
 
 
 def bits(backend: Backend, result: Any) -> tuple[Any, ...]:

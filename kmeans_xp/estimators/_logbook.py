@@ -19,8 +19,8 @@ from .._digest import fingerprint
 from .._outcome import Result, Snapshot, Status
 from .._problem import Training
 from .._progress import Progress, pack, unpack
-from .._search import Stage, Trial
 from .._solver import labels_of
+from .._trials import Stage, Trial
 from .._typing import Array
 from ..exceptions import CheckpointError
 

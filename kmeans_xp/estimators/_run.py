@@ -16,9 +16,9 @@ from .._init import seed_centers
 from .._outcome import Iteration, Observer, Result, Rules, Snapshot, Status
 from .._problem import Training, bring, training_problem
 from .._random import Purpose, mix
-from .._search import LOWERS, Trial
 from .._solver import LLOYD, Way, lloyd
 from .._stats import NonFiniteError, outweighing
+from .._trials import LOWERS, Trial
 from .._typing import Array
 from .._validation import check_centers, first_bad_cell, place_centers
 from .._warnings import warn

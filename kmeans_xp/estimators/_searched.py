@@ -10,7 +10,8 @@ from .._line import Line
 from .._lower_bound import lower_bound
 from .._outcome import Result, Rules, Status
 from .._problem import Training
-from .._search import LOWERS, Trial, line_finder, search
+from .._search import line_finder, search
+from .._trials import LOWERS, Trial
 from .._typing import Array
 from ._logbook import Logbook
 
