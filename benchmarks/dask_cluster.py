@@ -138,7 +138,7 @@ def main() -> None:
     kept = {f"{_ALLOCATOR}.{name}": 1 << 28 for name in _THRESHOLDS} if arguments.keep_pages else {}
     with (
         dask.config.set(kept),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         chunks = -(-len(x) // arguments.partitions), arguments.features

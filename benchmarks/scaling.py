@@ -243,7 +243,7 @@ def main() -> None:
         with (
             dask.config.set(ALLOCATOR),
             LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None
+                n_workers=workers, threads_per_worker=1, dashboard_address=":0"
             ) as cluster,
             Client(cluster),
         ):

@@ -25,7 +25,7 @@ from kmeans_xp import KMeans
 # run so).  No cluster is started behind your back: without a client, dask's own threads work.
 
 cluster = LocalCluster(
-    n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+    n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=":0"
 )
 client = Client(cluster)
 
