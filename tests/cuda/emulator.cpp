@@ -37,6 +37,11 @@ struct Fiber {
   uint64_t slot[2];
 };
 static Fiber fibers[1024];
+
+__attribute__((destructor)) static void release() {
+  for (Fiber& fiber : fibers) free(fiber.context.uc_stack.ss_sp);
+}
+
 static jmp_buf scheduler;
 static unsigned current;
 static std::mt19937_64 draws;

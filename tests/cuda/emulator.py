@@ -6,6 +6,7 @@ untouched after the run.
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import functools
 import hashlib
@@ -15,6 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -89,6 +91,7 @@ class Emulator:
     ) -> None:
         self._edit, self._seed, self.capability = edit, seed, capability
         self._libraries: dict[Unit, ctypes.CDLL] = {}
+        weakref.finalize(self, _close, self._libraries)
         self.launches: list[str] = []
 
     def launch(
@@ -146,6 +149,12 @@ class Emulator:
             if done.returncode:
                 raise EmulationError(f"g++ on {unit}:\n{done.stderr[:2000]}")
         return library
+
+
+def _close(libraries: dict[Unit, ctypes.CDLL]) -> None:
+    """Let go of libraries, with the stacks of their threads: hundreds would fill the memory."""
+    for library in libraries.values():
+        _ctypes.dlclose(library._handle)
 
 
 class _Guarded:
