@@ -339,7 +339,7 @@ def test_ctrl_c_keeps_the_results_and_progress_is_for_terminals(folder: pathlib.
     )
     os.close(theirs)
     heard = ""
-    while not re.search(r"fitting 300,000 x 16, k=60: [2-9] s", heard):
+    while not re.search(r"fitting 300,000 x 16, k=60: [4-9] s", heard):
         heard += os.read(ours, 1000).decode()
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate()
