@@ -23,7 +23,7 @@ from . import _exact as exact
 from ._backend import numpy_context, to_host
 from ._cuts import Host, Index, Points
 from ._doubled import Pair, minus, over, plus, square, times, two_sum
-from ._problem import Training
+from ._problem import Training, largest_exponent
 from ._typing import Array, Block, Namespace, slices
 
 _LIGHT = 2.0**-60
@@ -48,6 +48,7 @@ class _Grid:
     is_weighted: bool
     shift: float
     exponents: tuple[int, int, int]  # of the values, of the range in it, and of the weights
+    top: int  # of the weights that blocks have
 
     @classmethod
     def of(cls, problem: Training) -> _Grid:
@@ -57,13 +58,14 @@ class _Grid:
         shift = _scaled(float(extent.middle[0]), -scale)
         far = max(_scaled(high, -scale) - shift, shift - _scaled(low, -scale))
         n_rows, is_weighted = source.n_rows, source.weight_exponent is not None
+        top = largest_exponent(problem) if is_weighted else 0
         if is_weighted:
-            counts = source.map(lambda block: xp.count_nonzero(_counting(block.weight)))
+            counts = source.map(lambda block: xp.count_nonzero(_counting(block.weight, top)))
             n_rows = sum(map(int, counts))
         # running sums of so many rows
         bits = min(_LIMB_BITS, 61 - n_rows.bit_length())
-        exponents = scale, exact.exponent_above(far), problem.weight_exponent
-        return cls(n_rows, bits, is_weighted, shift, exponents)
+        exponents = scale, exact.exponent_above(far), problem.weight_exponent + top
+        return cls(n_rows, bits, is_weighted, shift, exponents, top)
 
     @property
     def kinds(self) -> tuple[int, ...]:
@@ -240,7 +242,7 @@ class _Pile:
 def _summed(problem: Training, grid: _Grid, block: Block) -> tuple[Array, Iterator[Array]]:
     """The distinct values of a block, and the limbs of running sums over them, one by one."""
     xp = problem.context.xp
-    values, weight = _sorted(block, xp=xp)
+    values, weight = _sorted(block, grid.top, xp=xp)
     # where the next value is another
     ends_here = xp.concat([values[:-1] != values[1:], xp.ones_like(values[:1], dtype=xp.bool)])
     count = int(xp.sum(xp.astype(ends_here, xp.int64)))
@@ -259,20 +261,21 @@ def _summed(problem: Training, grid: _Grid, block: Block) -> tuple[Array, Iterat
     return distinct, running()
 
 
-def _sorted(block: Block, /, *, xp: Namespace) -> tuple[Array, Array | None]:
-    """The rows that count in ascending order, and their weights."""
+def _sorted(block: Block, top: int, /, *, xp: Namespace) -> tuple[Array, Array | None]:
+    """The rows that count in ascending order, and their weights, of at most 1."""
     # dense, however a block holds them
     values, weight = block.x[:, :][:, 0], block.weight
     if weight is None:
         return xp.sort(values), None
-    counts = _counting(weight)
+    counts = _counting(weight, top)
     values = xp.where(counts, values, xp.full_like(values, math.inf))
     order = xp.argsort(values)[: int(xp.sum(xp.astype(counts, xp.int64)))]
-    return xp.take(values, order), xp.take(weight, order)
+    weight = xp.take(weight, order)
+    return xp.take(values, order), weight * math.ldexp(1.0, -top) if top else weight
 
 
-def _counting(weight: Array) -> Array:
-    return weight > _LIGHT
+def _counting(weight: Array, top: int) -> Array:
+    return weight > math.ldexp(_LIGHT, top)
 
 
 def _terms(y: Pair, weight: Array | None) -> Iterator[Pair]:

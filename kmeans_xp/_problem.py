@@ -11,7 +11,7 @@ import numpy as np
 
 from ._backend import Context, dtype_name, thread_count, to_host
 from ._distances import Scale
-from ._exact import exponent_above, to_device
+from ._exact import LEAST_EXPONENT, exponent_above, to_device
 from ._kernels import LEAST_ROWS, METER, Kind, Plan, Shape, load, select
 from ._ledger import Ledger
 from ._memory import memory_errors, shrink, too_little
@@ -276,6 +276,14 @@ def unit_weights(weight: Array | None, context: Context, /) -> tuple[Array | Non
     half = exponent // 2
     # in two steps: 2**-1024 is no normal number
     return weight * math.ldexp(1.0, -half) * math.ldexp(1.0, half - exponent), exponent
+
+
+def largest_exponent(problem: Training, /) -> int:
+    """Which power of two the weights do not pass: 0, but where `unit_weights` came to its least."""
+    if problem.weight_exponent > LEAST_EXPONENT:
+        return 0
+    xp = problem.context.xp
+    return exponent_above(max(problem.source.map(lambda block: float(xp.max(block.weight)))))
 
 
 def plan_for(

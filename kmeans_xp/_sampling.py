@@ -16,7 +16,7 @@ from . import _exact as exact
 from ._backend import numpy_context, to_host
 from ._draws import distinct_rows
 from ._minibatch import Batch
-from ._problem import Training
+from ._problem import Training, largest_exponent
 from ._random import Purpose, mix, row_bits
 from ._typing import Array, Block, OnHost, slices
 
@@ -34,11 +34,13 @@ class Sampler:
         self._running: npt.NDArray[np.int64] | _Afar | None = None
         self._total = problem.source.n_rows
         if problem.summary.weight_grid is not None:
+            top = largest_exponent(problem)
             if problem.source.shares:
-                running = _running(problem.source.map(lambda block: to_host(block.weight)))
+                weights = problem.source.map(lambda block: to_host(block.weight))
+                running = _running(weights, top)
                 self._running, self._total = running, int(running[-1])
             else:
-                self._running = _Afar(problem)
+                self._running = _Afar(problem, top)
                 self._total = self._running.total
 
     def rows(self, start: int, count: int, /, *key: int) -> npt.NDArray[np.int64]:
@@ -95,11 +97,12 @@ class _Tickets(OnHost):
 class _Afar:
     """Running sums of weights that stay where they are; here are those of whole blocks."""
 
-    def __init__(self, problem: Training) -> None:
+    def __init__(self, problem: Training, top: int) -> None:
         self._source = source = problem.source
-        self._n_rows = n_rows = source.n_rows
+        self._n_rows, self._top = source.n_rows, top
+        n_rows = source.n_rows
         self._ends = np.cumsum(
-            source.map(lambda block: int(_whole(to_host(block.weight), n_rows).sum()))
+            source.map(lambda block: int(_whole(to_host(block.weight), n_rows, top).sum()))
         )
         self.total = int(self._ends[-1])
 
@@ -108,12 +111,13 @@ class _Afar:
     ) -> npt.NDArray[np.int64]:
         """As NumPy's, of the running sums of all rows."""
         numbers, n_rows = self._ends.searchsorted(tickets, side=side), self._n_rows
+        top = self._top
         before = np.concatenate([[0], self._ends[:-1]])
         places = {int(n): np.flatnonzero(numbers == n) for n in np.unique(numbers)}
         left = _Tickets({n: tickets[mine] - before[n] for n, mine in places.items()})
 
         def task(block: Block) -> npt.NDArray[np.int64]:
-            running = np.cumsum(_whole(to_host(block.weight), n_rows))
+            running = np.cumsum(_whole(to_host(block.weight), n_rows, top))
             rows = running.searchsorted(left.by_block[block.number], side=side) + block.start
             return np.asarray(rows, dtype=np.int64)
 
@@ -124,13 +128,13 @@ class _Afar:
         return rows
 
 
-def _running(weights: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.int64]:
-    """Running sums of weights (of at most 1) as integers, whose total fits 62 bits."""
+def _running(weights: list[npt.NDArray[np.float64]], top: int) -> npt.NDArray[np.int64]:
+    """Running sums of weights (of at most 2**top) as integers, whose total fits 62 bits."""
     together = np.concatenate(weights)
-    return np.cumsum(_whole(together, len(together)))
+    return np.cumsum(_whole(together, len(together), top))
 
 
-def _whole(weight: Array, n_rows: int) -> npt.NDArray[np.int64]:
+def _whole(weight: Array, n_rows: int, top: int) -> npt.NDArray[np.int64]:
     """Weights as integers, of which those of all rows together fit 62 bits."""
     bits = min(exact.LIMB_BITS, _SUM_BITS - n_rows.bit_length())
-    return np.asarray(np.round(weight * 2.0**bits).astype(np.int64))
+    return np.asarray(np.round(weight * 2.0 ** (bits - top)).astype(np.int64))

@@ -284,6 +284,14 @@ def test_units_and_offsets_change_nothing(dtype: Any, factor: float, offset: flo
     assert one.inertia_ == pytest.approx(best, rel=1e-6)
 
 
+@pytest.mark.parametrize("exponent", [-1018, -1030, -1074])
+def test_the_least_weights_count(exponent: int) -> None:
+    x, weight = np.arange(12.0)[:, None] ** 2, np.tile([0.0, 1.0, 2.0], 4)
+    plain = KMeans(3, random_state=0).fit(x, sample_weight=weight)
+    model = KMeans(3, random_state=0).fit(x, sample_weight=np.ldexp(weight, exponent))
+    assert model.cluster_centers_.tobytes() == plain.cluster_centers_.tobytes()
+
+
 def test_few_values_and_many_clusters() -> None:
     x = np.repeat([3.0, 1.0, 7.0, 2.0], 3)[:, None]
     for k in (1, 2, 3, 4):

@@ -17,6 +17,7 @@ import sklearn.cluster
 from cases import CASES, K, N
 from conftest import Backend, make_backend
 from engine import problem_of
+from sklearn.base import clone
 from sklearn.datasets import make_blobs
 
 from kmeans_xp import DataWarning, DeviceError, KMeans, MiniBatchKMeans, Status
@@ -338,3 +339,12 @@ def test_it_warns_where_kmeans_does() -> None:
             warnings.simplefilter("always")
             model.fit(x)
         assert [(item.category, item.filename) for item in caught] == [(DataWarning, __file__)]
+
+
+@pytest.mark.parametrize("exponent", [-1018, -1030, -1074])
+def test_the_least_weights_draw_as_others_do(exponent: int) -> None:
+    x, weight = np.random.default_rng(0).normal(size=(90, 2)), np.tile([0.0, 1.0, 2.0], 30)
+    model = MiniBatchKMeans(3, batch_size=20, random_state=0)
+    plain = clone(model).fit(x, sample_weight=weight)
+    model.fit(x, sample_weight=np.ldexp(weight, exponent))
+    assert model.cluster_centers_.tobytes() == plain.cluster_centers_.tobytes()
