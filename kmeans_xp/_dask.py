@@ -129,10 +129,12 @@ class DaskSource:
             self._forget_there()
 
     def _forget_there(self) -> None:
-        forget(self._fit)
+        # tasks of a pass that was broken off may still run: what they leave is nobody's
+        fit, self._fit = self._fit, uuid.uuid4().hex
+        forget(fit)
         client = client_of(self.partitions.x)
         if client is not None:
-            client.run(forget_there, self._fit, wait=False)
+            client.run(forget_there, fit, wait=False)
 
     def map(self, task: Callable[[Block], T], blocks: Sequence[Block] | None = None, /) -> list[T]:
         """Run ``task`` once on every block (of the source, or of `spans`), in row order."""

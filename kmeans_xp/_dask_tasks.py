@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -25,6 +25,7 @@ from ._typing import Array, Block, Kernel
 
 _SHARE = 4  # of the memory, for what blocks remember
 _KEPT_TASKS = 4
+_DROPPED = 64  # fits of which tasks may still run
 _KEPT_KERNELS = 16  # as many as devices of one process, or more
 
 Place = tuple[int, int]
@@ -95,6 +96,7 @@ class Memory:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, Place], tuple[int, dict[str, Any], int]] = OrderedDict()
         self._bytes = 0
+        self._dropped: deque[str] = deque(maxlen=_DROPPED)
 
     def take(self, fit: str, spot: Spot) -> dict[str, Any] | None:
         """Take out the state that the named pass left; None if another did, or none."""
@@ -107,9 +109,11 @@ class Memory:
         return state if version == spot.version else None
 
     def keep(self, fit: str, place: Place, version: int, state: dict[str, Any]) -> None:
-        """Remember the state that a pass left."""
+        """Remember the state that a pass left, unless its fit was dropped."""
         size = _bytes_of(state)
         with self._lock:
+            if fit in self._dropped:
+                return
             others = [key for key in self._kept if key[0] != fit]
             while self._bytes + size > self.most_bytes and others:
                 self._bytes -= self._kept.pop(others.pop(0))[2]
@@ -120,8 +124,9 @@ class Memory:
                 self._bytes += size
 
     def drop(self, fit: str) -> None:
-        """Forget a fit."""
+        """Forget a fit for good."""
         with self._lock:
+            self._dropped.append(fit)
             for key in [key for key in self._kept if key[0] == fit]:
                 self._bytes -= self._kept.pop(key)[2]
 

@@ -302,6 +302,34 @@ def test_what_workers_remember_is_used_and_forgotten(rows: Any, threads: Any) ->
     assert len(memory) == 0
 
 
+def test_tasks_that_outlive_a_broken_fit_leave_nothing(
+    rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp import _dask_tasks
+
+    honest, is_over, left = _dask_tasks.run, threading.Event(), threading.Event()
+
+    def run(work: Any, x: Any, weight: Any, spots: Any) -> Any:
+        start = spots.spots[0].place[0]
+        if work.number < 3:
+            return honest(work, x, weight, spots)
+        if start == 0:
+            raise OSError("the rows are gone")
+        is_over.wait(20.0)
+        part = honest(work, x, weight, spots)
+        left.set()
+        return part
+
+    monkeypatch.setattr(_dask_tasks, "run", run)
+    x = da.from_array(rows, chunks=((1, len(rows) - 1), rows.shape[1]))
+    with dask.config.set(scheduler="threads", num_workers=2):
+        with pytest.raises(OSError, match="the rows are gone"):
+            KMeans(3, random_state=0).fit(x)
+        is_over.set()
+        assert left.wait(20.0)
+    assert len(_dask_tasks.MEMORY) == 0
+
+
 def test_memory_is_bounded_and_knows_versions() -> None:
     from kmeans_xp._dask_tasks import Memory, Spot
 
