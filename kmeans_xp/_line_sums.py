@@ -31,6 +31,7 @@ _GRID_BITS = 120
 _LIMB_BITS = exact.LIMB_BITS  # at most: running sums of many rows have room for fewer
 _BLOCK_ROWS, _LEAST_ROWS = 1 << 16, 1 << 6
 _ROW_ROOM = 1 << 12  # bytes of room for each row of a block: several are worked on at a time
+_NONE = np.empty(0, dtype=np.int64)
 _ERROR = 2.0**-92
 """Of a piece's cost, for each row, in squared ranges.
 
@@ -170,6 +171,10 @@ def _gathered(problem: Training, grid: _Grid, most: int | None) -> Sums | None:
 
 
 def _by_value(problem: Training, grid: _Grid, block: Block) -> Part:
+    if block.weight is not None:
+        xp = problem.context.xp
+        if not bool(xp.any(_counting(block.weight, grid.top))):
+            return np.empty(0, dtype=problem.dtype), [_NONE] * sum(grid.kinds)
     values, running = _summed(problem, grid, block)
     return to_host(values), [np.diff(to_host(limb), prepend=0) for limb in running]
 

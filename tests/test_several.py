@@ -81,6 +81,15 @@ def test_a_search_has_the_same_bits(rows: Any, columns: int, k: int) -> None:
     assert ("the optimum" in there.status_) == (columns == 1)
 
 
+def test_a_device_whose_rows_weigh_nothing_adds_nothing_to_a_line() -> None:
+    x, weight = np.arange(9.0)[:, None] ** 2, np.asarray([0.0] * 3 + [1.0] * 6)
+    model = KMeans(2, random_state=0)
+    here = clone(model).fit(x, sample_weight=weight)
+    there = model.set_params(device=NAMES).fit(on_strict(x), sample_weight=weight)
+    check_same(here, there)
+    assert "the optimum" in there.status_
+
+
 def split(model: KMeans, x: Any, devices: list[Any], weight: Any = None) -> KMeans:
     """Fit over devices that one word could not name together."""
     there = clone(model)
