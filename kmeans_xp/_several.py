@@ -60,12 +60,14 @@ def _own_device(home: Context, word: str) -> Context:
     """A device of the library of some array."""
     names = []
     if home.backend != "numpy":
-        for device in home.xp.__array_namespace_info__().devices():
+        # JAX names its default, too, which is None
+        devices = home.xp.__array_namespace_info__().devices()
+        for device in (device for device in devices if device is not None):
             context = Context(home.xp, device, home.backend)
             if context.device_name == word:
                 return context
             names.append(context.device_name)
-    there = f", or a device of {home.backend} ({', '.join(names)})" if names else ""
+    there = f", or a device of {home.backend} ({', '.join(dict.fromkeys(names))})" if names else ""
     raise DeviceError(
         f"the device {word!r} is not known. Among several, use 'cpu', 'cuda:0' (any number), "
         f"'cuda:all' for all GPUs{there}."

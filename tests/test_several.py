@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import make_backend
 from sklearn.base import clone
 
 from kmeans_xp import FuzzyCMeans, KMeans, MiniBatchKMeans
@@ -228,6 +229,13 @@ def test_a_bad_value_is_named(rows: Any) -> None:
     x[301, 2] = np.nan
     with pytest.raises(ValueError, match=r"NaN.*row 301, column 2"):
         KMeans(3, device=NAMES).fit(on_strict(x))
+
+
+@pytest.mark.parametrize("library", ["jax", "torch", "strict"])
+def test_an_unknown_device_of_any_library_is_named(rows: Any, library: str) -> None:
+    backend = make_backend(library)
+    with pytest.raises(DeviceError, match=r"'gpu' is not known.*or a device of .*\("):
+        KMeans(3, device="cpu,gpu").fit(backend.array(rows))
 
 
 def test_what_cannot_be_done_is_refused(rows: Any, tmp_path: pathlib.Path) -> None:
