@@ -31,8 +31,9 @@ class Ahead:
         """The rows of a span; each is asked for once at most."""
         with self._lock:
             while number not in self._there:
-                coming = self._coming or self._pool.submit(next, self._rows, None)
-                rows = coming.result()
+                if self._coming is None:
+                    self._coming = self._pool.submit(next, self._rows, None)
+                rows = self._coming.result()
                 assert rows is not None
                 if self._next in self._over:
                     self._give_back(rows)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from conftest import make_backend
 from engine import first_centers, opened, plan_of, solve
 
 from kmeans_xp import KMeans, MiniBatchKMeans, _sampling, _shelf, load_model, save_model
+from kmeans_xp._ahead import Ahead
 from kmeans_xp._backend import context_of, numpy_context, to_host
 from kmeans_xp._opening import memory_limit_of, open_stream
 from kmeans_xp._problem import training_over
@@ -456,3 +458,20 @@ def test_memory_stays_below_the_limit_and_the_labels(tmp_path: pathlib.Path) -> 
     assert done.returncode == 0, done.stderr
     # 38 MB of rows, and beside them 20 MB and more of state; labels are wanted in memory
     assert int(done.stdout) < 8 * 10**6 + 2 * 4 * n
+
+
+def test_a_break_while_the_first_rows_are_read_waits_for_them() -> None:
+    class Broken(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:
+            raise KeyboardInterrupt
+
+    class Pool:
+        def submit(self, *_: Any) -> Any:
+            return future
+
+    future = Broken()
+    ahead = Ahead(iter([]), lambda rows: None, Pool())  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        ahead.fetch(0)
+    ahead.close()
+    assert future.cancelled()
