@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _exact as exact
-from ._backend import to_host
+from ._backend import one_blas_thread, to_host
 from ._problem import Training
 from ._typing import Array, Block, Namespace, slices
 
@@ -104,7 +104,9 @@ def _least(total: Host, n_clusters: int) -> float:
     if mass == 0.0:
         return 0.0
     centered = squares - sums[:, None] * (sums / mass)[None, :]
-    values = np.linalg.eigvalsh(0.5 * (centered + centered.T))
+    # of several threads most wait for each other, and on a busy machine for a processor too
+    with one_blas_thread():
+        values = np.linalg.eigvalsh(0.5 * (centered + centered.T))
     margin = (d + 1) * 2.0**-46 * float(np.trace(squares))
     count = d - n_clusters + 1
     return max(0.0, float(values[:count].sum()) - count * margin)

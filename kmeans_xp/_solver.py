@@ -119,7 +119,8 @@ def _run(
             else:
                 state = way.step(problem, state, rules, seed)
             if rules.observe is not None and rules.observe(state.history[-1], state.centers):
-                state = replace(state, status=state.status or Status.CALLBACK)
+                # where the run ends anyway too, or a search would go on from it
+                state = replace(state, status=Status.CALLBACK)
             if rules.deadline is not None and time.monotonic() >= rules.deadline:
                 state = replace(state, status=state.status or Status.SECONDS)
             if rules.keep is not None and state.status is None:

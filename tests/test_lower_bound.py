@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 from conftest import Backend, make_backend
 from engine import opened, problem_of
 
@@ -116,3 +117,18 @@ def test_the_model_has_it_where_it_searched(tmp_path: Any) -> None:
     assert model.lower_bound_ == bound(x, 3)
     save_model(model, tmp_path / "model.npz")
     assert load_model(tmp_path / "model.npz").lower_bound_ == model.lower_bound_
+
+
+def test_the_bound_does_not_wait_for_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    values = np.linalg.eigvalsh
+
+    def spied(matrix: Any) -> Any:
+        pools = threadpoolctl.threadpool_info()
+        seen.extend(pool["num_threads"] for pool in pools if pool["user_api"] == "blas")
+        return values(matrix)
+
+    monkeypatch.setattr(np.linalg, "eigvalsh", spied)
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        assert bound(np.random.default_rng(0).normal(size=(50, 5)), 3) is not None
+    assert set(seen) <= {1}

@@ -189,6 +189,22 @@ def test_a_callback_ends_the_search() -> None:
     assert model.inertia_ <= KMeans(12, random_state=0, search=None).fit(x).inertia_
 
 
+def test_a_callback_ends_the_search_wherever_it_says_so() -> None:
+    x, _ = CASES["blobs"]()
+    made: list[int] = []
+    KMeans(12, random_state=0, callback=lambda record, _: made.append(record.iteration)).fit(x)
+    assert made.count(1) > 2
+    for last in range(1, len(made) + 1):
+        seen: list[int] = []
+
+        def stop(record: Any, _: Any, seen: list[int] = seen, last: int = last) -> bool:
+            seen.append(record.iteration)
+            return len(seen) == last
+
+        KMeans(12, random_state=0, callback=stop).fit(x)
+        assert seen == made[:last], "the last iteration of a run ends the search too"
+
+
 def test_a_run_that_was_stopped_is_not_searched() -> None:
     x, _ = CASES["blobs"]()
     model = KMeans(12, random_state=0, search="auto", max_iter=1).fit(x)
