@@ -32,7 +32,7 @@ from ._typing import Array
 MOST = 1 << 23
 """Groups of all cuts together in a pass."""
 
-_FEW = 1 << 17  # that a pass may have without more ado
+_FEW = 1 << 10  # of each cut, that a pass may have without more ado
 _FINER = 4  # from pass to pass
 _FIRST = 64
 _MOST_CUTS = 512  # to begin with groups, which tell something when they are many more
@@ -126,7 +126,7 @@ class _Left:
     def split(self) -> bool:
         """Make more groups, or one of each place; false where they are too many."""
         pairs, places = self._pairs(), int((self._high - self._low + 1).sum())
-        most = min(max(_FEW, _FINER * pairs), MOST)
+        most = min(max(_FEW * len(self._low), _FINER * pairs), MOST)
         if places <= 2 * most or (len(self._low) >= _MOST_CUTS and places <= _ALL):
             self.first = self._last = self._all_places()
             return True

@@ -33,7 +33,7 @@ OPTIMUM = Status.OPTIMUM.value
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few groups, so that few rows too are worked on in passes."""
-    monkeypatch.setattr(_line, "_FEW", 64)
+    monkeypatch.setattr(_line, "_FEW", 8)
     monkeypatch.setattr(_line, "_FIRST", 3)
     monkeypatch.setattr(_line, "_ALL", 0)
 
@@ -107,11 +107,11 @@ def test_no_partition_is_better(data: st.DataObject) -> None:
     if positive == 0:
         return
     k = data.draw(st.integers(1, positive))
-    few = data.draw(st.sampled_from([4, 1 << 17]))
+    few = data.draw(st.sampled_from([1, 1 << 10]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_line, "_FEW", few)
         patch.setattr(_line, "_FIRST", 2)
-        patch.setattr(_line, "_ALL", few)
+        patch.setattr(_line, "_ALL", 4 if few == 1 else 1 << 17)
         centers, bound = on_numpy(x, k, None if weight is None else np.asarray(weight))
     values, costs = exact_costs(x, weight or [1.0] * len(x))
     best = least(costs, k)
@@ -452,3 +452,19 @@ def test_a_break_leaves_the_best_so_far(tmp_path: Any) -> None:
     whole = KMeans(7, random_state=0, search="auto").fit(x)
     save_model(whole, tmp_path / "model.npz")
     assert load_model(tmp_path / "model.npz").status_ == OPTIMUM
+
+
+def test_few_cuts_look_at_few_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep, seen = _line.sweep, [0]
+
+    def counted(groups: Any, windows: Any) -> Any:
+        seen[0] += int((windows.high - windows.low + 1).sum())
+        return sweep(groups, windows)
+
+    monkeypatch.setattr(_line, "sweep", counted)
+    x = np.random.default_rng(0).normal(size=20_000)
+    x[::2] += 8.0
+    backend = make_backend("numpy")
+    assert line_of(backend, x, 2).proven
+    assert line_of(backend, x, 3).proven
+    assert seen[0] < 20_000, "less than the rows, which each run of the loop looks at"
