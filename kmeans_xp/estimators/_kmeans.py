@@ -91,7 +91,7 @@ of shape (n_clusters, n_features), default="k-means++"
           many rows: when that gains little), or takes too long for what it lowers: about as long
           as the fit before it, counted in iterations, and again for each half percent.  It does
           nothing where ``init`` is an array or a callable or ``n_init`` is given, nor where the run
-          ended by ``max_iter`` or the callback.
+          ended by the callback or (of several features) by ``max_iter``.
         - A number is how many passes over the rows it may take (iterations of all its runs, and
           one for each look at what splits gain or which rows pay elsewhere, so that 1 is too
           few); it goes on where "auto" ends.  The last run may be cut short.
