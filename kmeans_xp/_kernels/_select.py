@@ -196,16 +196,12 @@ def load(plan: Plan, context: Context) -> Kernel:
         from ._numpy import NumpyKernel
 
         return NumpyKernel(keeps=plan.threads == 1)
-    return _on(context, plan.kernel)
+    return kernel_for(context)
 
 
 def kernel_for(context: Context, /) -> Kernel:
     """The kernel for arrays of this context; for those of NumPy the reference."""
-    return _on(context, _KERNELS.get(context.backend))
-
-
-def _on(context: Context, kernel: str | None) -> Kernel:
-    if kernel == "cuda":
+    if _KERNELS.get(context.backend) == "cuda":
         from .cuda._kernel import make_kernel
 
         return make_kernel(context)

@@ -15,8 +15,8 @@ from emulator import cuda_kernel
 from engine import first_centers, opened, problem_of, solve
 
 from kmeans_xp import BisectingKMeans, KMeans, _problem
-from kmeans_xp._kernels import Shape, select
-from kmeans_xp._kernels.cuda import _kernel, _loop
+from kmeans_xp._kernels import Shape, _select, select
+from kmeans_xp._kernels.cuda import _loop
 from kmeans_xp._outcome import Rules
 
 STARTS = ("k-means++", "random", "random-partition", "k-means||")
@@ -251,7 +251,7 @@ def test_starts(init: str, case: str) -> None:
 def routed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Route NumPy arrays as CuPy's, to an emulated device; its launches."""
     kernel = cuda_kernel()
-    monkeypatch.setattr(_kernel, "make_kernel", lambda context: kernel)
+    monkeypatch.setattr(_select, "kernel_for", lambda context: kernel)
     monkeypatch.setattr(
         _problem,
         "select",

@@ -14,8 +14,7 @@ from emulator import Emulator, compiler
 
 from kmeans_xp import DeviceError, DeviceMemoryError, KMeans, _problem, kmeans_plusplus
 from kmeans_xp._backend import context_of, numpy_context
-from kmeans_xp._kernels import LEAST_ROWS, Shape, select
-from kmeans_xp._kernels.cuda import _kernel
+from kmeans_xp._kernels import LEAST_ROWS, Shape, _select, select
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
 from kmeans_xp._kernels.cuda._source import Unit
 from kmeans_xp._memory import memory_errors, needed_bytes
@@ -48,7 +47,7 @@ def routed(patch: pytest.MonkeyPatch, launcher: Emulator, **changes: int) -> Non
     """Route NumPy arrays as CuPy's, to an emulated device, by a plan with these changes."""
     compiler()
     kernel = CudaKernel(numpy_context().xp, launcher=launcher)
-    patch.setattr(_kernel, "make_kernel", lambda context: kernel)
+    patch.setattr(_select, "kernel_for", lambda context: kernel)
     patch.setattr(
         _problem,
         "select",

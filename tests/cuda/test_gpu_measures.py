@@ -13,8 +13,7 @@ from emulator import cuda_kernel
 from late_copies import Gpu, on_gpu
 
 from kmeans_xp import _problem, _streams
-from kmeans_xp._kernels import select
-from kmeans_xp._kernels.cuda import _kernel
+from kmeans_xp._kernels import _select, select
 
 FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks"
 
@@ -45,7 +44,7 @@ def measures(monkeypatch: pytest.MonkeyPatch) -> Any:
     found = importlib.import_module("_gpu_measures")
     monkeypatch.setattr(importlib.import_module("_gpu_kit"), "_ROUNDS", 1)
     kernel = cuda_kernel()
-    monkeypatch.setattr(_kernel, "make_kernel", lambda context: kernel)
+    monkeypatch.setattr(_select, "kernel_for", lambda context: kernel)
     monkeypatch.setattr(
         _problem,
         "select",
