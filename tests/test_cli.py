@@ -151,7 +151,7 @@ def test_a_wide_table_counts_what_it_leaves_out(capsys: pytest.CaptureFixture[st
     assert main(["fit", "--example", "digits", "--n-clusters", "50", "--seed", "0"]) == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 100
-    (clusters, features) = map(int, re.findall(r"(\d+) more", out))
+    (clusters, features) = map(int, re.findall(r"(\d+) more (?:clusters|features)", out))
     shown = re.findall(r"pixel_\d_\d", out)
     assert (clusters, features) == (10, 64 - len(shown))
 
