@@ -74,6 +74,8 @@ def ways(x: Any, rows: Any, start: Any, iterations: int) -> dict[str, Callable[[
         "dask": lambda: ours(rows, start),
         "in memory, k-means||": lambda: ours(x, "k-means||"),
         "dask, k-means||": lambda: ours(rows, "k-means||"),
+        # as many iterations as it takes, and a search
+        "dask, defaults": lambda: KMeans(k, random_state=0).fit(rows).cluster_centers_,
     }
     if importlib.util.find_spec("dask_ml") is not None:
         from dask_ml.cluster import KMeans as Theirs
