@@ -256,7 +256,11 @@ def at_home(reply: Any, /) -> Any:
         parts = [at_home(part) for part in reply]
         return type(reply)(*parts) if hasattr(reply, "_fields") else type(reply)(parts)
     is_array = array_api_compat.is_array_api_obj(reply) and not isinstance(reply, np.generic)
-    return to_host(reply) if is_array else reply
+    if not is_array:
+        return reply
+    host = to_host(reply)
+    # sums are added to; NumPy before 2.2 takes what other libraries hand over for read-only
+    return host if host.flags.writeable else host.copy()
 
 
 class Wanted(OnHost):
