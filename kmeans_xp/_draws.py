@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from . import _exact as exact
 from ._backend import to_host
+from ._far_rows import gains
 from ._gains import Units
-from ._passes import gains
 from ._primitives import Nearest
 from ._problem import Training
 from ._random import Purpose, below

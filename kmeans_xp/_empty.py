@@ -9,7 +9,8 @@ import numpy as np
 from . import _exact as exact
 from ._backend import to_host
 from ._draws import gaining_rows
-from ._passes import Far, Moves, farthest, host_counts, moved_sums
+from ._far_rows import Far, farthest
+from ._passes import Moves, host_counts, moved_sums
 from ._primitives import Nearest
 from ._problem import Training, as_centers
 from ._random import Purpose

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from ._bounds import Drift
 from ._distances import Scale
 from ._typing import Array
 
@@ -76,6 +77,19 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Handover:
+    """How a run ended, for another that starts near; see `_handover`.
+
+    Its centers, the sums of its labels, how far the rows' bounds have drifted, and in which scale.
+    """
+
+    centers: Array
+    totals: Array
+    drift: Drift
+    scale: Scale
+
+
+@dataclass(frozen=True)
 class Result:
     """What one run leaves; labels stay in the source's blocks until collected."""
 
@@ -87,6 +101,7 @@ class Result:
     history: tuple[Iteration, ...]
     n_distinct: int
     kept: Kept | None = None
+    end: Handover | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
     """What a relative of k-means tells beside."""
 

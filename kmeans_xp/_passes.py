@@ -7,20 +7,15 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from . import _exact as exact
 from ._assign import Look, batches, label, relabel, relabelled, together
 from ._backend import to_host
 from ._bounds import Drift
-from ._distances import squared_distances
 from ._ledger import Stats
 from ._primitives import Nearest
-from ._problem import Problem, Training, as_centers
+from ._problem import Problem, Training
 from ._totals import weighted_total
 from ._typing import FEW, Array, Block, Namespace, some
-
-_ROUNDINGS = 4  # of a row's numbers, by which a center may be off
 
 
 @dataclass(frozen=True)
@@ -263,6 +258,12 @@ def _carrying(block: Block, chosen: Array | None, xp: Namespace) -> int:
     return int(xp.count_nonzero(positive))
 
 
+def carrying_rows(problem: Problem, /) -> int:
+    """How many rows carry weight."""
+    xp = problem.context.xp
+    return sum(problem.source.map(lambda block: _carrying(block, None, xp)))
+
+
 def inertia(
     problem: Problem, nearest: Nearest, /, *, keeps: bool = False, only: int | None = None
 ) -> float:
@@ -298,54 +299,6 @@ def used_clusters(problem: Problem, n_clusters: int, /) -> int:
     for part in rest:
         first = first + part
     return int(xp.count_nonzero(first))
-
-
-@dataclass(frozen=True, order=True)
-class Far:
-    """A row far from its center; sorts by distance, largest first, then by row."""
-
-    nearness: float
-    row: int
-    label: int
-
-
-def gains(problem: Training, nearest: Nearest, block: Block, /) -> tuple[Array, Array]:
-    """Distances of rows to their centers, and which weighted rows gain by one of their own.
-
-    A row does not when a cluster of its own would bring it no nearer: its center then
-    stands where its own would, so that moving it could go on for ever.  So it could where the
-    weighted mean of equal rows is rounded: a distance of a few roundings is none.
-    """
-    xp = problem.context.xp
-    distances = problem.kernel.own_distances(block.x, nearest, block.state["labels"])
-    if block.weight is None:
-        # the mean of one row is that row
-        return distances, distances > 0.0
-    left, rounding = [], (_ROUNDINGS * float(np.finfo(problem.dtype).eps)) ** 2
-    for x, weight in block.pieces(problem.source.piece_rows):
-        x = problem.kernel.widened(x)
-        alone = problem.kernel.widened(as_centers(problem.ledger.alone(x, weight), problem))
-        least = squared_distances(x, xp.zeros_like(x[:1, :]), nearest.scale, xp=xp) * rounding
-        apart = squared_distances(x, alone, nearest.scale, xp=xp)
-        left.append(xp.where(apart > least, apart, least))
-    return distances, (xp.concat(left) < distances) & (block.weight > 0.0)
-
-
-def farthest(problem: Training, nearest: Nearest, count: int, /) -> list[Far]:
-    """Find the ``count`` weighted rows that gain most by a center of their own."""
-    xp = problem.context.xp
-
-    def task(block: Block) -> list[Far]:
-        distances, gaining = gains(problem, nearest, block)
-        distances = xp.where(gaining, distances, xp.full_like(distances, -1.0))
-        order = xp.argsort(-distances, stable=True)[: min(count, block.n_rows)]
-        chosen = [to_host(xp.take(part, order)) for part in (distances, block.state["labels"])]
-        rows = to_host(order) + block.start
-        found = zip(chosen[0].tolist(), rows.tolist(), chosen[1].tolist(), strict=True)
-        return [Far(-distance, row, label) for distance, row, label in found if distance > 0.0]
-
-    found = sorted(far for part in problem.source.map(task) for far in part)
-    return found[:count]
 
 
 def host_counts(problem: Training, totals: Array, /) -> list[int]:

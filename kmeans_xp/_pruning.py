@@ -44,6 +44,11 @@ class Pruner:
         self._group_tries = _GROUP_TRIES if self.group_size else 0
         self._wants_groups = self._are_begun = False
 
+    def resume(self, drift: Drift, factor: float, /) -> None:
+        """Begin with bounds that the rows keep already, in a scale of this factor."""
+        self.begin()
+        self._drift, self._scale, self._left = drift, factor, 0
+
     def drift_for(self, nearest: Nearest, /) -> tuple[Drift | None, bool]:
         """The drift for this sweep (None: no bounds), and whether old bounds must go."""
         if not self._enabled or nearest.first == "exact":

@@ -25,12 +25,13 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from . import _exact as exact
 from ._effort import Effort, Thrift
 from ._exchange import exchanges
+from ._handover import Near, hold
 from ._line import Line, best_on_a_line
 from ._outcome import Result, Rules, Status
 from ._problem import Training
@@ -97,6 +98,7 @@ def search(
     # a swap takes three clusters, an exchange two
     if isinstance(found, Stage) or (found.status in _ENDED and int(found.centers.shape[0]) > 1):
         hunt.run()
+    problem.source.forget("resting")
     return hunt.best, trials + hunt.trials
 
 
@@ -176,6 +178,7 @@ class _Hunt:
         self._most = max(1, int(stage.best.centers.shape[0]) // _AT_ONCE)
         vars(self).update(stage.numbers)
         self._is_labelled = False  # by the best run, where labels stay with the rows
+        self._end = hold(problem, self.best.end)
 
     def run(self) -> None:
         """Swap until that lowers nothing, let rows change clusters; with a budget, go on."""
@@ -238,7 +241,8 @@ class _Hunt:
             return None
         self._idle = 0
         start = swapped(view, swaps).astype(problem.dtype)
-        result, kept = self._try(start, swaps=len(swaps))
+        jumped = {c for split, freed in swaps for c in (split, freed, view.partners[freed])}
+        result, kept = self._try(start, swaps=len(swaps), jumped=sorted(jumped))
         if kept:
             self._tried.clear()
         elif len(swaps) > 1:
@@ -277,7 +281,8 @@ class _Hunt:
         self._spent += 1
         self._thrift.looked()
         best, problem = self.best, self._problem
-        view = problem.within_memory(lambda: exchanges(problem, best.centers, self._labels()))
+        look = functools.partial(exchanges, problem, best.centers, self._labels(), self._end)
+        view = problem.within_memory(look)
         count = 0 if view is None else len(view.rows)
         while view is not None and count > 0 and self._may_go_on():
             start, rows = view.after(problem, count), count
@@ -305,7 +310,7 @@ class _Hunt:
         return self._is_too_long() or (not self._goes_beyond and is_little)
 
     def _try(
-        self, start: Array, *, swaps: int = 0, exchanges: int = 0
+        self, start: Array, *, swaps: int = 0, exchanges: int = 0, jumped: Sequence[int] = ()
     ) -> tuple[Result | None, bool]:
         """Run from new centers, and keep what is better; None where a cluster was lost."""
         problem, rules, passes = self._problem, self._rules, self._effort.passes
@@ -316,8 +321,10 @@ class _Hunt:
         centers = exact.to_device(start, self.best.centers, xp=problem.context.xp)
         seed = mix(self._seed, Purpose.SEARCH, len(self.trials))
         self._is_labelled = False
+        near = None if self._end is None else Near(self._end, self.best.labels, jumped)
         try:
-            result = problem.within_memory(lambda: lloyd(problem, centers, rules, seed))
+            go = functools.partial(lloyd, problem, centers, rules, seed, near=near)
+            result = problem.within_memory(go)
         except EmptyClusterError:
             # the error is for runs from the user's start; this one is given up
             return None, False
@@ -332,6 +339,7 @@ class _Hunt:
         self.trials.append(Trial(swaps, result.n_iter, result.inertia, kept, exchanges))
         if kept:
             self.best, self._is_settled, self._is_labelled = result, 0, True
+            self._end = hold(problem, result.end)
             if swaps or self._goes_beyond:
                 self._failed = 0
         return result, kept

@@ -13,8 +13,9 @@ from ._bounds import Drift
 from ._distances import Scale, halving_total
 from ._empty import repair
 from ._exact import carry
+from ._handover import Near, begin_with, handed_over, take_over
 from ._outcome import Iteration, Kept, Known, Result, Rules, Snapshot, Status
-from ._passes import changes, host_counts, inertia, sweep, used_clusters
+from ._passes import carrying_rows, changes, host_counts, inertia, sweep, used_clusters
 from ._primitives import Nearest
 from ._problem import Training
 from ._typing import Array
@@ -32,6 +33,7 @@ class State:
     history: tuple[Iteration, ...] = ()
     status: Status | None = None
     is_full: bool = False  # no cluster is empty; False where nobody has looked
+    is_taken_over: bool = False  # no iteration was made, and rows have labels all the same
     before: Array | None = None
     """The centers that the last iteration began from, where a way may go back to them."""
     value: float | None = None
@@ -54,6 +56,8 @@ class _Lloyd:
     """To the nearest center, then to the mean."""
 
     def step(self, problem: Training, state: State, rules: Rules, seed: int, /) -> State:
+        if state.is_taken_over:
+            return _step(problem, state, rules, seed)
         return _advance(problem, state, rules, seed) or _step(problem, state, rules, seed)
 
     def finish(self, problem: Training, state: State, keeps: bool, /) -> Result:
@@ -71,6 +75,7 @@ def lloyd(
     /,
     *,
     known: Known | None = None,
+    near: Near | None = None,
     keeps: bool = False,
     way: Way = LLOYD,
 ) -> Result:
@@ -78,7 +83,7 @@ def lloyd(
 
     With ``known`` the first iteration scores no row, and adds up those alone whose label changed;
     their number is that of its record.  That, and what a run ``keeps``, is for rows that stay.
-    Relatives of k-means go another ``way``.
+    ``near`` an earlier end it scores the rows in doubt.  Relatives of k-means go another ``way``.
 
     Source: S. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory, 1982.
     """
@@ -90,7 +95,11 @@ def lloyd(
             start = Snapshot(start, start, 0, problem.is_wide, ())
         elif start.is_wide:
             problem.cover(start.before)
-        return _run(problem, start, rules, seed, known, keeps, way)
+        state = State(start.centers, None, start.history)
+        if near is not None:
+            totals = take_over(problem, near, start.centers)
+            state = replace(state, totals=totals, is_taken_over=totals is not None)
+        return _run(problem, start, state, rules, seed, known, keeps, way)
     finally:
         # the next start does not depend on where these centers lay
         problem.uncover()
@@ -99,14 +108,15 @@ def lloyd(
 def _run(
     problem: Training,
     begun: Snapshot,
+    state: State,
     rules: Rules,
     seed: int,
     known: Known | None,
     keeps: bool,
     way: Way,
 ) -> Result:
-    totals = None if known is None else _begin_with(problem, known, begun.centers)
-    state = State(begun.centers, totals, begun.history)
+    if known is not None:
+        state = replace(state, totals=begin_with(problem, known, begun.centers))
     try:
         if begun.again:
             state = _again(problem, begun, rules, seed, way)
@@ -131,17 +141,6 @@ def _run(
         if rules.keep is not None:
             rules.keep(begun)
         return way.finish(problem, replace(state, status=Status.INTERRUPTED), False)
-
-
-def _begin_with(problem: Training, known: Known, centers: Array) -> Array:
-    """Let rows have the labels before; their sums, with room for the new centers."""
-    xp = problem.context.xp
-    for block in problem.source.blocks:
-        block.state["labels"] = known.before[block.start : block.start + block.n_rows]
-    words, k, columns = known.totals.shape
-    more = (words, int(centers.shape[0]) - k, columns)
-    none = xp.zeros(more, dtype=xp.int64, device=problem.context.device)
-    return xp.concat([known.totals, none], axis=1)
 
 
 def _again(problem: Training, begun: Snapshot, rules: Rules, seed: int, way: Way) -> State:
@@ -204,8 +203,9 @@ def _step(
     problem.learn(stats.open_rows, stats.scored)
     totals = added(problem, stats.totals, state.totals)
     value = inertia(problem, nearest) if rules.observe is not None else None
+    changed = carrying_rows(problem) if state.is_taken_over else stats.changed
     state = replace(state, totals=totals)
-    return _conclude(problem, state, rules, seed, nearest, stats.changed, value)
+    return _conclude(problem, state, rules, seed, nearest, changed, value)
 
 
 def added(problem: Training, totals: Array, before: Array | None) -> Array:
@@ -298,13 +298,14 @@ def _finish(problem: Training, state: State, keeps: bool) -> Result:
         state.history,
         _distinct(problem, state),
         kept,
+        handed_over(problem, state.centers, state.totals, status),
     )
 
 
 def _relabelled(problem: Training, state: State, nearest: Nearest, keeps: bool) -> State:
-    """Give rows the labels of the final centers; the totals go along if a run keeps them."""
+    """Give rows the labels of the final centers; the totals go along where they may be used."""
     drift = _last_drift(problem, state, nearest)
-    if not keeps or state.totals is None:
+    if state.totals is None or (not keeps and drift is None):
         relabel(problem, nearest, drift)
         return state
     befores = [block.state.get("labels") for block in problem.source.blocks]
