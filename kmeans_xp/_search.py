@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -95,11 +96,19 @@ def search(
             keep(replace(stage, earlier=tuple(trials)))
 
     hunt = _Hunt(problem, found, rules, effort, seed, announce, reach, before)
-    # a swap takes three clusters, an exchange two
-    if isinstance(found, Stage) or (found.status in _ENDED and int(found.centers.shape[0]) > 1):
+    if isinstance(found, Stage) or _may_be_lowered(found):
         hunt.run()
     problem.source.forget("resting")
     return hunt.best, trials + hunt.trials
+
+
+def _may_be_lowered(found: Result) -> bool:
+    """Whether a swap (of three clusters) or an exchange (of two) may lower an inertia of this run.
+
+    Not one that is 0, nor one beyond the range of float64.
+    """
+    has_others = int(found.centers.shape[0]) > 1
+    return found.status in _ENDED and has_others and 0.0 < found.inertia < math.inf
 
 
 def line_finder(problem: Training, n_clusters: int, /) -> Callable[[], Line | None]:

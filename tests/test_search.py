@@ -109,6 +109,18 @@ def test_few_clusters_rows_and_duplicates(k: int, effort: Any) -> None:
         assert same.fit(np.ones((9, 2))).inertia_ == 0.0
 
 
+@pytest.mark.parametrize("power", [-600, 600])
+def test_an_inertia_that_is_no_number_of_its_own_is_not_searched(power: int) -> None:
+    x, start = planted()
+    numpy = make_backend("numpy")
+    plain, best, trials = found_by(numpy, np.ldexp(x, power), np.ldexp(start, power))
+    assert plain.inertia in (0.0, np.inf)
+    assert best is plain
+    assert trials == []
+    # the same rows in another unit are
+    assert found_by(numpy, x, start)[2]
+
+
 def test_given_starts_and_numbers_of_starts_run_plainly() -> None:
     x, start = CASES["blobs"]()
     for options in (
