@@ -29,6 +29,11 @@ class Status(enum.Enum):
     OPEN = "open: partial_fit goes on from here"
 
 
+ENDED = (Status.CONVERGED, Status.TOLERANCE)
+BROKEN_OFF = (Status.CALLBACK, Status.INTERRUPTED)
+"""Of a run of the loop: at a local optimum, and by someone's word."""
+
+
 @dataclass(frozen=True)
 class Iteration:
     """One iteration, as plain numbers.

@@ -33,8 +33,9 @@ from . import _exact as exact
 from ._effort import Effort, Thrift
 from ._exchange import exchanges
 from ._handover import Near, hold
-from ._line import Line, best_on_a_line
-from ._outcome import Result, Rules, Status
+from ._line import Line
+from ._line_run import from_the_line, line_finder
+from ._outcome import BROKEN_OFF, ENDED, Result, Rules, Status
 from ._problem import Training
 from ._random import Purpose, mix
 from ._solver import labels_of, lloyd
@@ -52,14 +53,11 @@ _AT_ONCE = 4  # clusters to one swap
 _FEWER = 8  # times as few rows, where all together lowered nothing
 _SMALL_WORK = 1 << 24  # n k d, up to which rows change clusters until none does
 _WORTH = 2.0**-12  # share by which they must lower the inertia to go on with more
-_ENDED = (Status.CONVERGED, Status.TOLERANCE)
 _NUMBERS = (
     *("_spent", "_looks", "_failed", "_idle", "_most"),
     *("_is_exchanging", "_is_settled", "_goes_beyond"),
 )
 """What a hunt counts, which a stage keeps beside its thrift."""
-
-_BROKEN_OFF = (Status.CALLBACK, Status.INTERRUPTED)
 
 
 def search(
@@ -85,9 +83,9 @@ def search(
     trials: list[Trial] = []
     if isinstance(found, Stage):
         trials += found.earlier
-    elif problem.source.n_features == 1 and found.status not in _BROKEN_OFF:
+    elif problem.source.n_features == 1 and found.status not in BROKEN_OFF:
         find_line = find_line or line_finder(problem, int(found.centers.shape[0]))
-        found, trials, is_over = _from_the_line(problem, found, rules, seed, announce, find_line)
+        found, trials, is_over = from_the_line(problem, found, rules, seed, announce, find_line)
         if is_over:
             return found, trials
 
@@ -108,53 +106,7 @@ def _may_be_lowered(found: Result) -> bool:
     Not one that is 0, nor one beyond the range of float64.
     """
     has_others = int(found.centers.shape[0]) > 1
-    return found.status in _ENDED and has_others and 0.0 < found.inertia < math.inf
-
-
-def line_finder(problem: Training, n_clusters: int, /) -> Callable[[], Line | None]:
-    """What finds the best centers on a line, once."""
-
-    @functools.cache
-    def find() -> Line | None:
-        return problem.within_memory(lambda: best_on_a_line(problem, n_clusters))
-
-    return find
-
-
-def _from_the_line(
-    problem: Training,
-    found: Result,
-    rules: Rules,
-    seed: int,
-    announce: Callable[[Result | None], None] | None,
-    find_line: Callable[[], Line | None],
-) -> tuple[Result, list[Trial], bool]:
-    """Run from the best centers on a line, and keep that if it is not worse.
-
-    The last of the answers: whether the search is over, for there is nothing better, or by a break.
-    """
-    count = int(found.centers.shape[0])
-    try:
-        line = find_line()
-        if line is None:
-            return found, [], False
-        key = mix(seed, Purpose.SEARCH, 0)
-        result = problem.within_memory(lambda: lloyd(problem, line.centers, rules, key))
-    except EmptyClusterError:
-        # the error is for runs from the user's start
-        return found, [], False
-    except KeyboardInterrupt:
-        return found.interrupted(), [], True
-    if announce is not None:
-        announce(result)
-    kept = result.inertia <= found.inertia
-    best = result if kept else found
-    trials = [Trial(count, result.n_iter, result.inertia, kept)]
-    if result.status is Status.INTERRUPTED:
-        return best.interrupted(), trials, True
-    if best.status in _ENDED and best.inertia <= line.bound * (1.0 + LOWERS):
-        best = replace(best, status=Status.OPTIMUM)
-    return best, trials, line.proven or result.status in _BROKEN_OFF
+    return found.status in ENDED and has_others and 0.0 < found.inertia < math.inf
 
 
 class _Hunt:
@@ -204,7 +156,7 @@ class _Hunt:
                     status = self._swap()
                 if status is Status.INTERRUPTED:
                     self.best = self.best.interrupted()
-                if status in _BROKEN_OFF:
+                if status in BROKEN_OFF:
                     return
         except KeyboardInterrupt:
             self.best = self.best.interrupted()
@@ -296,7 +248,7 @@ class _Hunt:
         while view is not None and count > 0 and self._may_go_on():
             start, rows = view.after(problem, count), count
             result, kept = self._try(start, exchanges=rows)
-            if result is not None and (kept or result.status in _BROKEN_OFF):
+            if result is not None and (kept or result.status in BROKEN_OFF):
                 self._is_settled = int(self._is_hardly_worth(best))
                 return result.status
             count //= _FEWER

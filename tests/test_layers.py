@@ -109,6 +109,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_paying",
         "_exchange",
         "_trials",
+        "_line_run",
         "_search",
         "_lower_bound",
     ),

@@ -7,10 +7,11 @@ from typing import Any
 
 from .._effort import Effort, effort_of
 from .._line import Line
+from .._line_run import line_finder
 from .._lower_bound import lower_bound
 from .._outcome import Result, Rules, Status
 from .._problem import Training
-from .._search import line_finder, search
+from .._search import search
 from .._trials import LOWERS, Trial
 from .._typing import Array
 from ._logbook import Logbook
