@@ -7,7 +7,7 @@ import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,18 +17,8 @@ import numpy as np
 from ._backend import Context, context_of, dtype_name, resolve, synchronize
 from ._cuda import probe_cuda
 from ._exact import Accumulator, carry
-from ._travel import (
-    Kind,
-    Packed,
-    Together,
-    at_home,
-    kernel_there,
-    pack_here,
-    rows_at,
-    taken,
-    unpack,
-    weights_at,
-)
+from ._sources import all_or_none
+from ._travel import Away, Kind, Packed, Together, at_home, kernel_there, pack_here, unpack
 from ._typing import Array, Block, Kernel, T, slices
 from .exceptions import DeviceError
 
@@ -120,7 +110,7 @@ def shared_out(
     return shares
 
 
-class SeveralSource:
+class SeveralSource(Away):
     """Rows that lie on several devices; tasks go there, and only what adds up comes back.
 
     Parameters
@@ -131,7 +121,6 @@ class SeveralSource:
     block_rows, piece_rows : as for other sources; no block spans two devices
     """
 
-    is_resident = shares = is_stored = False
     room = None
 
     def __init__(
@@ -155,15 +144,6 @@ class SeveralSource:
         """No rows: new arrays go to the host."""
         return self._sample
 
-    def cut(self, block_rows: int, piece_rows: int, /) -> None:
-        """Make blocks without state."""
-        self.piece_rows = piece_rows
-        self.blocks = self.spans(block_rows)
-
-    def release(self) -> bool:
-        """Rows are held where passes are over them."""
-        return False
-
     def spans(self, most_rows: int, /) -> list[Block]:
         """The rows cut anew, for work that wants blocks (and their state) of another size."""
         blocks: list[Block] = []
@@ -182,20 +162,6 @@ class SeveralSource:
                 yield
             finally:
                 self._pool = None
-
-    def map(self, task: Callable[[Block], T], blocks: Sequence[Block] | None = None, /) -> list[T]:
-        """Run ``task`` once on every block (of the source, or of `spans`), in row order."""
-        return self._run(task, None, blocks)[0]
-
-    def add_up(
-        self,
-        task: Callable[[Block, Accumulator], T],
-        words: int,
-        blocks: Sequence[Block] | None = None,
-        /,
-    ) -> tuple[list[T], Array | None]:
-        """As `map`; what the tasks add to their device's accumulator is merged here."""
-        return self._run(task, words, blocks)
 
     def _run(
         self, task: Callable[..., T], words: int | None, blocks: Sequence[Block] | None
@@ -223,38 +189,12 @@ class SeveralSource:
         if self._pool is None:
             return [visit() for visit in visits]
         futures = [self._pool.submit(visit) for visit in visits]
-        try:
+        with all_or_none(futures):
             return [future.result() for future in futures]
-        except BaseException:
-            # nothing of an abandoned pass may still write when the next one begins
-            for future in futures:
-                future.cancel()
-            wait(futures)
-            raise
-
-    def remake(self, name: str, task: Callable[[Block], object], /, *, then: bool = False) -> None:
-        """State is never lost here."""
-
-    def take(self, rows: Sequence[int], /) -> Array:
-        """The named rows as one array."""
-        return taken(self, rows, rows_at)
-
-    def part(self, rows: Sequence[int], /) -> None:
-        """Rows can be taken here."""
-
-    def take_weights(self, rows: Sequence[int], /) -> Array | None:
-        """The weights of the named rows, if there are weights."""
-        return None if self.weight_exponent is None else taken(self, rows, weights_at)
 
     def collect(self, name: str, /) -> Array:
         """One state array of all blocks, in row order."""
         return np.concatenate(self.map(functools.partial(_state, name)))
-
-    def forget(self, *names: str) -> None:
-        """Drop the named state, for a new start."""
-        for block in self.blocks:
-            for name in names:
-                block.state.pop(name, None)
 
 
 def _visit(

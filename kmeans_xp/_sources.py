@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -13,12 +13,45 @@ import numpy as np
 
 from ._backend import Context, one_blas_thread
 from ._exact import Accumulator, to_device
-from ._typing import Array, Block, Namespace, T, some
+from ._typing import Array, Block, Namespace, Source, T, some
 
 Of = TypeVar("Of")
 
 
-class OneProcess:
+class Rows:
+    """What sources do alike unless they say otherwise: blocks hold their state themselves."""
+
+    blocks: list[Block]
+    piece_rows: int
+
+    @abstractmethod
+    def spans(self, most_rows: int, /) -> list[Block]:
+        """The rows cut anew, for work that wants blocks (and their state) of another size."""
+
+    def cut(self, block_rows: int, piece_rows: int, /) -> None:
+        """Make blocks without state."""
+        self.piece_rows = piece_rows
+        self.blocks = self.spans(block_rows)
+
+    def release(self) -> bool:
+        """Nothing is held beside where rows come from."""
+        return False
+
+    def part(self, rows: Sequence[int], /) -> Source | None:
+        """None: rows can be taken here."""
+        return None
+
+    def forget(self, *names: str) -> None:
+        """Drop the named state, for a new start."""
+        for block in self.blocks:
+            for name in names:
+                block.state.pop(name, None)
+
+    def remake(self, name: str, task: Callable[[Block], object], /, *, then: bool = False) -> None:
+        """State is never lost here."""
+
+
+class OneProcess(Rows):
     """Sources whose tasks run in this process: sums are one accumulator's, state stays."""
 
     xp: Namespace
@@ -39,9 +72,6 @@ class OneProcess:
         sums = Accumulator(self.xp, words)
         parts = self.map(lambda block: task(block, sums), blocks)
         return parts, sums.total()
-
-    def remake(self, name: str, task: Callable[[Block], object], /, *, then: bool = False) -> None:
-        """State is never lost here."""
 
 
 class MemorySource(OneProcess):
@@ -80,15 +110,6 @@ class MemorySource(OneProcess):
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self.cut(block_rows, piece_rows)
-
-    def cut(self, block_rows: int, piece_rows: int, /) -> None:
-        """Make blocks without state."""
-        self.piece_rows = piece_rows
-        self.blocks = self.spans(block_rows)
-
-    def release(self) -> bool:
-        """Rows lie here and nowhere else."""
-        return False
 
     def spans(self, most_rows: int, /) -> list[Block]:
         """The rows cut anew, for work that wants blocks (and their state) of another size."""
@@ -129,22 +150,13 @@ class MemorySource(OneProcess):
         # no more blocks than threads: this one takes its share, which saves waking another
         inline = blocks[: 1 if len(blocks) <= self._threads else 0]
         futures = [self._pool.submit(quiet, task, block) for block in blocks[len(inline) :]]
-        try:
+        with all_or_none(futures):
             first = [quiet(task, block) for block in inline]
             return first + [future.result() for future in futures]
-        except BaseException:
-            # nothing of an abandoned pass may still write when the next one begins
-            for future in futures:
-                future.cancel()
-            wait(futures)
-            raise
 
     def take(self, rows: Sequence[int], /) -> Array:
         """The named rows as one array."""
         return some(self._x, self._positions(rows), xp=self.xp)
-
-    def part(self, rows: Sequence[int], /) -> None:
-        """Rows can be taken here."""
 
     def take_weights(self, rows: Sequence[int], /) -> Array | None:
         """The weights of the named rows, if there are weights."""
@@ -160,11 +172,17 @@ class MemorySource(OneProcess):
         parts = [block.state[name] for block in self.blocks]
         return parts[0] if len(parts) == 1 else self.xp.concat(parts)
 
-    def forget(self, *names: str) -> None:
-        """Drop the named state, for a new start."""
-        for block in self.blocks:
-            for name in names:
-                block.state.pop(name, None)
+
+@contextmanager
+def all_or_none(futures: Sequence[Future[T]]) -> Iterator[None]:
+    """While their results are awaited: of an abandoned pass nothing may still write later."""
+    try:
+        yield
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        wait(futures)
+        raise
 
 
 def quiet(task: Callable[[Of], T], block: Of) -> T:

@@ -6,7 +6,7 @@ import functools
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from ._device_rows import BLOCK_BYTES, LANES, DeviceRows
 from ._exact import to_device
 from ._readers import Direct, Floats, InOrder, assembled, counted, picked
 from ._shelf import Shelf
-from ._sources import OneProcess, quiet, row_spans
+from ._sources import OneProcess, all_or_none, quiet, row_spans
 from ._typing import Array, Block, T
 
 _KEPT = ("labels", "bounds", "closest", "seeds", "trial", "gaining", "distances")
@@ -175,14 +175,8 @@ class StreamSource(OneProcess):
             if self._pool is None:
                 return [run(number) for number in range(len(blocks))]
             futures = [self._pool.submit(quiet, run, number) for number in range(len(blocks))]
-            try:
+            with all_or_none(futures):
                 return [future.result() for future in futures]
-            except BaseException:
-                # nothing of an abandoned pass may still write when the next one begins
-                for future in futures:
-                    future.cancel()
-                wait(futures)
-                raise
 
     def _visit(self, task: Callable[[Block], T], block: Block, fetch: Callable[[], Array]) -> T:
         """Run a task on a block whose rows are fetched if it looks at them."""
@@ -313,12 +307,6 @@ class StreamSource(OneProcess):
     def collect(self, name: str, /) -> Array:
         """One state array of all blocks, in row order: a copy, as the state may be written to."""
         return self.xp.concat([block.state[name] for block in self.blocks])
-
-    def forget(self, *names: str) -> None:
-        """Drop the named state, for a new start."""
-        for block in self.blocks:
-            for name in names:
-                block.state.pop(name, None)
 
 
 def _alone(values: Any) -> Any:

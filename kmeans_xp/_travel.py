@@ -13,6 +13,7 @@ import importlib
 import io
 import pickle
 import types
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,13 +23,14 @@ import array_api_compat.numpy
 import numpy as np
 
 from ._backend import Context, context_of, to_host
-from ._exact import to_device
+from ._exact import Accumulator, to_device
 from ._kernels import Plan, Shape, kernel_for, select
 from ._kernels._numpy import NumpyKernel
 from ._kernels._reference import ReferenceKernel
 from ._primitives import Nearest
+from ._sources import Rows
 from ._stats import Surveyor
-from ._typing import Array, Block, Kernel, OnHost, Source, some
+from ._typing import Array, Block, Kernel, OnHost, Source, T, some
 
 HOST = Context(array_api_compat.numpy, "cpu", "numpy")
 """NumPy under a namespace of its own: in a task it is told apart from the NumPy of the host."""
@@ -263,6 +265,41 @@ def at_home(reply: Any, /) -> Any:
     return host if host.flags.writeable else host.copy()
 
 
+class Away(Rows):
+    """Sources whose tasks travel to the rows; what is taken comes to the host."""
+
+    is_resident = shares = is_stored = False
+    weight_exponent: int | None
+
+    @abstractmethod
+    def _run(
+        self, task: Callable[..., T], words: int | None, blocks: Sequence[Block] | None
+    ) -> tuple[list[T], Array | None]:
+        """One pass: the replies, and what the accumulators (if ``words`` is given) hold in all."""
+
+    def map(self, task: Callable[[Block], T], blocks: Sequence[Block] | None = None, /) -> list[T]:
+        """Run ``task`` once on every block (of the source, or of `spans`), in row order."""
+        return self._run(task, None, blocks)[0]
+
+    def add_up(
+        self,
+        task: Callable[[Block, Accumulator], T],
+        words: int,
+        blocks: Sequence[Block] | None = None,
+        /,
+    ) -> tuple[list[T], Array | None]:
+        """As `map`; what the tasks add to the accumulator of their place is merged."""
+        return self._run(task, words, blocks)
+
+    def take(self, rows: Sequence[int], /) -> Array:
+        """The named rows as one array."""
+        return taken(self, rows, rows_at)
+
+    def take_weights(self, rows: Sequence[int], /) -> Array | None:
+        """The weights of the named rows, if there are weights."""
+        return None if self.weight_exponent is None else taken(self, rows, weights_at)
+
+
 class Wanted(OnHost):
     """Numbers of rows, of which a task takes those of its block."""
 
@@ -276,7 +313,9 @@ class Wanted(OnHost):
         return some(values, to_device(self.rows[mine] - block.start, values, xp=xp), xp=xp)
 
 
-def taken(source: Source, rows: Sequence[int], pick: Callable[[Wanted, Block], Array], /) -> Array:
+def taken(
+    source: Source | Away, rows: Sequence[int], pick: Callable[[Wanted, Block], Array], /
+) -> Array:
     """What ``pick`` finds of the named rows, in their order."""
     wanted = Wanted(rows)
     starts = np.asarray([block.start for block in source.blocks])
