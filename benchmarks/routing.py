@@ -24,12 +24,13 @@ from _data import blobs, uniform
 from _report import header, write
 
 from kmeans_xp._assign import relabel
-from kmeans_xp._backend import context_of, thread_count
+from kmeans_xp._backend import context_of
 from kmeans_xp._kernels import Plan, Shape, select
 from kmeans_xp._outcome import Rules
 from kmeans_xp._passes import sweep
 from kmeans_xp._problem import training_problem
 from kmeans_xp._solver import lloyd
+from kmeans_xp._threads import thread_count
 
 
 def time_sweeps(X: Any, k: int, plans: list[Plan], rounds: int, *, sums: bool) -> list[float]:

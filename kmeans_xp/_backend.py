@@ -259,32 +259,6 @@ def synchronize(context: Context) -> None:
         sys.modules["jax"].effects_barrier()
 
 
-@functools.cache
-def thread_count() -> int:
-    """Threads to use: OMP_NUM_THREADS if set, else the processors this process may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    import joblib
-
-    return int(joblib.cpu_count())
-
-
-@functools.cache
-def _blas_controller() -> Any:
-    import threadpoolctl
-
-    return threadpoolctl.ThreadpoolController()
-
-
-def one_blas_thread() -> contextlib.AbstractContextManager[Any]:
-    """Hold BLAS to one thread each while our own threads share the processors."""
-    manager: contextlib.AbstractContextManager[Any] = _blas_controller().limit(
-        limits=1, user_api="blas"
-    )
-    return manager
-
-
 def _backend_name(xp: Namespace) -> str:
     name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
     return str(name)

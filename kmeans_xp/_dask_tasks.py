@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ._backend import Context, context_of, one_blas_thread
+from ._backend import Context, context_of
 from ._exact import Accumulator, carry
+from ._threads import one_blas_thread
 from ._travel import Kind, at_home, kernel_there, unpack
 from ._typing import Array, Block, Kernel
 

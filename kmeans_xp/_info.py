@@ -9,8 +9,8 @@ import platform
 import re
 from typing import Any
 
-from ._backend import thread_count
 from ._cuda import CudaProbe, cuda_problem, probe_cuda
+from ._threads import thread_count
 
 _NEEDED = ("numpy", "scipy", "scikit-learn", "array-api-compat", "narwhals")
 _ARRAY_LIBRARIES = {

@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _exact as exact
-from ._backend import one_blas_thread, to_host
+from ._backend import to_host
 from ._problem import Training
+from ._threads import one_blas_thread
 from ._typing import Array, Block, Namespace, slices
 
 _MOST_FEATURES = 2048

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from ._readers import ArrayFile, Batches, Direct, InOrder, Mapped, is_block, is_path
+from ._iterables import Batches
+from ._readers import ArrayFile, Direct, InOrder, Mapped
 from ._sparse import is_sparse, open_sparse
 from ._table_files import SUFFIXES, TableFiles
 
@@ -71,14 +73,14 @@ def open_stream(x: Any, limit: int, /, *, who: str = "KMeans") -> Direct | InOrd
         return None
     if is_sparse(x):
         return open_sparse(x, who)
-    if is_path(x):
+    if _is_path(x):
         return _nonempty(_open_paths(_expanded(pathlib.Path(x)), x))
     if isinstance(x, (list, tuple)):
-        if x and all(map(is_path, x)):
+        if x and all(map(_is_path, x)):
             return _nonempty(
                 _open_paths([p for path in x for p in _expanded(pathlib.Path(path))], x)
             )
-        return _nonempty(Batches(x)) if x and all(map(is_block, x)) else None
+        return _nonempty(Batches(x)) if x and all(map(_is_block, x)) else None
     if isinstance(x, Iterator):
         raise TypeError(
             f"X is an iterator ({type(x).__name__}), whose rows come once, and k-means needs them "
@@ -90,7 +92,7 @@ def open_stream(x: Any, limit: int, /, *, who: str = "KMeans") -> Direct | InOrd
 
 def _hands_out_blocks(x: Any) -> bool:
     """Whether x can be iterated (or called) and is no table, array or collection of scalars."""
-    if array_api_compat.is_array_api_obj(x) or is_block(x) or isinstance(x, (dict, set, bytes)):
+    if array_api_compat.is_array_api_obj(x) or _is_block(x) or isinstance(x, (dict, set, bytes)):
         return False
     if any(
         hasattr(type(x), name) for name in ("__array__", "__dlpack__", "__dataframe__", "shape")
@@ -149,3 +151,12 @@ def _open_array(path: pathlib.Path) -> Direct | InOrder:
     if mapped.flags.c_contiguous:
         return ArrayFile(path, mapped)
     return Mapped(mapped, str(path))
+
+
+def _is_path(x: Any, /) -> bool:
+    return isinstance(x, (str, os.PathLike))
+
+
+def _is_block(x: Any, /) -> bool:
+    """Whether x is an array (m, d) or a data frame: one of several blocks, not a row."""
+    return getattr(x, "ndim", None) == 2 or hasattr(type(x), "columns")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ._backend import Context, dtype_name, thread_count, to_host
+from ._backend import Context, dtype_name, to_host
 from ._distances import Scale
 from ._exact import LEAST_EXPONENT, exponent_above, to_device
 from ._kernels import LEAST_ROWS, METER, Kind, Plan, Shape, load, select
@@ -19,6 +19,7 @@ from ._primitives import FLOAT32_REACH, Nearest
 from ._pruning import Pruner
 from ._sources import MemorySource
 from ._stats import Extent, Summary, summarise, survey
+from ._threads import thread_count
 from ._typing import Array, Kernel, Source, T, some
 
 _HIGH_OPEN_SHARE = 0.25

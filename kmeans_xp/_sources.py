@@ -11,8 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from ._backend import Context, one_blas_thread
+from ._backend import Context
 from ._exact import Accumulator, to_device
+from ._threads import one_blas_thread
 from ._typing import Array, Block, Namespace, Source, T, some
 
 Of = TypeVar("Of")

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from ._ahead import Ahead
-from ._backend import Context, one_blas_thread
+from ._backend import Context
 from ._device_rows import BLOCK_BYTES, LANES, DeviceRows
 from ._exact import to_device
 from ._readers import Direct, Floats, InOrder, assembled, counted, picked
 from ._shelf import Shelf
 from ._sources import OneProcess, all_or_none, quiet, row_spans
+from ._threads import one_blas_thread
 from ._typing import Array, Block, T
 
 _KEPT = ("labels", "bounds", "closest", "seeds", "trial", "gaining", "distances")

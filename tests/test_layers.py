@@ -34,7 +34,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_pruning",
         "_gains",
     ),
-    "where arrays live": ("_cuda", "_dlpack", "_backend", "_feed"),
+    "where arrays live": ("_cuda", "_dlpack", "_threads", "_backend", "_feed"),
     "statistics": ("_stats", "_ledger"),
     "kernels": (
         "_kernels._compare",
@@ -117,6 +117,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "validation": ("_frames", "_validation", "_weight_checks", "_batch_checks", "_dask_input"),
     "streams": (
         "_readers",
+        "_iterables",
         "_table_files",
         "_sparse",
         "_shelf",

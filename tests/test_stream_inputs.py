@@ -12,8 +12,8 @@ from engine import plan_of
 
 from kmeans_xp import FeatureScaler, KMeans, MiniBatchKMeans, check_features, choose_k
 from kmeans_xp._backend import numpy_context
+from kmeans_xp._iterables import Batches
 from kmeans_xp._problem import training_over
-from kmeans_xp._readers import Batches
 from kmeans_xp._sampling import Sampler
 from kmeans_xp._streams import StreamSource
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._backend import one_blas_thread
 from .._distances import Scale, widened
+from .._threads import one_blas_thread
 from .._typing import slices
 
 Floats = npt.NDArray[np.float64]

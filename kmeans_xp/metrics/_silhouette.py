@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_random_state
 
-from .._backend import thread_count, to_host
+from .._backend import to_host
 from .._distances import Scale, widened
 from .._kernels._numpy_pairs import distance_sums
 from .._primitives import Nearest, distances_by_product
 from .._sources import MemorySource
+from .._threads import thread_count
 from .._typing import Array, Block, Namespace, slices
 from .._validation import check_table
 from ._rows import LabelledRows, labelled_rows

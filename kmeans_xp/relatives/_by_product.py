@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from .._backend import Context, dtype_name, thread_count
+from .._backend import Context, dtype_name
 from .._distances import squared_distances
 from .._kernels import Shape, load, select
 from .._primitives import FLOAT32_REACH, MAX_FEATURES, Nearest, Rung, build_rung
+from .._threads import thread_count
 from .._typing import Array, Block, Kernel, Namespace, slices
 from ._leaves import Leaves
 from ._pairs import Measure

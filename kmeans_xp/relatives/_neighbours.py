@@ -8,8 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from .._backend import Context, dtype_name, thread_count
+from .._backend import Context, dtype_name
 from .._sources import MemorySource
+from .._threads import thread_count
 from .._typing import Array, Block, slices
 from ._by_product import by_product
 from ._leaves import Leaves, Order, Relation, all_open, by_boxes, by_halves, in_given_order
