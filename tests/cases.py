@@ -122,11 +122,13 @@ CASES: dict[str, Callable[[], Case]] = {
     )
 }
 STAND_INS = ("lattice", "two_groups", "far_center", "tiny32")
+ON_JAX = (*STAND_INS, "blobs32", "huge", "tiny")  # it compiles each step for each shape
 
 
 def skip_where_slow(xp: Backend, case: str) -> None:
     """Let a few cases stand for all where they are slow or much like another backend's."""
-    if xp.id in ("strict-device1", "strict-strictest") and case not in STAND_INS:
+    few = ON_JAX if xp.id == "jax" else STAND_INS
+    if xp.id in ("jax", "strict-device1", "strict-strictest") and case not in few:
         pytest.skip(f"on {xp.id} a few cases stand for all")
 
 

@@ -10,10 +10,10 @@ import numpy as np
 Rows = np.ndarray[Any, Any]
 Case = tuple[Rows, Rows, Rows | None]
 LOOPS = ("numpy", "reference", "numba")
-D, K = 5, 43
+N, D, K = 900, 5, 43
 
 
-def crowd(seed: int, dtype: str, n: int = 1500, d: int = D, at: float = 0.0) -> Rows:
+def crowd(seed: int, dtype: str, n: int = N, d: int = D, at: float = 0.0) -> Rows:
     random = np.random.default_rng(seed)
     return (random.uniform(size=(n, d)) + at).astype(dtype)
 
@@ -30,10 +30,11 @@ def ties() -> Case:
     """Whole numbers, rows on the bisectors of their start, and one step beside."""
     random = np.random.default_rng(1)
     start = random.permutation(np.indices((4,) * D).reshape(D, -1).T)[:K].astype(np.float32)
-    pairs = random.integers(0, K, size=(400, 2))
+    pairs = random.integers(0, K, size=(300, 2))
     x = (start[pairs[:, 0]] + start[pairs[:, 1]]) / 2
     x[::3, 1] = np.nextafter(x[::3, 1], np.float32(100))
-    others = start[random.integers(0, K, 1500)] + random.normal(size=(1500, D))
+    count = N - len(pairs) - K
+    others = start[random.integers(0, K, count)] + random.normal(size=(count, D))
     return np.concatenate([x, start, others.astype(np.float32)]), start, None
 
 

@@ -242,7 +242,7 @@ def test_threads_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     X = np.random.default_rng(0).normal(size=(30_000, 8))
     options = {"structure": False, "random_state": 0}
     wanted = choose_k(X, [5, 6], **options)
-    for module in ("_problem", "_backend"):
+    for module in ("_problem", "_threads"):
         monkeypatch.setattr(f"kmeans_xp.{module}.thread_count", lambda: 3)
     found = choose_k(np.asfortranarray(X), [5, 6], **options)
     for name in NUMBERS:

@@ -84,7 +84,7 @@ def test_a_rung_finds_the_same_where_rows_keep_bounds(
     compiled: str, weighted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KMEANS_XP_NUMBA", compiled)
-    for module in ("_problem", "_backend"):
+    for module in ("_problem", "_threads"):
         monkeypatch.setattr(f"kmeans_xp.{module}.thread_count", lambda: 2)
     rng = np.random.default_rng(1)
     x = rng.normal(size=(6000, 9)) + 4.0 * rng.normal(size=(6, 9))[rng.integers(0, 6, 6000)]

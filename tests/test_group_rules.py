@@ -18,6 +18,8 @@ from kmeans_xp._pruning import Pruner
 @pytest.mark.parametrize("size", [1, 6, 8, 50])
 @pytest.mark.parametrize("k", [1, 2, 43, 48])
 def test_each_center_is_in_one_group(xp: Backend, size: int, k: int) -> None:
+    if xp.id == "jax" and (size not in (6, 50) or k not in (1, 43)):
+        pytest.skip("JAX compiles every shape anew: four stand for all")
     centers = np.random.default_rng(k).normal(size=(k, 3))
     centers[: k // 2] = centers[0]  # no direction parts these
     with opened(xp) as context:

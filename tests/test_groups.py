@@ -61,8 +61,9 @@ def _fit(xp: Backend, case: Case, size: int, rules: Rules, **options: Any) -> li
 
 @pytest.mark.parametrize("name", ["crowded32", "ties", "twins", "empty"])
 def test_groups_change_nothing(xp: Backend, used: list[int], name: str) -> None:
+    if xp.id == "jax" and name in ("twins", "empty"):
+        pytest.skip("JAX compiles every shape anew: two sets stand for all")
     case = SETS[name]()
-    # every shape is compiled anew there
     most, rows = (3, 4096) if xp.id == "jax" else (25, 700)
     rules = Rules(most, 0.0)
     plain, grouped = (
@@ -81,7 +82,7 @@ def test_groups_change_nothing_with_any_kernel(used: list[int], kernel: str, nam
     for rule in ("farthest", "random"):
         rules = Rules(60, 0.0, rule)
         plain = _fit(numpy, case, 0, rules, first=first, kernel=kernel, prunes=False)
-        for rows, threads in ((4096, 1), (100, 1), (400, 2)):
+        for rows, threads in ((4096, 1), (100, 1), (400, 2))[2 * (rule == "random") :]:
             options = {"first": first, "kernel": kernel, "block_rows": rows, "threads": threads}
             assert _fit(numpy, case, 8, rules, **options) == plain
     assert sum(used) > 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES, K, N, skip_where_slow
+from cases import CASES, STAND_INS, K, N, skip_where_slow
 from conftest import Backend, make_backend
 from engine import first_centers, opened, problem_of, solve
 
@@ -18,6 +18,11 @@ from kmeans_xp._outcome import Result, Rules
 Bits = tuple[bytes, bytes, float, int]
 STARTS = ("k-means++", "random", "random-partition", "k-means||")
 RULES = Rules(max_iter=15, tol=1e-4)
+
+
+def _rules(xp: Backend) -> Rules:
+    """JAX compiles a shape for each count of rows that change or stay in doubt."""
+    return Rules(max_iter=3, tol=1e-4) if xp.id == "jax" else RULES
 
 
 def weights(seed: int) -> Any:
@@ -32,24 +37,27 @@ def _bits(backend: Backend, result: Result) -> Bits:
     return labels.tobytes(), centers, result.inertia, result.n_iter
 
 
-def _answer(backend: Backend, case: str, weighted: bool, **plan: Any) -> Bits:
+def _answer(backend: Backend, case: str, weighted: bool, rules: Rules = RULES, **plan: Any) -> Bits:
     x, start = CASES[case]()
     with opened(backend):
         weight = weights(1) if weighted else None
         problem = problem_of(backend, x, weight, k=len(start), variance=True, **plan)
-        return _bits(backend, solve(problem, backend.array(start), RULES))
+        return _bits(backend, solve(problem, backend.array(start), rules))
 
 
 @functools.cache
-def _standard(case: str, weighted: bool) -> Bits:
-    return _answer(make_backend("numpy"), case, weighted)
+def _standard(case: str, weighted: bool, rules: Rules = RULES) -> Bits:
+    return _answer(make_backend("numpy"), case, weighted, rules)
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 def test_libraries_agree(xp: Backend, case: str, weighted: bool) -> None:
     skip_where_slow(xp, case)
-    assert _answer(xp, case, weighted) == _standard(case, weighted)
+    if xp.id == "jax" and weighted and case not in STAND_INS:
+        pytest.skip("on jax a few cases with weights stand for all")
+    rules = _rules(xp)
+    assert _answer(xp, case, weighted, rules) == _standard(case, weighted, rules)
 
 
 @pytest.mark.parametrize("case", ["blobs32", "shifted32", "lattice", "repeated_rows"])
@@ -67,8 +75,9 @@ def test_blocks_and_first_precision_change_nothing(
     if first == "float32" and CASES[case]()[0].dtype != np.float32:
         first = "float64"
     weighted = block_rows == 300
-    found = _answer(xp, case, weighted, first=first, block_rows=block_rows)
-    assert found == _standard(case, weighted)
+    rules = _rules(xp)
+    found = _answer(xp, case, weighted, rules, first=first, block_rows=block_rows)
+    assert found == _standard(case, weighted, rules)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

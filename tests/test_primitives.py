@@ -68,7 +68,8 @@ def test_the_first_of_equal_centers_is_never_passed_over(xp: Backend, dtype: str
     random = np.random.default_rng(11)
     marked = missed = 0
     for _ in range(8 if xp.id == "jax" else 200):
-        k, d = random.integers(2, 20), random.integers(1, 12)
+        # JAX compiles every shape anew
+        k, d = (13, 7) if xp.id == "jax" else (random.integers(2, 20), random.integers(1, 12))
         centers = random.normal(size=(k, d)).astype(dtype)[random.integers(0, k, size=k)]
         with opened(xp) as context:
             nearest = p.Nearest(xp.array(centers), None, Scale(), 1.0, dtype)
