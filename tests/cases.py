@@ -137,3 +137,24 @@ def wide(d: int, seed: int, dtype: Any, n: int = 300, k: int = 7) -> Case:
     random = np.random.default_rng(seed)
     x = random.normal(size=(n, d)) * random.uniform(0.1, 10, size=d) + 50
     return x.astype(dtype), x[random.choice(n, k, replace=False)].astype(dtype)
+
+
+def clumped(n: int, d: int) -> Any:
+    """Rows in overlapping clumps on a grid, of which many are equal."""
+    rng = np.random.default_rng(3)
+    x = np.round(rng.normal(size=(n, d)) * 8) / 8 + 3 * rng.integers(0, 3, (n, 1))
+    x[::9] = x[0]
+    return x
+
+
+def few_weights(n: int) -> Any:
+    """Weights of four values; a quarter is 0."""
+    return np.random.default_rng(4).integers(0, 4, n) * 0.3
+
+
+def check_same_bits(here: Any, there: Any) -> None:
+    """Two fits that ended alike, the second with arrays of any library."""
+    for name in ("cluster_centers_", "labels_"):
+        assert np.asarray(getattr(there, name)).tobytes() == getattr(here, name).tobytes()
+    assert here.inertia_ == there.inertia_
+    assert here.history_ == there.history_

@@ -135,3 +135,11 @@ def battery() -> Any:
         return read("data"), read("labels0").astype(int) - 1
 
     return load
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """dask's own threads, whatever cluster another test left open."""
+    dask = pytest.importorskip("dask", reason="dask is not installed")
+    with dask.config.set(scheduler="threads"):
+        yield

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from card import Card, card_in_use, on_card
+from cases import check_same_bits, clumped, few_weights
 from sklearn.base import clone
 
 from kmeans_xp import KMeans, MiniBatchKMeans
@@ -22,10 +23,7 @@ N = 600  # so many that products score them, and bounds prove labels
 
 @pytest.fixture(scope="module")
 def rows() -> Any:
-    rng = np.random.default_rng(3)
-    x = np.round(rng.normal(size=(N, 3)) * 8) / 8 + 3 * rng.integers(0, 3, (N, 1))
-    x[::9] = x[0]
-    return x.astype(np.float32)
+    return clumped(N, 3).astype(np.float32)
 
 
 @pytest.fixture
@@ -33,17 +31,6 @@ def card() -> Iterator[Any]:
     # the emulated device works on one thing at a time
     with card_in_use() as context, dask.config.set(scheduler="synchronous"):
         yield context
-
-
-def weights() -> Any:
-    return np.random.default_rng(4).integers(0, 4, N) * 0.3
-
-
-def check_same(here: KMeans, there: KMeans) -> None:
-    for name in ("cluster_centers_", "labels_"):
-        assert np.asarray(getattr(there, name)).tobytes() == getattr(here, name).tobytes()
-    assert here.inertia_ == there.inertia_
-    assert here.history_ == there.history_
 
 
 def partitions(x: Any, kinds: str) -> Any:
@@ -73,8 +60,8 @@ def test_partitions_on_a_gpu(
         # what blocks knew is lost after each pass
         monkeypatch.setattr(MEMORY, "most_bytes", 0)
     model = KMeans(6, init=start, n_init=1, random_state=5, max_iter=5)
-    here = clone(model).fit(rows, sample_weight=weights())
-    weight = partitions(weights(), "ncc")
+    here = clone(model).fit(rows, sample_weight=few_weights(N))
+    weight = partitions(few_weights(N), "ncc")
     there = model.fit(partitions(rows, kinds), sample_weight=weight)
     labels = there.labels_
     assert isinstance(labels._meta, Card) == (kinds[0] == "c")
@@ -82,7 +69,7 @@ def test_partitions_on_a_gpu(
     parts = [labels.blocks[number].compute() for number in range(3)]
     assert [type(part) is Card for part in parts] == [kind == "c" for kind in kinds]
     there.labels_ = np.concatenate([part.view(np.ndarray) for part in parts])
-    check_same(here, there)
+    check_same_bits(here, there)
     mixed = "n" in kinds
     assert there.device_ == ("cuda:0,cpu" if mixed else "cuda:0")
     assert there.backend_ == ("cupy,numpy" if mixed else "cupy")
@@ -92,9 +79,10 @@ def test_partitions_on_a_gpu(
 @pytest.mark.parametrize("weighted", [False, True])
 def test_mini_batches_of_rows_on_a_gpu(rows: Any, card: Any, weighted: bool) -> None:
     model = MiniBatchKMeans(6, random_state=5, batch_size=100, max_iter=2)
-    here = clone(model).fit(rows, sample_weight=weights() if weighted else None)
+    here = clone(model).fit(rows, sample_weight=few_weights(N) if weighted else None)
     there = model.fit(
-        partitions(rows, "cnc"), sample_weight=partitions(weights(), "ncc") if weighted else None
+        partitions(rows, "cnc"),
+        sample_weight=partitions(few_weights(N), "ncc") if weighted else None,
     )
     assert there.cluster_centers_.tobytes() == here.cluster_centers_.tobytes()
     assert (there.inertia_, there.n_steps_) == (here.inertia_, here.n_steps_)
@@ -111,8 +99,8 @@ def test_a_search_over_partitions_on_a_gpu(rows: Any, card: Any, columns: int) -
     """Of one feature it is the optimum."""
     x = np.ascontiguousarray(rows[:, :columns])
     model = KMeans(4, init="k-means||", random_state=5, search=8)
-    here = clone(model).fit(x, sample_weight=weights())
-    there = model.fit(partitions(x, "cn"), sample_weight=weights())
+    here = clone(model).fit(x, sample_weight=few_weights(N))
+    there = model.fit(partitions(x, "cn"), sample_weight=few_weights(N))
     assert there.cluster_centers_.tobytes() == here.cluster_centers_.tobytes()
     assert (there.inertia_, there.trials_) == (here.inertia_, here.trials_)
     assert (there.status_, there.device_) == (here.status_, "cuda:0,cpu")
@@ -136,7 +124,7 @@ def test_too_little_memory_on_a_gpu_means_a_new_start(rows: Any, card: Any) -> N
     # what was kept of the first block went before both were cut anew
     assert kept[:4] == [0, 1, 0, 1]
     there.labels_ = here.labels_  # those stay lazy
-    check_same(here, there)
+    check_same_bits(here, there)
 
 
 def test_answers_stay_on_the_gpu(rows: Any, card: Any) -> None:

@@ -7,28 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import clumped, few_weights
+from dask_cases import N
 
 from kmeans_xp import MiniBatchKMeans
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask is not installed")
 
-N = 1500
+pytestmark = pytest.mark.usefixtures("threads")
+
 PARTS = ((N,), (700, 0, 799, 1), (*[83] * 18, 6))
 
 
 @pytest.fixture(scope="module")
 def rows() -> Any:
-    rng = np.random.default_rng(3)
-    x = np.round(rng.normal(size=(N, 4)) * 8) / 8 + 3 * rng.integers(0, 3, (N, 1))
-    x[::9] = x[0]
-    return x
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Any:
-    with dask.config.set(scheduler="threads"):
-        yield
+    return clumped(N, 4)
 
 
 def check_same(here: MiniBatchKMeans, there: MiniBatchKMeans) -> None:
@@ -56,7 +50,7 @@ def check_same(here: MiniBatchKMeans, there: MiniBatchKMeans) -> None:
 )
 @pytest.mark.parametrize("weighted", [False, True])
 def test_partitions_change_no_bit(rows: Any, options: dict[str, Any], weighted: bool) -> None:
-    weight = np.random.default_rng(4).integers(0, 4, N) * 0.3 if weighted else None
+    weight = few_weights(N) if weighted else None
     model = MiniBatchKMeans(7, random_state=5, **options)
     here = MiniBatchKMeans(**model.get_params()).fit(rows, sample_weight=weight)
     for sizes in PARTS:

@@ -1,0 +1,155 @@
+"""Rows on a dask cluster, or with other processes: the same answer, whatever happens to workers."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import clumped
+from dask_cases import N, check_same, check_same_search, in_parts
+
+from kmeans_xp import KMeans, MiniBatchKMeans
+
+dask = pytest.importorskip("dask", reason="dask is not installed")
+da = pytest.importorskip("dask.array", reason="dask is not installed")
+
+
+@pytest.fixture(scope="module")
+def rows() -> Any:
+    return clumped(N, 4)
+
+
+@pytest.fixture(scope="module")
+def client() -> Any:
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=":0",
+            silence_logs=50,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def test_processes(rows: Any) -> None:
+    start = rows[:4] + 0.25
+    here = KMeans(4, init=start, max_iter=2).fit(rows)
+    with (
+        ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool,
+        dask.config.set(scheduler="processes", pool=pool),
+    ):
+        there = KMeans(4, init=start, max_iter=2).fit(in_parts(rows, 3))
+        check_same(here, there)
+    assert "read anew in each of" in there.reading_
+
+
+def flaky(block: Any, folder: str, block_id: Any) -> Any:
+    """Fails the fifth time that it reads the first partition, and is slow on one worker."""
+    from distributed import get_worker
+
+    if get_worker().name == 0:
+        time.sleep(0.02)
+    times = pathlib.Path(folder, "times")
+    if block_id[0] == 0:
+        with times.open("a") as file:
+            file.write("x")
+        if times.stat().st_size == 5:
+            raise OSError("the disk is away for a moment")
+    return block
+
+
+def test_cluster_with_a_slow_worker_and_a_task_that_fails_once(
+    rows: Any, client: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp import _dask_input
+
+    monkeypatch.setattr(_dask_input, "_SHARE", 0.0)  # rows that do not fit are read in each pass
+    model = KMeans(6, init=rows[:6] + 0.1, max_iter=3)
+    here = KMeans(**model.get_params()).fit(rows)
+    lazy = in_parts(rows, 2).rechunk({1: -1})
+    with dask.annotate(retries=2):
+        lazy = lazy.map_blocks(flaky, str(tmp_path), dtype=rows.dtype, meta=rows[:0])
+        there = model.fit(lazy)
+    assert "read anew in each of" in there.reading_
+    assert (tmp_path / "times").stat().st_size > 10
+    check_same(here, there)
+
+
+def test_a_worker_killed_in_the_middle_of_a_search(rows: Any, client: Any) -> None:
+    first, *_ = client.run(os.getpid).values()
+    begun: list[int] = []
+
+    def kill(record: Any, centers: Any) -> None:
+        begun.extend([record.iteration] * (record.iteration == 1))
+        if len(begun) == 2 and record.iteration == 2:
+            os.kill(first, 9)
+
+    model = KMeans(3, random_state=2, search=12, callback=lambda *_: False)
+    here = KMeans(**model.get_params()).fit(rows)
+    there = model.set_params(callback=kill).fit(in_parts(rows, 5))
+    assert len(begun) == len(here.trials_) == 3
+    assert here.trials_[1].n_iter > 2
+    check_same(here, there)
+    check_same_search(here, there)
+    assert first not in client.run(os.getpid).values()
+
+
+def test_the_graph_does_not_grow(rows: Any, client: Any) -> None:
+    tasks: list[int] = []
+
+    def count(record: Any, centers: Any) -> bool:
+        if record.iteration in (5, 30):
+            tasks.append(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
+        return bool(record.iteration == 30)
+
+    noise = np.random.default_rng(0).random((4000, 2))
+    model = KMeans(20, init=noise[:20], tol=0, callback=count)
+    model.fit(da.from_array(noise, chunks=(2000, 2)))
+    assert model.n_iter_ == 30
+    # but for two passes that the scheduler may not have forgotten yet
+    assert len(tasks) == 2
+    assert tasks[1] <= tasks[0] + 2 * (2 + 2)
+
+
+def test_a_worker_that_retires_in_the_middle(rows: Any, client: Any) -> None:
+    """Its partitions move to the one that is left, and so do the tasks."""
+    options = {"init": rows[:9] + 0.1, "random_state": 5}
+    here = KMeans(9, max_iter=6, callback=lambda *_: None, **options).fit(rows)
+    batches = MiniBatchKMeans(9, batch_size=60, max_iter=2, **options).fit(rows)
+    lazy = in_parts(rows, 7)
+
+    def leave(record: Any, centers: Any) -> None:
+        if record.iteration == 2:
+            client.cluster.scale(1)
+            while len(client.nthreads()) > 1:
+                time.sleep(0.02)
+
+    check_same(here, KMeans(9, max_iter=6, callback=leave, **options).fit(lazy))
+    there = MiniBatchKMeans(9, batch_size=60, max_iter=2, **options).fit(lazy)
+    assert there._state.means.tobytes() == batches._state.means.tobytes()
+    assert there.labels_.compute().tobytes() == batches.labels_.tobytes()
+
+
+def test_partitions_are_shared_out_where_they_are_and_evenly() -> None:
+    from kmeans_xp._dask_groups import shared_out
+
+    two = {"a": 1, "b": 1}
+    # where they are, though one of the two has a little more
+    assert shared_out([10, 10, 10, 11], ["a", "b", "a", "b"], two) == [[0, 2], [1, 3]]
+    assert shared_out([10, 10, 10], ["a", "a", "b"], two) == [[0, 1], [2]]
+    # moved where that makes the largest share smaller; a copy is as good as the first
+    assert shared_out([10] * 4, ["a", "a", "a", "b"], two) == [[1, 2], [0, 3]]
+    assert shared_out([10] * 4, ["a", "a", "ab", "b"], two) == [[0, 1], [2, 3]]
+    # to the threads of a worker, and of partitions that nobody holds any more
+    assert shared_out([4, 3, 2, 1, 0], ["a"] * 5, {"a": 2}) == [[0, 3, 4], [1, 2]]
+    assert shared_out([5, 5], [(), ()], two) == [[0], [1]]
+    assert shared_out([0, 0], ["a", "a"], two) == [[0, 1], []]

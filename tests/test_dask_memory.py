@@ -1,0 +1,155 @@
+"""What tasks in dask partitions remember from pass to pass: it saves time, and decides nothing."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import clumped
+from dask_cases import N, check_same, check_same_search, in_parts
+
+from kmeans_xp import KMeans
+
+dask = pytest.importorskip("dask", reason="dask is not installed")
+da = pytest.importorskip("dask.array", reason="dask is not installed")
+
+
+@pytest.fixture(scope="module")
+def rows() -> Any:
+    return clumped(N, 4)
+
+
+@pytest.mark.parametrize(
+    ("start", "options"),
+    [("k-means++", {"max_iter": 8}), ("k-means||", {"max_iter": 8}), ("k-means||", {"search": 25})],
+)
+def test_passes_that_are_done_twice_in_part_change_no_bit(
+    rows: Any, threads: Any, start: str, options: dict[str, Any]
+) -> None:
+    """As where a worker is lost: its tasks, which have taken out what it knew, are done again."""
+    from kmeans_xp import _dask
+
+    honest = _dask.DaskSource._compute
+
+    def again(self: Any, work: Any, spots: Any) -> Any:
+        honest(self, work, dict(list(spots.items())[: work.number % 3 + 1]))
+        return honest(self, work, spots)
+
+    model = KMeans(12, init=start, random_state=5, **options)
+    here = KMeans(**model.get_params()).fit(rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_dask.DaskSource, "_compute", again)
+        check_same(here, model.fit(in_parts(rows, 5)))
+    check_same_search(here, model)
+
+
+def test_what_workers_remember_is_used_and_forgotten(rows: Any, threads: Any) -> None:
+    from kmeans_xp import _dask_tasks
+
+    memory = _dask_tasks.MEMORY
+    found: list[bool] = []
+    honest = memory.take
+
+    def take(fit: str, spot: Any) -> Any:
+        state = honest(fit, spot)
+        found.append(state is not None or spot.version is None)
+        return state
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "take", take)
+        KMeans(9, search=None, random_state=5).fit(in_parts(rows, 5))
+    assert len(found) > 100
+    # the statistics pass is a problem of its own, after which workers forget
+    assert found.count(False) == 5
+    assert len(memory) == 0
+
+
+def test_tasks_that_outlive_a_broken_fit_leave_nothing(
+    rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp import _dask_tasks
+
+    honest, is_over, left = _dask_tasks.run, threading.Event(), threading.Event()
+
+    def run(work: Any, x: Any, weight: Any, spots: Any) -> Any:
+        start = spots.spots[0].place[0]
+        if work.number < 3:
+            return honest(work, x, weight, spots)
+        if start == 0:
+            raise OSError("the rows are gone")
+        is_over.wait(20.0)
+        part = honest(work, x, weight, spots)
+        left.set()
+        return part
+
+    monkeypatch.setattr(_dask_tasks, "run", run)
+    x = da.from_array(rows, chunks=((1, len(rows) - 1), rows.shape[1]))
+    with dask.config.set(scheduler="threads", num_workers=2):
+        with pytest.raises(OSError, match="the rows are gone"):
+            KMeans(3, random_state=0).fit(x)
+        is_over.set()
+        assert left.wait(20.0)
+    assert len(_dask_tasks.MEMORY) == 0
+
+
+def test_memory_is_bounded_and_knows_versions() -> None:
+    from kmeans_xp._dask_tasks import Memory, Spot
+
+    def state(size: int) -> dict[str, Any]:
+        return {"labels": np.zeros(size, dtype=np.int8)}
+
+    memory = Memory(100)
+    memory.keep("old", (0, 40), 1, state(40))
+    memory.keep("new", (0, 40), 1, state(40))
+    memory.keep("new", (40, 40), 1, state(40))
+    assert memory.take("old", Spot((0, 40), 0, 0, 1)) is None  # made room
+    memory.keep("new", (80, 40), 1, state(40))
+    assert memory.take("new", Spot((80, 40), 2, 80, 1)) is None  # found none
+    assert memory.take("new", Spot((0, 40), 0, 0, 2)) is None  # of another pass
+    assert memory.take("new", Spot((0, 40), 0, 0, 1)) is None  # taken out
+    assert memory.take("new", Spot((40, 40), 1, 40, 1)) is not None
+    memory.keep("new", (0, 40), 3, state(40))
+    memory.drop("new")
+    assert len(memory) == 0
+
+
+def test_two_fits_at_once(rows: Any, threads: Any) -> None:
+    here = KMeans(9, search=None, random_state=5).fit(rows)
+    models = [KMeans(9, search=None, random_state=5) for _ in range(2)]
+    lazy = in_parts(rows, 3)
+    workers = [threading.Thread(target=model.fit, args=(lazy,)) for model in models]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for model in models:
+        check_same(here, model)
+
+
+def test_rows_are_held_or_read_in_each_pass(
+    rows: Any, threads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp import _dask_input
+
+    read: list[int] = []
+
+    def noted(block: Any) -> Any:
+        read.append(len(block))
+        return block
+
+    lazy = da.from_array(rows, chunks=(400, 4)).map_blocks(noted, dtype=rows.dtype, meta=rows[:0])
+    model = KMeans(6, init=rows[:6] + 0.1, max_iter=5).fit(lazy)
+    assert sum(read) == N
+    assert (
+        model.reading_ == f"{N} rows in 4 partitions, held in memory for {model.n_passes_} passes"
+    )
+    read.clear()
+    monkeypatch.setattr(_dask_input, "_SHARE", 0.0)
+    anew = KMeans(6, init=rows[:6] + 0.1, max_iter=5).fit(lazy)
+    assert anew.n_iter_ < anew.n_passes_ < 3 * anew.n_iter_
+    # and a look at the sizes; some passes, as that of the inertia, are over some blocks alone
+    assert anew.n_iter_ * N < sum(read) <= (anew.n_passes_ + 1) * N
+    assert f"read anew in each of {anew.n_passes_} passes" in anew.reading_
+    check_same(KMeans(6, init=rows[:6] + 0.1, max_iter=5).fit(rows), anew)
