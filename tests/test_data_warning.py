@@ -21,17 +21,12 @@ from kmeans_xp import (
     k_means,
     k_means_batched,
     kmeans_plusplus,
+    relatives,
 )
 from kmeans_xp._frames import refuse_text
 
-RELATIVES = (
-    "BisectingKMeans",
-    "FuzzyCMeans",
-    "KMedians",
-    "KMedoids",
-    "SphericalKMeans",
-    "TrimmedKMeans",
-)
+# all that have a number of clusters
+RELATIVES = [name for name in relatives.__all__ if name[0].isupper() and name != "DBSCAN"]
 BY_VARIANCE = ("function", "pipeline", "KMeans", "BisectingKMeans", "FuzzyCMeans")
 WINE = load_wine().data
 
