@@ -19,8 +19,7 @@ import numpy as np
 from ._backend import Context
 from ._dask_groups import Groups
 from ._dask_tasks import Part, Pass, Place, Spot, Spots, forget, forget_there, merge, run_all
-from ._exact import Accumulator
-from ._travel import pack, rows_at, taken, weights_at
+from ._travel import Away, pack
 from ._typing import Array, Block, T, slices
 
 _MERGED_AT_ONCE = 8
@@ -55,7 +54,7 @@ def client_of(x: Any, /) -> Any | None:
     return owner if hasattr(owner, "scheduler_info") else None
 
 
-class DaskSource:
+class DaskSource(Away):
     """Rows that live in partitions; tasks go there, and only what adds up comes back.
 
     Parameters
@@ -65,8 +64,6 @@ class DaskSource:
     block_rows, piece_rows : as for other sources; no block spans two partitions
     room : bytes that what is gathered here may take; None for no limit
     """
-
-    is_resident = shares = is_stored = False
 
     def __init__(
         self,
@@ -95,15 +92,10 @@ class DaskSource:
 
     def cut(self, block_rows: int, piece_rows: int, /) -> None:
         """Make blocks without state; what was kept for others takes no more memory."""
-        self.piece_rows = piece_rows
-        self.blocks = self.spans(block_rows)
+        super().cut(block_rows, piece_rows)
         if self._versions:
             self._versions.clear()
             self._forget_there()
-
-    def release(self) -> bool:
-        """Rows lie here and nowhere else."""
-        return False
 
     def spans(self, most_rows: int, /) -> list[Block]:
         """The rows cut anew; blocks with the same rows share their state."""
@@ -136,34 +128,9 @@ class DaskSource:
         if client is not None:
             client.run(forget_there, fit, wait=False)
 
-    def map(self, task: Callable[[Block], T], blocks: Sequence[Block] | None = None, /) -> list[T]:
-        """Run ``task`` once on every block (of the source, or of `spans`), in row order."""
-        return self._run(task, None, blocks)[0]
-
-    def add_up(
-        self,
-        task: Callable[[Block, Accumulator], T],
-        words: int,
-        blocks: Sequence[Block] | None = None,
-        /,
-    ) -> tuple[list[T], Array | None]:
-        """As `map`; what the tasks add to their accumulators is merged over there."""
-        return self._run(task, words, blocks)
-
     def remake(self, name: str, task: Callable[[Block], object], /, *, then: bool = False) -> None:
         """Say how state is made anew should a block lose it: by this task, or by it at last."""
         self._recipes[name] = [*self._recipes[name], task] if then else [task]
-
-    def take(self, rows: Sequence[int], /) -> Array:
-        """The named rows as one array."""
-        return taken(self, rows, rows_at)
-
-    def part(self, rows: Sequence[int], /) -> None:
-        """Rows can be taken here."""
-
-    def take_weights(self, rows: Sequence[int], /) -> Array | None:
-        """The weights of the named rows, if there are weights."""
-        return None if self._weights is None else taken(self, rows, weights_at)
 
     def collect(self, name: str, /) -> Array | None:
         """None: the state stays with the rows."""
