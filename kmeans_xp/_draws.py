@@ -46,11 +46,7 @@ class Lottery:
         blocks: Sequence[Block] | None = None,
     ) -> None:
         self._xp = problem.context.xp
-        self._bits = _bits_for(largest)
-        self.units = Units(
-            math.ldexp(1.0, min(self._bits, _MOST_BITS)),
-            math.ldexp(1.0, max(self._bits - _MOST_BITS, 0)),
-        )
+        self._bits, self.units = _bits_for(largest), units_for(largest)
         blocks = problem.source.blocks if blocks is None else blocks
 
         def whole(block: Block, rows: Rows) -> Array:
@@ -243,6 +239,12 @@ def _positions(
     """Where tickets fall among running sums."""
     wanted = exact.to_device(np.asarray(tickets, dtype=np.int64), running, xp=xp)
     return to_host(xp.searchsorted(running, wanted, side="right"))
+
+
+def units_for(largest: float, /) -> Units:
+    """Integers of which numbers up to this one have 40 bits."""
+    bits = _bits_for(largest)
+    return Units(math.ldexp(1.0, min(bits, _MOST_BITS)), math.ldexp(1.0, max(bits - _MOST_BITS, 0)))
 
 
 def _bits_for(largest: float) -> int:

@@ -158,6 +158,13 @@ def summarise(
     )
 
 
+def weighted_part(summary: Summary, /) -> Summary:
+    """What some of the rows that carry weight have, under weights of at most 1, to 40 bits."""
+    extent = summary.extent
+    grid = _grid(np.maximum(np.abs(extent.low), np.abs(extent.high)))
+    return replace(summary, grid=grid, weight_grid=_weight_grid(1.0, grid))
+
+
 def outweighing(variances: Host) -> tuple[int, float] | None:
     """The column whose variance is above `OUTWEIGHS` times the sum of the others', and how often.
 

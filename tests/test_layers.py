@@ -102,6 +102,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "mini-batches": ("_minibatch", "_sampling"),
     "search": (
         "_effort",
+        "_subset",
         "_split",
         "_swaps",
         "_line_sums",
