@@ -33,7 +33,8 @@ from ._typing import Array, Block, Source, slices
 
 ROWS = 64  # of a cluster, about
 _TIMES = 4  # as many rows there must be at least, for drawing some to save anything
-_LEAST_WORK, _AT_A_ROW = 1 << 18, 8  # n (d + what each row costs besides), below which all are few
+# n (d + what a row costs besides), below which a look takes no longer than drawing rows
+_LEAST_WORK, _AT_A_ROW = 1 << 18, 8
 _MOST_VALUES = 1 << 27  # of the rows drawn, which lie in one place
 
 Host = npt.NDArray[np.float64]
@@ -59,7 +60,7 @@ class Part(NamedTuple):
 
 
 def pays(problem: Training, n_clusters: int, /) -> bool:
-    """Whether a look at some rows is cheaper than one at all; whatever the source."""
+    """Whether a look at some rows is cheaper than one at all; the same for every source."""
     source, count = problem.source, ROWS * n_clusters
     if source.n_rows * (source.n_features + _AT_A_ROW) < _LEAST_WORK:
         return False
