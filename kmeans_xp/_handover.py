@@ -30,6 +30,7 @@ from ._typing import Array, Block, Namespace, slices
 
 _LEAST_SHARE = 4  # centers to one that jumped, below which a run begins from nothing
 _MOST_SCORES = 1 << 18
+_LEAST_PAIRS = 1 << 19  # of a row and a center, below which a sweep takes no longer than all this
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def handed_over(
     if totals is None or drift is None or status is Status.INTERRUPTED:
         return None
     if problem.is_wide or not source.is_resident or problem.context.gpu is not None:
+        return None
+    if source.n_rows * int(centers.shape[0]) < _LEAST_PAIRS:
         return None
     if any("bounds" not in block.state for block in source.blocks):
         return None

@@ -23,6 +23,11 @@ FEW, RULES = Rules(max_iter=4, tol=0.0), Rules(max_iter=30, tol=0.0)
 SEEN = ["blobs32", "lattice", "repeated_rows", "far_center", "tiny32"]
 
 
+@pytest.fixture(autouse=True)
+def _of_few_rows_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kmeans_xp._handover._LEAST_PAIRS", 0)
+
+
 def rows_of(case: str) -> tuple[Any, Any]:
     """Rows and a start; "many" has clusters enough that a few of them are few."""
     if case != "many":
@@ -181,6 +186,17 @@ def test_a_search_ends_the_same_without(tol: float, monkeypatch: pytest.MonkeyPa
     assert any(trial.exchanges for trial in with_bounds[1])
     monkeypatch.setattr(_search, "hold", lambda problem, end: None)
     assert found() == with_bounds
+
+
+def test_few_rows_hand_nothing_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, start = rows_of("many")
+    plan = {"k": len(start), "first": "float32", "kernel": "numpy"}
+    ends = []
+    for least in (len(x) * len(start), len(x) * len(start) + 1):
+        monkeypatch.setattr("kmeans_xp._handover._LEAST_PAIRS", least)
+        ends.append(solve(problem_of(make_backend("numpy"), x, **plan), start).end)
+    assert ends[0] is not None
+    assert ends[1] is None
 
 
 def test_where_nothing_is_held_a_run_begins_from_nothing() -> None:
