@@ -7,9 +7,11 @@ half a block helps nobody.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from ._backend import Context
 from ._kernels import Plan, Shape
+from ._travel import Together
 from ._typing import Source
 from .exceptions import DeviceMemoryError
 
@@ -73,10 +75,16 @@ def too_little(
 ) -> Exception:
     """The one error: what is needed, what there is, and what to do."""
     n, d, k = shape.n_rows, shape.n_features, shape.n_clusters
-    free = context.free_memory
+    free, remedy = context.free_memory, "device='cpu'"
     there = "" if free is None else f" {_mib(free)} are free now."
     need, rows = passing_bytes(shape, block_rows), "beside rows, which came block by block"
-    if holds_rows:
+    if isinstance(context, Together) and context.devices:
+        share = replace(shape, n_rows=-(-n // len(context.devices)))
+        need, rows = needed_bytes(share, block_rows), "on each, its share of the rows included"
+        there = there.replace(" now", " on the one that has least")
+    elif isinstance(context, Together):
+        rows, remedy = "on all workers together, beside the rows in partitions", "more workers"
+    elif holds_rows:
         need, rows = needed_bytes(shape, block_rows), "the rows included"
     narrow = ", pass X as float32" if shape.dtype == "float64" else ""
     return DeviceMemoryError(
@@ -85,7 +93,7 @@ def too_little(
         f"{_mib(need)} are needed, {rows}.{there} Free "
         "memory there (cupy.get_default_memory_pool().free_all_blocks() and "
         "torch.cuda.empty_cache() give back what these libraries keep), use fewer rows or "
-        f"clusters{narrow}, or device='cpu'. The device said: {reason}"
+        f"clusters{narrow}, or {remedy}. The device said: {reason}"
     )
 
 

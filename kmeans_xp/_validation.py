@@ -210,14 +210,19 @@ def check_float64(context: Context, /) -> None:
             ) from error
 
 
-def check_device_word(device: Any, /) -> None:
-    if device is None or (isinstance(device, str) and _DEVICE_WORD.fullmatch(device)):
-        return
+def check_device_word(device: Any, /) -> str | None:
+    """The word for one device, also of a list with nothing else in it."""
     several = several_devices(device)
-    if several is not None:
+    word = device[0] if isinstance(device, (list, tuple)) else device
+    if several is None and (
+        word is None or (isinstance(word, str) and _DEVICE_WORD.fullmatch(word))
+    ):
+        return word
+    if several is not None and (len(several) > 1 or several == ("cuda:all",)):
         raise DeviceError(
-            f"device={device!r} names several devices, and this is done on one: KMeans splits "
-            "the rows of an array over several, and nothing else does. Name one."
+            f"device={device!r} names several devices, and this is done on one. Only KMeans and "
+            "k_means split rows over several, and only those of a dense array in memory: neither "
+            "streams nor sparse rows. Name one."
         )
     raise ValueError(
         f"device={device!r} is not known. Use None (where X is), 'cpu', 'cuda', 'cuda:1' "
@@ -226,7 +231,10 @@ def check_device_word(device: Any, /) -> None:
 
 
 def several_devices(device: Any, /) -> tuple[str, ...] | None:
-    """The words of a device that is several: texts, or one with commas, or "cuda:all"."""
+    """The words of a device that is several: texts, or one with commas, or "cuda:all".
+
+    A list of a single one that is known everywhere is none.
+    """
     words = device.split(",") if isinstance(device, str) else device
     if device != "cuda:all" and (not isinstance(words, (list, tuple)) or words == [device]):
         return None
@@ -235,7 +243,11 @@ def several_devices(device: Any, /) -> tuple[str, ...] | None:
             f"device={device!r} is not known: several devices are their words, as "
             "'cuda:0,cuda:1' or ['cuda:0', 'cuda:1'], or 'cuda:all'."
         )
-    return tuple(word.strip() for word in words)
+    found = tuple(word.strip() for word in words)
+    twice = next((word for number, word in enumerate(found) if word in found[:number]), None)
+    if twice is not None:
+        raise DeviceError(f"device={device!r} names a device twice: {twice}. Name each once.")
+    return None if len(found) == 1 and _DEVICE_WORD.fullmatch(found[0]) else found
 
 
 def check_centers(centers: Any, n_clusters: int, /) -> Array:

@@ -188,6 +188,10 @@ def test_what_cannot_be_done_is_refused(rows: Any, threads: Any) -> None:
         KMeans(3).fit(lazy.rechunk({1: -1}).map_blocks(list, dtype=float, meta=rows[:0]))
     with pytest.raises(Exception, match="device='cuda' does not go with dask"):
         KMeans(3, device="cuda").fit(lazy)
+    model = KMeans(3, device=["cpu"], random_state=0).fit(lazy)
+    for device, said in (("gpu", "'gpu' is not known"), ([], "is not known"), ("cpu,cpu", "twice")):
+        with pytest.raises(Exception, match=said):
+            model.set_params(device=device).predict(lazy)
 
 
 def test_ctrl_c_leaves_the_best_state(rows: Any, threads: Any) -> None:

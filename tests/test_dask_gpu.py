@@ -14,6 +14,7 @@ from sklearn.base import clone
 from kmeans_xp import KMeans, MiniBatchKMeans
 from kmeans_xp._dask_tasks import MEMORY
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
+from kmeans_xp.exceptions import DeviceMemoryError
 
 da = pytest.importorskip("dask.array", reason="dask is not installed")
 dask = pytest.importorskip("dask", reason="dask is not installed")
@@ -125,6 +126,15 @@ def test_too_little_memory_on_a_gpu_means_a_new_start(rows: Any, card: Any) -> N
     assert kept[:4] == [0, 1, 0, 1]
     there.labels_ = here.labels_  # those stay lazy
     check_same_bits(here, there)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CudaKernel, "launch_look", _no_room)
+        said = r"cuda:0 has too little.* on all workers together, beside.* or more workers\."
+        with pytest.raises(DeviceMemoryError, match=said):
+            model.fit(partitions(rows, "cc"))
+
+
+def _no_room(*rest: Any) -> Any:
+    raise MemoryError("none at all")
 
 
 def test_answers_stay_on_the_gpu(rows: Any, card: Any) -> None:

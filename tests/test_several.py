@@ -5,21 +5,28 @@ from __future__ import annotations
 import pathlib
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 from conftest import make_backend
 from sklearn.base import clone
 
-from kmeans_xp import FuzzyCMeans, KMeans, MiniBatchKMeans
+from kmeans_xp import DBSCAN, FuzzyCMeans, KMeans, MiniBatchKMeans, kmeans_plusplus
+from kmeans_xp._assign import label, relabel
 from kmeans_xp._backend import context_of, numpy_context, to_host
+from kmeans_xp._kernels import Shape
 from kmeans_xp._kernels._reference import ReferenceKernel
+from kmeans_xp._memory import needed_bytes
+from kmeans_xp._problem import query_over
 from kmeans_xp._several import SeveralSource, Share
-from kmeans_xp._travel import HOST, Together
+from kmeans_xp._travel import HOST, Together, plan_there
 from kmeans_xp._typing import Block
 from kmeans_xp.estimators._several_rows import SeveralRows
 from kmeans_xp.exceptions import DeviceError
+from kmeans_xp.metrics import silhouette_score
 
 strict = pytest.importorskip("array_api_strict")
 
@@ -124,6 +131,22 @@ def test_more_devices_than_rows_and_rows_of_one_library() -> None:
     assert (alone.device_, alone.reading_) == ("cpu", "rows of one array")
 
 
+def test_a_list_of_one_word_is_that_word(rows: Any) -> None:
+    stored, blocks = scipy.sparse.csr_array(rows), [rows[:99], rows[99:]]
+    for device in (["cpu"], ("auto",)):
+        model = KMeans(3, device=device, random_state=0, search=None).fit(rows)
+        labels = model.labels_.tolist()
+        assert model.device_ == "cpu"
+        for given in (stored, blocks):
+            assert model.predict(given).tolist() == labels
+            assert clone(model).fit(given).labels_.tolist() == labels
+        assert MiniBatchKMeans(3, device=device, random_state=0).fit(rows).device_ == "cpu"
+        assert FuzzyCMeans(3, device=device, random_state=0).fit(rows).device_ == "cpu"
+        assert DBSCAN(device=device).fit(rows).device_ == "cpu"
+        assert kmeans_plusplus(rows, 3, device=device, random_state=0)[0].shape == (3, 3)
+        assert silhouette_score(rows, labels, device=device) > 0.0
+
+
 def test_too_little_memory_means_smaller_blocks() -> None:
     x = np.random.default_rng(0).normal(size=(1200, 3))
     model = KMeans(5, random_state=1, max_iter=4, init="random", n_init=1)
@@ -142,8 +165,11 @@ def test_too_little_memory_means_smaller_blocks() -> None:
         assert max(sizes) == 400
         assert max(sizes[-9:]) <= 300
         patch.setattr(ReferenceKernel, "look", _no_room)
-        with pytest.raises(DeviceError, match=r"CPU_DEVICE.*device2.* has too little memory"):
+        said = r"device2.* has too little memory for 1200 rows .* needed, on each, its share of"
+        with pytest.raises(DeviceError, match=said) as caught:
             clone(model).fit(on_strict(x))
+    share = needed_bytes(Shape(400, 3, 5, "float64"), 256)
+    assert f"about {share} bytes" in str(caught.value)
 
 
 def _no_room(*rest: Any) -> Any:
@@ -209,6 +235,37 @@ def test_what_a_task_holds_goes_where_its_rows_are(rows: Any) -> None:
     assert source.take([299, 3, 150]).tolist() == rows[[299, 3, 150]].tolist()
 
 
+def test_what_a_kernel_notes_of_centers_stays_with_its_device(rows: Any) -> None:
+    """Those of another would be arrays that lie elsewhere, or made for other arithmetic."""
+    centers = np.concatenate([rows[:3], rows[1:3], rows[:1] + 9.0])  # some of them repeat
+    source = _source(rows[:300])
+    plan = plan_there(Shape(300, 3, 6, "float64"), ["array_api_strict"])
+    problem = query_over(source, plan, 6, [0.0] * 3)
+    nearest = replace(problem.nearest_to(centers), first="float32")  # which makes use of notes
+    seen = source.map(lambda block: (label(problem, block, nearest), _used(nearest)))
+    assert [used for _, used in seen] == [(True, str(device)) for device in DEVICES]
+    assert not nearest.notes
+    distances = ((rows[:300, None, :] - centers) ** 2).sum(axis=2)
+    wanted = source.collect("labels")
+    assert wanted.tolist() == distances.argmin(axis=1).tolist()
+    # the host's own, which are wrong here: first they rule out a center, then they turn all round
+    nearest.notes["repeats"] = np.arange(6) == 0, np.zeros(6, dtype=np.bool_)
+    source.forget("labels")
+    relabel(problem, nearest)
+    assert source.collect("labels").tolist() == wanted.tolist()
+    turned = replace(nearest, centers=centers[::-1], rungs={}, notes={})
+    nearest.rungs["float32", 3] = turned.rung("float32", xp=np)
+    source.forget("labels")
+    relabel(problem, nearest)
+    assert source.collect("labels").tolist() == wanted.tolist()
+
+
+def _used(nearest: Any) -> tuple[bool, str]:
+    """Whether a kernel left notes, and where those arrays lie."""
+    found = nearest.notes["repeats"]
+    return found is not None, str(found[0].device)
+
+
 def test_a_fit_goes_on_over_other_devices(rows: Any, tmp_path: pathlib.Path) -> None:
     def stop(record: Any, centers: Any) -> None:
         if record.iteration == 3:
@@ -247,7 +304,18 @@ def test_what_cannot_be_done_is_refused(rows: Any, tmp_path: pathlib.Path) -> No
         with pytest.raises(ValueError, match="several devices are their words"):
             KMeans(3, device=device).fit(rows)
     with pytest.raises(DeviceError, match="names a device twice"):
-        KMeans(3, device="cpu,cpu").fit(rows)
+        KMeans(3, device=[NAMES[0], "cpu"]).fit(x)
+    stored = scipy.sparse.csr_array(rows)
+    for given in (rows, stored, [rows]):
+        with pytest.raises(DeviceError, match=r"\['cpu', 'cpu'\] names a device twice: cpu"):
+            KMeans(3, device=["cpu", "cpu"]).fit(given)
+    with pytest.raises(DeviceError, match=r"neither streams nor sparse rows"):
+        KMeans(3, device=["cpu", "cuda:1"]).fit(stored)
+    for device in ("gpu", ["gpu"]):
+        with pytest.raises(ValueError, match=r"'gpu'.* is not known"):
+            KMeans(3, device=device).fit(stored)
+    with pytest.raises(DeviceError, match="several devices, and this is done on one"):
+        kmeans_plusplus(rows, 3, device=["cpu", "cuda:1"])
     with pytest.raises(DeviceError, match=r"a device of array_api_strict .*device2"):
         KMeans(3, device="cpu,device1").fit(x)
     for other in (MiniBatchKMeans, FuzzyCMeans):

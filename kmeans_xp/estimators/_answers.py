@@ -139,7 +139,6 @@ class Answers(TransformerMixin):
     def _placed(self, X: Any, sample_weight: Any, method: str) -> ArrayRows:
         """Check an array of rows that are asked about, and find where to work on them."""
         check_is_fitted(self)
-        check_device_word(self.device)
         check_same_place(self, self._home, X, method)
         x = check_rows(self, X, reset=False)
         place = place_of(x, self._device_of(context_of(x).device_name))
@@ -147,7 +146,8 @@ class Answers(TransformerMixin):
 
     def _device_of(self, here: str) -> str | None:
         """The device word for rows that are here; "auto" goes on where fit found a place."""
-        return None if self.device == "auto" and here == self.device_ else self.device
+        word = check_device_word(self.device)
+        return None if word == "auto" and here == self.device_ else word
 
     def _asked_of(self, X: Any, sample_weight: Any, method: str) -> DaskRows:
         """Check a dask collection that is asked about."""
@@ -159,7 +159,8 @@ class Answers(TransformerMixin):
         # not before: dask is imported once one of its collections was seen
         from ._dask_rows import DaskRows
 
-        return DaskRows(self, X, sample_weight, self.device, reset=reset)
+        device = self.device if self._several() else check_device_word(self.device)
+        return DaskRows(self, X, sample_weight, device, reset=reset)
 
     def _question(self, rows: Rows) -> tuple[Problem, Array]:
         return rows.question(self.cluster_centers_, self._middle, who=type(self).__name__)

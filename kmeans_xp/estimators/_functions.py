@@ -154,7 +154,7 @@ of shape (n_clusters, n_features), default="k-means++"
         "x_squared_norms": ["array-like", None],
         "random_state": ["random_state"],
         "n_local_trials": [Interval(Integral, 1, None, closed="left"), None],
-        "device": [str, None],
+        "device": [str, list, tuple, None],
     },
     prefer_skip_nested_validation=True,
 )

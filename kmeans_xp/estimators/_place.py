@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from .._backend import Context, resolve
 from .._problem import Problem, Training
 from .._typing import Array
-from .._validation import check_float64
+from .._validation import check_device_word, check_float64
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Place:
             return self.home.move(array)
 
 
-def place_of(x: Array, device: str | None) -> Place:
+def place_of(x: Array, device: Any) -> Place:
     """Resolve X and the device word, and refuse a device without float64."""
-    work, home = resolve(x, device)
+    work, home = resolve(x, check_device_word(device))
     check_float64(work)
     return Place(work, home)
 

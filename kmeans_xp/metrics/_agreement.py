@@ -38,7 +38,7 @@ class _Table:
 @contextlib.contextmanager
 def _tabulated(true: Any, pred: Any, device: str | None) -> Iterator[_Table | None]:
     """Check, move and count two labellings in the scope of their place; None of no rows."""
-    check_device_word(device)
+    device = check_device_word(device)
     names = ("labels_true", "labels_pred")
     true, pred = check_labels(true, names[0]), check_labels(pred, names[1])
     check_same_length(true, pred, names)

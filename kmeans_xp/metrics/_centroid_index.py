@@ -61,7 +61,7 @@ def centroid_index(centers_a: Any, centers_b: Any, *, device: str | None = None)
     >>> centroid_index([[0.0, 4.0], [0.0, 6.0], [2.0, 0.0]], truth)
     1
     """
-    check_device_word(device)
+    device = check_device_word(device)
     named = [
         (name, check_table(centers, name, "centroid_index"))
         for name, centers in (("centers_a", centers_a), ("centers_b", centers_b))

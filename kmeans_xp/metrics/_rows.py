@@ -58,7 +58,7 @@ def labelled_rows(
 
     ``chosen`` are the positions of the rows that the score is taken of.
     """
-    check_device_word(device)
+    device = check_device_word(device)
     rows, labels = check_table(x, "X", who), check_labels(labels, "labels")
     check_same_length(rows, labels, ("X", "labels"))
     work, home = resolve(rows, device)

@@ -102,7 +102,7 @@ def check_features(
     """
     if text not in ("raise", "report"):
         raise ValueError(f"text={text!r} is not known. Use 'raise' or 'report'.")
-    check_device_word(device)
+    device = check_device_word(device)
     frame = as_frame(X)
     if frame is None:
         rows = check_table(X, "X", "check_features")

@@ -115,7 +115,7 @@ callable, default="euclidean"
         "eps": [Interval(Real, 0.0, None, closed="neither")],
         "min_samples": [Interval(Integral, 1, None, closed="left")],
         "metric": [str, callable],
-        "device": [str, None],
+        "device": [str, list, tuple, None],
         "memory_limit": [Interval(Integral, 1, None, closed="left"), str, None],
     }
 
