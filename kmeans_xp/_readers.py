@@ -103,8 +103,11 @@ class Watched:
             except OSError as error:
                 raise ValueError(f"{path} went away between two passes: {error}") from error
             if now != before:
+                size = f"{now[0]} bytes, written anew"
+                if now[0] != before[0]:
+                    size = f"it had {before[0]} bytes, now {now[0]}"
                 raise ValueError(
-                    f"{path} changed between two passes (it had {before[0]} bytes, now {now[0]}): "
+                    f"{path} changed between two passes ({size}): "
                     "what was found so far may be of other rows. Try again when nobody writes to it"
                 )
 
