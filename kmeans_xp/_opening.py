@@ -84,8 +84,8 @@ def open_stream(x: Any, limit: int, /, *, who: str = "KMeans") -> Direct | InOrd
     if isinstance(x, Iterator):
         raise TypeError(
             f"X is an iterator ({type(x).__name__}), whose rows come once, and k-means needs them "
-            "in several passes. Pass a callable that opens it anew, as lambda: blocks(), or use "
-            "MiniBatchKMeans and its partial_fit"
+            "in several passes. Pass a callable that opens it anew, as lambda: blocks(), or give "
+            "each block to the partial_fit of MiniBatchKMeans"
         )
     return _nonempty(Batches(x)) if _hands_out_blocks(x) else None
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from engine import plan_of
 
-from kmeans_xp import FeatureScaler, KMeans, MiniBatchKMeans, check_features, choose_k
+from kmeans_xp import FeatureScaler, KMeans, KMedoids, check_features, choose_k
 from kmeans_xp._backend import numpy_context
 from kmeans_xp._iterables import Batches
 from kmeans_xp._problem import training_over
@@ -124,8 +124,7 @@ def test_hidden_files_of_a_folder_are_left_out(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "ask",
-    [MiniBatchKMeans(3).partial_fit, FeatureScaler("standard").fit, check_features, choose_k],
+    "ask", [KMedoids(3).fit, FeatureScaler("standard").fit, check_features, choose_k]
 )
 def test_where_rows_must_be_in_memory_a_path_is_told_so(
     ask: Callable[[Any], Any], tmp_path: pathlib.Path

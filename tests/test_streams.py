@@ -120,6 +120,19 @@ def test_mini_batches_of_a_stream_are_those_of_the_rows_in_memory(
     assert here.n_steps_ > 6
 
 
+@pytest.mark.parametrize("source", ["npy", "csv without names", "blocks"])
+def test_a_stream_is_one_batch_of_partial_fit(source: str, tmp_path: pathlib.Path) -> None:
+    x = rows()
+    given = Blocks(x, 100) if source == "blocks" else SOURCES[source](tmp_path, x)
+    here, stream = (MiniBatchKMeans(K, random_state=1, memory_limit=SMALL) for _ in range(2))
+    for there, few, weight in ((given, x, WEIGHT), (x[:50], x[:50], None), (given, x, None)):
+        here.partial_fit(few, sample_weight=weight)
+        stream.partial_fit(there, sample_weight=weight)
+        assert stream.cluster_centers_.tobytes() == here.cluster_centers_.tobytes()
+        assert stream.labels_.tobytes() == here.labels_.tobytes()
+        assert (stream.inertia_, stream.n_steps_) == (here.inertia_, here.n_steps_)
+
+
 def test_distances_of_a_stream_fit_the_limit_or_are_refused(tmp_path: pathlib.Path) -> None:
     x = rows()
     model, path = fit(x, "random", None), as_npy(tmp_path, x)

@@ -11,7 +11,6 @@ from sklearn.utils._param_validation import Interval
 
 from .._minibatch import State
 from .._outcome import Status
-from .._sparse import is_sparse
 from .._validation import check_device_word, is_dask
 from ._clusterer import Clusterer
 from ._kmeans import KMeans
@@ -227,10 +226,11 @@ of shape (n_clusters, n_features), default="k-means++"
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features), path, or blocks
             The rows of a batch, however many; the first time at least ``n_clusters``.  Later
-            batches are in the library, dtype and device of the first.  A dask array or data frame
-            is a batch too, which stays where it is.
+            batches are in the library, dtype and device of the first.  A stream as in `fit` is
+            one batch, which is read in passes, and so is a dask array or data frame, which stays
+            where it is.
         y : Ignored
             For compatibility.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -272,12 +272,12 @@ of shape (n_clusters, n_features), default="k-means++"
         return outcome.status, None
 
     def _batch(self, X: Any, sample_weight: Any, asked: str | None) -> BatchRows:
-        """Check the rows of a batch: an array, a sparse matrix, or a collection of dask."""
+        """Check the rows of a batch: an array, a stream, or a collection of dask."""
         if is_dask(X):
             if asked is None:
                 return self._in_partitions(X, sample_weight, reset=True)
             return self._asked_of(X, sample_weight, asked)
-        found = stream_rows(self, X, sample_weight, asked=asked) if is_sparse(X) else None
+        found = stream_rows(self, X, sample_weight, asked=asked)
         if found is not None:
             return found
         if asked is None:
