@@ -41,12 +41,12 @@ def as_array(estimator: Any, x: Any, /, *, reset: bool) -> Any:
 
     Names, types and the number of columns are checked as those of rows in memory are.
     """
-    if hasattr(x, "columns") and hasattr(x, "map_partitions"):
+    if hasattr(type(x), "columns") and hasattr(x, "map_partitions"):  # a Delayed has any name
         dtype = check_rows(estimator, x._meta_nonempty, reset=reset).dtype
         meta = np.empty((0, len(x.columns)), dtype=dtype)
         return x.map_partitions(_numbers, dtype, meta=meta)
     if type(x).__name__ != "Array" or x.ndim != 2:
-        shape = f" of shape {tuple(x.shape)}" if hasattr(x, "shape") else ""
+        shape = f" of shape {tuple(x.shape)}" if hasattr(type(x), "shape") else ""
         raise TypeError(
             f"X is a {type(x).__module__}.{type(x).__name__}{shape}; of dask, two-dimensional "
             "arrays and data frames are taken"

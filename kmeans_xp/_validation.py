@@ -138,9 +138,11 @@ def _refuse_sparse(x: Any, name: str) -> None:
 def _refuse_lazy(x: Any, name: str) -> None:
     lazy = array_api_compat.is_array_api_obj(x) and array_api_compat.is_lazy_array(x)
     if type(x).__module__.startswith("dask") or (lazy and not array_api_compat.is_jax_array(x)):
+        rows = "; or some of its rows. KMeans, k_means and MiniBatchKMeans take dask's as they are"
         raise TypeError(
             f"{name} is lazy ({type(x).__module__}.{type(x).__name__}), which is not supported. "
-            f"Compute it first, for example with {name}.compute(), and pass the result."
+            f"Compute it first, for example with {name}.compute(), and pass the result"
+            f"{rows if name == 'X' else ''}."
         )
 
 

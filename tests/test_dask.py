@@ -182,8 +182,11 @@ def test_what_cannot_be_done_is_refused(rows: Any, threads: Any) -> None:
         KMeans(3).fit(da.from_array(rows, chunks=(500, 4)), sample_weight=unknown(weight))
     with pytest.raises(ValueError, match="Complex data not supported"):
         KMeans(3).fit(lazy.astype(np.complex128))
-    with pytest.raises(TypeError, match="two-dimensional arrays and data frames"):
-        KMeans(3).fit(lazy[:, 0])
+    for given in (lazy[:, 0], dask.delayed(rows)):
+        with pytest.raises(TypeError, match="two-dimensional arrays and data frames"):
+            KMeans(3).fit(given)
+    with pytest.raises(TypeError, match=r"X.compute\(\).*some of its rows. KMeans, k_means and"):
+        choose_k(lazy, 3)
     with pytest.raises(TypeError, match=r"list.*are worked on as NumPy or CuPy arrays"):
         KMeans(3).fit(lazy.rechunk({1: -1}).map_blocks(list, dtype=float, meta=rows[:0]))
     with pytest.raises(Exception, match="device='cuda' does not go with dask"):

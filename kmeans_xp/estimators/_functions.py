@@ -23,7 +23,6 @@ from ._streamed import HostRows, stream_rows
 
 @validate_params(
     {
-        "X": ["array-like", "sparse matrix"],
         "sample_weight": ["array-like", None],
         "return_n_iter": [bool],
     },
@@ -51,8 +50,9 @@ def k_means(
 
     Parameters
     ----------
-    X : array-like or sparse matrix of shape (n_samples, n_features)
-        Rows to cluster, of any array API library.
+    X : array-like or sparse matrix of shape (n_samples, n_features), path, or blocks
+        Rows to cluster, of any array API library, a stream as in `KMeans.fit`, or a dask array or
+        data frame.
     n_clusters : int
         Number of clusters and of centers.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -112,7 +112,8 @@ of shape (n_clusters, n_features), default="k-means++"
 
     See Also
     --------
-    KMeans : The estimator, with the sources of the algorithms.
+    KMeans : The estimator, with the sources of the algorithms; it takes checkpoints, callbacks
+        and a memory limit, too.
 
     Examples
     --------
