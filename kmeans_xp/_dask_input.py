@@ -101,11 +101,10 @@ def make_partitions(x: Any, weight: Any, n_clusters: int | None, /) -> Partition
     exponent = None
     if lazy is not None:
         exponent = exponent_above(max(part.largest for part in seen))
-        lazy = _optimised(lazy.map_blocks(_unit, exponent, dtype=np.float64), None)[0]
+        lazy = lazy.map_blocks(_unit, exponent, dtype=np.float64)
+        lazy = _made_from(lazy) if is_held else _optimised(lazy, None)[0]
     if not is_held and any(map(math.isnan, x.chunks[0])):
         is_held, x, lazy = _hold(x, lazy, n_rows)
-    elif is_held and lazy is not None:
-        lazy = lazy.persist()
     places = tuple(sorted({part.place for part in seen if part.n_rows}))
     return Partitions(x, lazy, lengths, exponent, positive, is_held, places)
 
@@ -240,6 +239,18 @@ def _hold(x: Any, weight: Any | None, n_rows: int) -> tuple[bool, Any, Any | Non
     parts = [x] if weight is None else [x, weight]
     held = dask.persist(*parts)
     return True, held[0], None if weight is None else held[1]
+
+
+def _made_from(lazy: Any) -> Any:
+    """A collection in memory, made of held ones that may go afterwards."""
+    made = lazy.persist()
+    if client_of(made) is not None:
+        from distributed import wait
+
+        # the scheduler may hear that nobody wants those any more before it sees what depends on
+        # them; until then the tasks of the lazy one (not if they were optimised) hold them
+        wait(made)
+    return made
 
 
 def _free_memory(x: Any) -> float:
