@@ -51,8 +51,8 @@ class Batches(InOrder):
 
     def _changed(self, what: str) -> Exception:
         return ValueError(
-            f"{self.name} handed out {what} than in its first pass. It must give the same rows in "
-            "the same order each time that it is opened"
+            f"{self.name} handed out {what}, unlike in its first pass. It must give the same rows "
+            "in the same order each time that it is opened"
         )
 
     def _refuse_other_columns(self, name: str, count: int, names: list[Any] | None) -> None:
@@ -67,6 +67,10 @@ class Batches(InOrder):
 
     def _blocks(self) -> Iterator[tuple[Floats, Any]]:
         opened = self._given() if callable(self._given) else self._given
+        if not isinstance(opened, Iterable):
+            raise TypeError(
+                f"{self.name} returned {opened!r}: have it return an iterable of blocks"
+            )
         for number, block in enumerate(opened):
             name = f"block {number} of X"
             rows, head = block_values(block, name)

@@ -10,7 +10,7 @@ import pytest
 from cases import clumped, few_weights
 from dask_cases import N, check_same, check_same_search, in_parts
 
-from kmeans_xp import KMeans, k_means
+from kmeans_xp import KMeans, choose_k, k_means
 
 dask = pytest.importorskip("dask", reason="dask is not installed")
 da = pytest.importorskip("dask.array", reason="dask is not installed")

@@ -40,6 +40,61 @@ def client() -> Any:
         yield client
 
 
+def test_one_or_four_workers_change_no_bit(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In threads of this process: they start at once, and other tests have real processes."""
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    from kmeans_xp import _dask_tasks
+
+    honest, passes = _dask_tasks.run, []
+
+    def run(work: Any, *rest: Any) -> Any:
+        passes[-1].setdefault(work.number, set()).add(distributed.get_worker().name)
+        return honest(work, *rest)
+
+    monkeypatch.setattr(_dask_tasks, "run", run)
+    weight = np.random.default_rng(4).integers(0, 4, N) * 0.3
+    model = KMeans(7, init="k-means||", random_state=5, search=None, max_iter=6)
+    here = KMeans(**model.get_params()).fit(rows, sample_weight=weight)
+    lazy = in_parts(rows, 9), da.from_array(weight, chunks=400)
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
+    )
+    with cluster, distributed.Client(cluster) as client:
+        for count in (1, 4):
+            cluster.scale(count)
+            client.wait_for_workers(count)
+            passes.append({})
+            check_same(here, model.fit(lazy[0], sample_weight=lazy[1]))
+            # in some passes each worker had a part
+            assert max(map(len, passes[-1].values())) == count
+
+
+def test_a_scheduler_that_takes_its_time_loses_no_weights(
+    rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What weights were made of is given up while the scheduler still reads what depends on it."""
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    from dask import order
+
+    honest = order.order
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(0.05)
+        return honest(*args, **kwargs)
+
+    model = KMeans(5, init=rows[:5], max_iter=2)
+    weight = np.random.default_rng(4).random(N)
+    here = KMeans(**model.get_params()).fit(rows, sample_weight=weight)
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
+    )
+    with cluster, distributed.Client(cluster):
+        monkeypatch.setattr(order, "order", slow)
+        lazy = da.from_array(weight, chunks=400)
+        check_same(here, model.fit(in_parts(rows, 3), sample_weight=lazy))
+        assert "held in memory" in model.reading_
+
+
 def test_processes(rows: Any) -> None:
     start = rows[:4] + 0.25
     here = KMeans(4, init=start, max_iter=2).fit(rows)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from stream_cases import SMALL, SOURCES, Blocks, D, K, N, as_files, as_npy, fit, rows, table_of
 
-from kmeans_xp import KMeans, _shelf, load_model, save_model
+from kmeans_xp import KMeans, _shelf, k_means, load_model, save_model
 from kmeans_xp._ahead import Ahead
 from kmeans_xp._opening import memory_limit_of
 from kmeans_xp._readers import ArrayFile
@@ -51,8 +51,14 @@ def test_files_that_change_between_passes_are_named(tmp_path: pathlib.Path) -> N
             content = path.read_bytes()
             path.write_bytes(content + change if change else content[:-80])
 
-        with pytest.raises(ValueError, match=rf"{path.name} changed between two passes"):
+        size = path.stat().st_size
+        said = rf"{path.name} changed between two passes \(it had {size} bytes, now"
+        with pytest.raises(ValueError, match=said):
             fit(path, "random", None, callback=meddle)
+
+    path = SOURCES["npy"](tmp_path, rows())
+    with pytest.raises(ValueError, match=r"two passes \(\d+ bytes, written anew\)"):
+        fit(path, "random", None, callback=lambda *_: os.utime(path, ns=(0, 0)))
 
 
 def test_a_file_that_ends_early_is_named(tmp_path: pathlib.Path) -> None:
@@ -68,7 +74,7 @@ def test_a_file_that_ends_early_is_named(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("later", "message"),
     [
-        (rows()[:-1], f"{N - 1} rows instead of {N}"),
+        (rows()[:-1], f"{N - 1} rows instead of {N}, unlike in its first pass"),
         (np.concatenate([rows(), rows()[:1]]), f"more than {N} rows"),
         (rows()[::-1], "other values"),
     ],
@@ -97,7 +103,12 @@ def test_a_bad_cell_is_named_with_its_file(tmp_path: pathlib.Path) -> None:
 
 def test_what_cannot_be_read_again_or_at_all_is_refused(tmp_path: pathlib.Path) -> None:
     x = rows()
-    with pytest.raises(TypeError, match=r"iterator \(generator\).*partial_fit"):
+    inertia = KMeans(2, random_state=0).fit(x).inertia_
+    for given in (as_npy(tmp_path, x), lambda: [x]):
+        assert k_means(given, 2, random_state=0)[2] == inertia
+    with pytest.raises(TypeError, match="returned None: have it return an iterable of blocks"):
+        KMeans(2).fit(lambda: None)
+    with pytest.raises(TypeError, match=r"iterator \(generator\).*each block to the partial_fit"):
         KMeans(2).fit(part for part in [x])
     with pytest.raises(ValueError, match=r"block 1 of X has 2 columns, the blocks before 5"):
         KMeans(2).fit([x, x[:, :2]])

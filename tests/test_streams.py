@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import make_backend
 from engine import first_centers, opened, plan_of, solve
-from stream_cases import SMALL, SOURCES, STARTS, WEIGHT, K, as_npy, check_same, fit, rows
+from stream_cases import SMALL, SOURCES, STARTS, WEIGHT, Blocks, K, as_npy, check_same, fit, rows
 
 from kmeans_xp import KMeans, MiniBatchKMeans, _sampling, _shelf
 from kmeans_xp._backend import context_of, numpy_context, to_host
