@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -272,8 +272,9 @@ class Surveyor:
     takes_blocks = False  # whole ones, whatever their rows are
     most_rows: int | None = None  # at a time; None: what the source's pieces hold
 
-    def __init__(self, xp: Namespace) -> None:
-        self.xp = xp
+    def __init__(self, xp: Namespace, kernel: type[Any] | None = None) -> None:
+        """``kernel``: whose it is, where a task that travels must find the like of it."""
+        self.xp, self.kernel = xp, kernel
 
     def ranges(self, rows: Array, weight: Array | None, /) -> Ranges:
         """Smallest and largest values; not finite where a value is not."""

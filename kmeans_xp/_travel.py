@@ -156,7 +156,7 @@ def _named(obj: Any, source: Source) -> Any:
     if isinstance(obj, Context):
         return "context", None
     if isinstance(obj, Surveyor):
-        return "surveyor", None
+        return "surveyor", obj.kernel or NumpyKernel
     if isinstance(obj, NumpyKernel):
         return "kernel", type(obj)
     return ("kernel", NumpyKernel) if isinstance(obj, ReferenceKernel) else None
@@ -218,7 +218,7 @@ def unpack(packed: bytes | Packed, context: Context, kernel: Callable[[Kind], Ke
             if what == "held":
                 return parts.held[which]
             if what == "surveyor":
-                return kernel(NumpyKernel).surveyor
+                return kernel(which).surveyor
             return kernel(which) if what == "kernel" else there[what]
 
     return Opener(io.BytesIO(parts.task)).load()

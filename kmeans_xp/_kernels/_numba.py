@@ -66,7 +66,7 @@ class NumbaKernel(NumpyKernel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.surveyor = CompiledSurveyor(self._xp)
+        self.surveyor = CompiledSurveyor(self._xp, NumbaKernel)
         self._lock = threading.Lock()
         self.heads = Heads()
 
