@@ -321,11 +321,15 @@ def _last_drift(problem: Training, state: State, nearest: Nearest) -> Drift | No
     left the rows, or rows come and go.  On a GPU one look at all rows takes less than to wait for
     the doubtful ones.
     """
+    source, context = problem.source, problem.context
     is_whole = state.status is not Status.INTERRUPTED and not problem.is_wide
-    if not (is_whole and problem.source.is_resident) or problem.context.gpu is not None:
+    if not is_whole or context.gpu is not None:
         return None
-    if any("bounds" not in block.state for block in problem.source.blocks):
-        return None
+    if source.is_resident:
+        if any("bounds" not in block.state for block in source.blocks):
+            return None
+    elif source.shares or context.library != "numpy":
+        return None  # else blocks keep them where they are, and one that lost them is scored anew
     drift, is_new = problem.pruner.drift_for(nearest)
     return None if is_new else drift
 
