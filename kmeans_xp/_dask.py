@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ._backend import Context
-from ._dask_groups import Groups
+from ._dask_calls import Calls, Share
+from ._dask_groups import Groups, Shares
 from ._dask_tasks import Part, Pass, Place, Spot, Spots, forget, forget_there, merge, run_all
 from ._travel import Away, pack
 from ._typing import Array, Block, T, slices
@@ -87,6 +88,7 @@ class DaskSource(Away):
         self._keys = _keys_of(partitions.x)
         self._weights = None if partitions.weight is None else _keys_of(partitions.weight)
         self.groups = _groups_of(partitions)
+        self._calls = None if self.groups is None else Calls(client_of(partitions.x))
         self._sums_bytes = 0  # of the last pass
         self.cut(block_rows, piece_rows)
 
@@ -153,7 +155,8 @@ class DaskSource(Away):
         recipes = pack(in_order, self)
         body = pack(task, self)
         work = Pass(self._fit, self.n_passes, words, body, recipes, dict(self._forgotten))
-        parts = self._compute(work, self._spots(blocks))
+        spots = self._spots(blocks)
+        parts = self._call(work, spots) or self._compute(work, spots)
         found = merge(parts)
         if found.total is not None:
             self._sums_bytes = found.total.nbytes
@@ -176,6 +179,31 @@ class DaskSource(Away):
             mine.spots.append(Spot(place, block.number, offset, self._versions.get(place)))
         return spots
 
+    def _call(self, work: Pass, spots: dict[int, Spots]) -> list[Part] | None:
+        """The pass by calls, where few workers hold the rows; None where tasks must make it."""
+        if self.groups is None or self._calls is None:
+            return None
+        asked = self.groups.by_worker(spots)
+        if not asked or self._is_much(len(asked)):
+            return None
+        shares = {worker: self._shares(mine, spots) for worker, mine in asked.items()}
+        parts = self._calls.make(work, shares)
+        if parts is None:
+            self.groups.renew()
+        return parts
+
+    def _shares(self, shares: Shares, spots: dict[int, Spots]) -> list[Share]:
+        """What the threads of a worker take."""
+        found = []
+        for share in shares:
+            weights = None if self._weights is None else [self._weights[n] for n in share]
+            found.append(Share([self._keys[n] for n in share], weights, [spots[n] for n in share]))
+        return found
+
+    def _is_much(self, count: int) -> bool:
+        """Whether what so many leave is merged over there."""
+        return count > _MERGED_AT_ONCE or count * self._sums_bytes > _MERGED_HERE
+
     def _compute(self, work: Pass, spots: dict[int, Spots]) -> list[Part]:
         from dask.highlevelgraph import HighLevelGraph
 
@@ -195,8 +223,7 @@ class DaskSource(Away):
             weights = None if self._weights is None else [self._weights[n] for n in share]
             layer.append((name, share[0]))
             graph[layer[-1]] = run_all, sent, xs, weights, [spots[number] for number in share]
-        is_much = len(layer) > _MERGED_AT_ONCE or len(layer) * self._sums_bytes > _MERGED_HERE
-        if work.words is not None and is_much:
+        if work.words is not None and self._is_much(len(layer)):
             layer = _tree(graph, name, layer)
         collections = [x] if weight is None else [x, weight]
         whole = HighLevelGraph.from_collections(name, graph, dependencies=collections)

@@ -26,7 +26,7 @@ def shared_out(
     holders : the workers that hold them
     threads : how many each worker has
     """
-    owners = [worker for worker, count in threads.items() for _ in range(count)]
+    owners = _owners(threads)
     shares: Shares = [[] for _ in owners]
     loads = [0] * len(owners)
     for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
@@ -49,6 +49,11 @@ def shared_out(
         loads[least] += sizes[number]
 
 
+def _owners(threads: Mapping[str, int]) -> list[str]:
+    """The worker of each thread."""
+    return [worker for worker, count in threads.items() for _ in range(count)]
+
+
 class Groups:
     """Partitions that the workers of a client hold, by the task that takes them.
 
@@ -62,14 +67,26 @@ class Groups:
     def __init__(self, client: Any, futures: Sequence[Any], sizes: Sequence[int]) -> None:
         self._client, self._futures, self._sizes = client, futures, sizes
         self._shares: Shares | None = None
+        self._owners: list[str] = []
 
     def of(self, numbers: Iterable[int], /) -> Shares:
         """These partitions, those of a task together."""
+        return [share for _, share in self._of(numbers)]
+
+    def by_worker(self, numbers: Iterable[int], /) -> dict[str, Shares]:
+        """The same by the worker that was asked for its threads; none where none was there."""
+        found: dict[str, Shares] = {}
+        for owner, share in self._of(numbers):
+            found.setdefault(owner, []).append(share)
+        return found if self._owners else {}
+
+    def _of(self, numbers: Iterable[int]) -> list[tuple[str, list[int]]]:
         if self._shares is None:
             self._shares = self._ask()
         wanted = set(numbers)
+        owners = self._owners or [""] * len(self._shares)
         shares = ([n for n in share if n in wanted] for share in self._shares)
-        return [share for share in shares if share]
+        return [found for found in zip(owners, shares, strict=True) if found[1]]
 
     def renew(self) -> None:
         """Ask again where the partitions are, before the next pass."""
@@ -79,6 +96,7 @@ class Groups:
         found = self._client.who_has(self._futures)
         holders = [found.get(future.key, ()) for future in self._futures]
         threads = self._client.nthreads()
+        self._owners = _owners(threads)
         if not threads:  # between the last worker's end and the next one's begin
             return [[number] for number in range(len(self._sizes))]
         return shared_out(self._sizes, holders, threads)

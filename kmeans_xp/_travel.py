@@ -91,6 +91,12 @@ class Elsewhere:
         self.sample = context.from_host(np.empty((0, self.n_features), dtype=dtype))
 
 
+_PLAIN = frozenset(
+    {str, int, float, bool, bytes, tuple, list, dict, type(None), types.FunctionType}
+)
+"""What travels as it is; Python looks at each object that is pickled."""
+
+
 @dataclass(frozen=True)
 class Packed:
     """A pickled task, and beside it what it names: ``held`` in this process alone."""
@@ -120,6 +126,8 @@ def _packed(value: Any, source: Source, pickler: Any) -> Packed:
 
     class Packer(pickler):  # type: ignore[misc]
         def persistent_id(self, obj: Any) -> Any:
+            if type(obj) in _PLAIN:  # most of all
+                return None
             if isinstance(obj, (np.ndarray, OnHost)):
                 values[id(obj)] = obj
                 return id(obj)
