@@ -28,8 +28,8 @@ def some(values: Array, rows: Rows, /, *, xp: Namespace) -> Array:
     """The values of some rows; a view for a slice."""
     if isinstance(rows, slice):
         return values[rows, ...]
-    if isinstance(values, np.ndarray) and not values.flags.c_contiguous:
-        # NumPy's take would first copy all of them
+    if isinstance(values, np.ndarray) and not (values.flags.c_contiguous and values.flags.aligned):
+        # NumPy's take would first copy all of them; a message leaves rows wherever they lay in it
         return values[rows]
     return xp.take(values, rows, axis=0)
 
