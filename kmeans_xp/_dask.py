@@ -238,9 +238,17 @@ def _groups_of(partitions: Partitions) -> Groups | None:
         return None
     from distributed import futures_of
 
-    by_key = {future.key: future for future in futures_of(partitions.x)}
-    futures = [by_key[key] for key in _keys_of(partitions.x)]
-    return Groups(client, futures, partitions.lengths)
+    rows, weights = (
+        [] if held is None else _futures(held, futures_of(held))
+        for held in (partitions.x, partitions.weight)
+    )
+    return Groups(client, rows, weights, partitions.lengths)
+
+
+def _futures(held: Any, futures: Sequence[Any]) -> list[Any]:
+    """Those of the partitions, in their order."""
+    by_key = {future.key: future for future in futures}
+    return [by_key[key] for key in _keys_of(held)]
 
 
 def _tree(graph: dict[Any, Any], name: str, layer: list[Any]) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+_MOST_ASKED = 4
 _UNEVEN = 1.1  # times its fair share that a thread may be given
 
 Shares = list[list[int]]
@@ -61,24 +62,33 @@ class Groups:
     ----------
     client : whose workers they are
     futures : the partitions
+    weights : those of their rows
     sizes : their rows
     """
 
-    def __init__(self, client: Any, futures: Sequence[Any], sizes: Sequence[int]) -> None:
-        self._client, self._futures, self._sizes = client, futures, sizes
+    def __init__(
+        self, client: Any, futures: Sequence[Any], weights: Sequence[Any], sizes: Sequence[int]
+    ) -> None:
+        self._client, self._futures, self._weights, self._sizes = client, futures, weights, sizes
         self._shares: Shares | None = None
         self._owners: list[str] = []
+        self._lie_there, self._asked = False, 0
 
     def of(self, numbers: Iterable[int], /) -> Shares:
         """These partitions, those of a task together."""
         return [share for _, share in self._of(numbers)]
 
     def by_worker(self, numbers: Iterable[int], /) -> dict[str, Shares]:
-        """The same by the worker that was asked for its threads; none where none was there."""
+        """The same by their worker; none where it does not hold all that its threads take.
+
+        Then a few of the next passes ask again: rows and weights may be on their way.
+        """
+        if not self._lie_there and self._asked < _MOST_ASKED:
+            self.renew()
         found: dict[str, Shares] = {}
         for owner, share in self._of(numbers):
             found.setdefault(owner, []).append(share)
-        return found if self._owners else {}
+        return found if self._lie_there else {}
 
     def _of(self, numbers: Iterable[int]) -> list[tuple[str, list[int]]]:
         if self._shares is None:
@@ -93,10 +103,21 @@ class Groups:
         self._shares = None
 
     def _ask(self) -> Shares:
-        found = self._client.who_has(self._futures)
+        self._asked += 1
+        found = self._client.who_has([*self._futures, *self._weights])
         holders = [found.get(future.key, ()) for future in self._futures]
         threads = self._client.nthreads()
-        self._owners = _owners(threads)
+        self._owners, self._lie_there = _owners(threads), False
         if not threads:  # between the last worker's end and the next one's begin
             return [[number] for number in range(len(self._sizes))]
-        return shared_out(self._sizes, holders, threads)
+        shares = shared_out(self._sizes, holders, threads)
+        columns = [holders]
+        if self._weights:
+            columns.append([found.get(future.key, ()) for future in self._weights])
+        self._lie_there = all(
+            owner in column[number]
+            for owner, share in zip(self._owners, shares, strict=True)
+            for number in share
+            for column in columns
+        )
+        return shares

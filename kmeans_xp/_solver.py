@@ -305,7 +305,8 @@ def _finish(problem: Training, state: State, keeps: bool) -> Result:
 def _relabelled(problem: Training, state: State, nearest: Nearest, keeps: bool) -> State:
     """Give rows the labels of the final centers; the totals go along where they may be used."""
     drift = _last_drift(problem, state, nearest)
-    if state.totals is None or (not keeps and drift is None):
+    is_used = problem.source.is_resident and (keeps or drift is not None)
+    if state.totals is None or not is_used:
         relabel(problem, nearest, drift)
         return state
     befores = [block.state.get("labels") for block in problem.source.blocks]
@@ -322,14 +323,13 @@ def _last_drift(problem: Training, state: State, nearest: Nearest) -> Drift | No
     the doubtful ones.
     """
     source, context = problem.source, problem.context
-    is_whole = state.status is not Status.INTERRUPTED and not problem.is_wide
-    if not is_whole or context.gpu is not None:
+    if state.status is Status.INTERRUPTED or problem.is_wide:
         return None
-    if source.is_resident:
-        if any("bounds" not in block.state for block in source.blocks):
-            return None
-    elif source.shares or context.library != "numpy":
-        return None  # else blocks keep them where they are, and one that lost them is scored anew
+    if not source.is_resident:
+        if source.shares or context.library != "numpy":
+            return None  # else blocks keep them where they are; one that lost them is scored anew
+    elif context.gpu is not None or any("bounds" not in block.state for block in source.blocks):
+        return None
     drift, is_new = problem.pruner.drift_for(nearest)
     return None if is_new else drift
 

@@ -6,6 +6,7 @@ import os
 import pathlib
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
 
@@ -137,6 +138,71 @@ def test_cluster_with_a_slow_worker_and_a_task_that_fails_once(
     assert "read anew in each of" in there.reading_
     assert (tmp_path / "times").stat().st_size > 10
     check_same(here, there)
+
+
+def test_few_workers_are_called_and_calls_that_fail_change_no_bit(
+    rows: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that lie on workers take no task a pass, but where a call fails."""
+    from distributed import wait
+
+    from kmeans_xp import _dask, _dask_calls
+
+    honest, compute = _dask_calls.Calls.make, _dask.DaskSource._compute
+    called: list[bool] = []
+    tasks: list[int] = []
+
+    def make(self: Any, work: Any, shares: Any) -> Any:
+        parts = honest(self, work, shares)
+        called.append(parts is not None)
+        if lost and work.number % 3 == 1:
+            return None  # the workers did it, and their replies were lost
+        if lost and work.number == 5:
+            gone = {
+                worker: [replace(one, rows=["gone"]) for one in shares[worker]] for worker in shares
+            }
+            return honest(self, work, gone)
+        return parts
+
+    def counted(self: Any, work: Any, spots: Any) -> Any:
+        tasks.append(work.number)
+        return compute(self, work, spots)
+
+    monkeypatch.setattr(_dask_calls.Calls, "make", make)
+    monkeypatch.setattr(_dask.DaskSource, "_compute", counted)
+    options = {"init": rows[:9] + 0.1, "random_state": 5, "max_iter": 6}
+    here = KMeans(9, **options).fit(rows, sample_weight=abs(rows[:, 0]) + 0.5)
+    parts = [
+        client.persist(da.from_array(part), workers=[worker])
+        for part, worker in zip((rows[:700], rows[700:]), client.nthreads(), strict=True)
+    ]
+    lazy = client.persist(da.concatenate(parts))
+    theirs = client.persist(abs(lazy[:, 0]) + 0.5)
+    wait([lazy, theirs])
+    lost = False
+    check_same(here, KMeans(9, **options).fit(lazy, sample_weight=theirs))
+    assert all(called)
+    assert len(called) > 8
+    # but for the first, when weights of unit size are on their way
+    assert max(tasks, default=0) < 4
+    lost = True
+    check_same(here, KMeans(9, **options).fit(lazy, sample_weight=theirs))
+    assert {1, 4, 5, 7} <= set(tasks)
+
+
+def test_a_fit_that_is_a_task_itself(rows: Any, client: Any) -> None:
+    """It holds the thread that a call of its pass would wait for."""
+    from distributed import get_client
+
+    def fit() -> Any:
+        inner = get_client()
+        model = KMeans(9, init=rows[:9] + 0.1, max_iter=3)
+        with inner.as_current():
+            return model.fit(da.from_array(rows, chunks=(500, 4))).cluster_centers_
+
+    here = KMeans(9, init=rows[:9] + 0.1, max_iter=3).fit(rows)
+    there = client.submit(fit, pure=False).result(timeout=60)
+    assert there.tobytes() == here.cluster_centers_.tobytes()
 
 
 def test_a_worker_killed_in_the_middle_of_a_search(rows: Any, client: Any) -> None:

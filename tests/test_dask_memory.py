@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any
 
@@ -43,6 +44,47 @@ def test_passes_that_are_done_twice_in_part_change_no_bit(
         patch.setattr(_dask.DaskSource, "_compute", again)
         check_same(here, model.fit(in_parts(rows, 5)))
     check_same_search(here, model)
+
+
+def test_workers_use_the_kernel_of_rows_in_memory_and_its_bounds(
+    threads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the statistics pass to the last labels."""
+    pytest.importorskip("numba", reason="numba is not installed")
+    from kmeans_xp import _solver
+    from kmeans_xp._kernels import _survey
+
+    surveyed: list[str] = []
+    drifts: list[bool] = []
+    relabel = _solver.relabel
+
+    def noted(name: str) -> Any:
+        honest = getattr(_survey.CompiledSurveyor, name)
+
+        @functools.wraps(honest)  # a task names it
+        def piece(self: Any, x: Any, *rest: Any) -> Any:
+            surveyed.append(name)
+            return honest(self, x, *rest)
+
+        return piece
+
+    def at_last(problem: Any, nearest: Any, drift: Any) -> Any:
+        drifts.append(drift is not None)
+        return relabel(problem, nearest, drift)
+
+    monkeypatch.setenv("KMEANS_XP_NUMBA", "1")
+    for name in ("ranges", "sums", "squares"):
+        monkeypatch.setattr(_survey.CompiledSurveyor, name, noted(name))
+    monkeypatch.setattr(_solver, "relabel", at_last)
+    random = np.random.default_rng(1)
+    x = random.normal(size=(20_000, 8)) + 4 * random.integers(0, 2, (20_000, 8))
+    options = {"init": x[:40], "n_init": 1, "max_iter": 7, "search": None}
+    here = KMeans(40, **options).fit(x)
+    assert drifts == [True]
+    surveyed.clear()
+    check_same(here, KMeans(40, **options).fit(in_parts(x, 3)))
+    assert set(surveyed) == {"ranges", "sums", "squares"}
+    assert drifts == [True, True]
 
 
 def test_what_workers_remember_is_used_and_forgotten(rows: Any, threads: Any) -> None:
