@@ -2,12 +2,14 @@
 
 A task costs scheduler, client and workers more than many a pass has work.  Calls save that and
 never decide: where one fails, for whatever reason, the pass is made again by tasks, which may be
-retried and moved, and what calls left on workers counts as little as what lost tasks left.
+retried and moved, and what calls left on workers counts as little as what lost tasks left.  Where
+passes take long the scheduler shall know of them: they are tasks, which cost nothing beside.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 from ._dask_tasks import Part, Pass, Spots, merge, run_all
 
 _MOST_FAILURES = 3
+_LONG = 0.5  # seconds, beyond which a call counts as a failure
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,12 @@ class Calls:
             return None
         # one that is gone would be tried for half a minute
         if shares.keys() <= self._client.nthreads().keys():
+            began = time.monotonic()
             found = self._client.run(
                 answer, work, shares, workers=list(shares), on_error="return"
             ).values()
             parts = [part for part in found if isinstance(part, Part)]
+            self._failures += time.monotonic() - began > _LONG
             if len(parts) == len(shares):
                 return parts
         self._failures += 1

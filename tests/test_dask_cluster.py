@@ -169,6 +169,7 @@ def test_few_workers_are_called_and_calls_that_fail_change_no_bit(
         return compute(self, work, spots)
 
     monkeypatch.setattr(_dask_calls.Calls, "make", make)
+    monkeypatch.setattr(_dask_calls, "_LONG", 60.0)  # a busy machine may compile in a call
     monkeypatch.setattr(_dask.DaskSource, "_compute", counted)
     options = {"init": rows[:9] + 0.1, "random_state": 5, "max_iter": 6}
     here = KMeans(9, **options).fit(rows, sample_weight=abs(rows[:, 0]) + 0.5)
@@ -188,6 +189,12 @@ def test_few_workers_are_called_and_calls_that_fail_change_no_bit(
     lost = True
     check_same(here, KMeans(9, **options).fit(lazy, sample_weight=theirs))
     assert {1, 4, 5, 7} <= set(tasks)
+    # passes that take long are tasks, which the scheduler knows of
+    lost = False
+    monkeypatch.setattr(_dask_calls, "_LONG", 0.0)
+    called.clear()
+    check_same(here, KMeans(9, **options).fit(lazy, sample_weight=theirs))
+    assert 1 <= sum(called) <= 3
 
 
 def test_a_fit_that_is_a_task_itself(rows: Any, client: Any) -> None:

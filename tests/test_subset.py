@@ -56,7 +56,7 @@ def test_libraries_blocks_and_threads_draw_the_same(
     xp: Backend, draws: list[int], weighted: bool
 ) -> None:
     if xp.id == "jax":
-        pytest.skip("JAX compiles the parts of a look for twenty seconds; test_search has it too")
+        pytest.skip("JAX compiles the parts of a look for twenty seconds")
     x, start = planted(np.float32, 100)
     weight = np.random.default_rng(3).integers(0, 4, len(x)) / 3.0 if weighted else None
     here = look(make_backend("numpy"), x, start, weight)
