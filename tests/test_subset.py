@@ -65,10 +65,19 @@ def test_libraries_blocks_and_threads_draw_the_same(
     if xp.id == "numpy":
         again = look(xp, x, start, weight, first="float64", block_rows=90, threads=2)
         assert bits(again) == bits(here)
-        compiled = look(xp, x, start, weight, first="float64", kernel="numba")
-        assert bits(compiled) == bits(here)
     assert len(set(draws)) == 1
     assert 0 < draws[0] < len(x) // 3
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_compiled_loops_draw_the_same(draws: list[int], weighted: bool) -> None:
+    pytest.importorskip("numba", reason="numba is not installed")
+    numpy = make_backend("numpy")
+    x, start = planted(np.float32, 100)
+    weight = np.random.default_rng(3).integers(0, 4, len(x)) / 3.0 if weighted else None
+    compiled = look(numpy, x, start, weight, first="float64", kernel="numba")
+    assert bits(compiled) == bits(look(numpy, x, start, weight))
+    assert len(set(draws)) == 1
 
 
 def test_what_is_drawn_stands_for_all(draws: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
