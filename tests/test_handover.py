@@ -188,6 +188,27 @@ def test_a_search_ends_the_same_without(tol: float, monkeypatch: pytest.MonkeyPa
     assert found() == with_bounds
 
 
+@pytest.mark.parametrize("kernel", ["numpy", "reference"])
+def test_labels_judged_in_another_scale_come_without_bounds(kernel: str) -> None:
+    """Far rows of little weight: the scale of the centers alone overflows for them.
+
+    They go to the lowest label in the end, and neither bounds nor sums are those of these labels.
+    """
+    numpy = make_backend("numpy")
+    x, start = rows_of("many")
+    x, start = x * np.float64(2.0**300), start * np.float64(2.0**300)
+    weight = np.ones(len(x))
+    x[-5:], weight[-5:] = x[-5:] * 2.0**35, 2.0**-45
+    plan = {"k": len(start), "first": "float64", "kernel": kernel}
+    problem = problem_of(numpy, x, weight, **plan)
+    with np.errstate(over="ignore", invalid="ignore"):
+        end = solve(problem, start)
+    scale = problem.label_scale(end.centers)
+    assert problem.nearest_to(end.centers, scale=scale).first == "exact"
+    assert end.labels[-5:].tolist() == [0] * 5
+    assert end.end is None
+
+
 def test_few_rows_hand_nothing_over(monkeypatch: pytest.MonkeyPatch) -> None:
     x, start = rows_of("many")
     plan = {"k": len(start), "first": "float32", "kernel": "numpy"}

@@ -94,6 +94,8 @@ class NumpyKernel:
         self, x: Array, nearest: p.Nearest, drift: Drift | None, state: dict[str, Any], /
     ) -> tuple[int, Array | None]:
         if nearest.first == "exact":
+            # those before were of other labels
+            state.pop("bounds", None)
             distances = self.distances(x, nearest.centers, nearest.scale)
             state["labels"] = distances.argmin(axis=0).astype(np.int32)
             return x.shape[0], None
