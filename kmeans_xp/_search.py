@@ -94,9 +94,11 @@ def search(
             keep(replace(stage, earlier=tuple(trials)))
 
     hunt = _Hunt(problem, found, rules, effort, seed, announce, reach, before)
-    if isinstance(found, Stage) or _may_be_lowered(found):
-        hunt.run()
-    problem.source.forget("resting")
+    try:
+        if isinstance(found, Stage) or _may_be_lowered(found):
+            hunt.run()
+    finally:
+        problem.source.forget("resting")
     return hunt.best, trials + hunt.trials
 
 

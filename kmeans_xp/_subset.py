@@ -35,7 +35,7 @@ ROWS = 64  # of a cluster, about
 _TIMES = 4  # as many rows there must be at least, for drawing some to save anything
 # n (d + what a row costs besides), below which a look takes no longer than drawing rows
 _LEAST_WORK, _AT_A_ROW = 1 << 18, 8
-_MOST_VALUES = 1 << 27  # of the rows drawn, which lie in one place
+_MOST_VALUES = 1 << 24  # of the rows drawn, which lie in one place
 
 Host = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.integer[Any]]
