@@ -128,7 +128,8 @@ class DaskSource(Away):
         forget(fit)
         client = client_of(self.partitions.x)
         if client is not None:
-            client.run(forget_there, fit, wait=False)
+            # one that dies meanwhile has nothing left to forget
+            client.run(forget_there, fit, wait=False, on_error="ignore")
 
     def remake(self, name: str, task: Callable[[Block], object], /, *, then: bool = False) -> None:
         """Say how state is made anew should a block lose it: by this task, or by it at last."""

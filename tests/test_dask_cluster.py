@@ -212,6 +212,26 @@ def test_a_fit_that_is_a_task_itself(rows: Any, client: Any) -> None:
     assert there.tobytes() == here.cluster_centers_.tobytes()
 
 
+def test_a_worker_that_dies_when_it_is_told_to_forget(
+    rows: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fit is done by then; what is called next goes to the other."""
+    from kmeans_xp import _dask
+
+    first, *_ = client.run(os.getpid).values()
+
+    def die(fit: str) -> None:
+        if os.getpid() == first:
+            os.kill(first, 9)
+
+    monkeypatch.setattr(_dask, "forget_there", die)
+    model = KMeans(4, init=rows[:4] + 0.25, max_iter=2)
+    here = KMeans(**model.get_params()).fit(rows)
+    with dask.config.set({"distributed.comm.timeouts.connect": "3s"}):
+        there = model.fit(in_parts(rows, 3))
+    check_same(here, there)
+
+
 def test_a_worker_killed_in_the_middle_of_a_search(rows: Any, client: Any) -> None:
     first, *_ = client.run(os.getpid).values()
     begun: list[int] = []
