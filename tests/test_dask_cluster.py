@@ -66,8 +66,8 @@ def test_one_or_four_workers_change_no_bit(rows: Any, monkeypatch: pytest.Monkey
             client.wait_for_workers(count)
             passes.append({})
             check_same(here, model.fit(lazy[0], sample_weight=lazy[1]))
-            # in some passes each worker had a part
-            assert max(map(len, passes[-1].values())) == count
+            # where rows come to lie is the scheduler's choice, but not all on one of four
+            assert (max(map(len, passes[-1].values())) > 1) == (count > 1)
 
 
 def test_a_scheduler_that_takes_its_time_loses_no_weights(
