@@ -246,7 +246,6 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--plot", type=pathlib.Path)
     parser.add_argument("--without", default="", help="ways that are left out: a;b")
-    parser.add_argument("--also", type=pathlib.Path, help="stored results to be drawn too")
     parser.add_argument("--replot", action="store_true", help="draw the stored results alone")
     arguments = parser.parse_args()
     # scikit-learn and bkmeans warn of what they know about themselves
@@ -268,8 +267,6 @@ def main() -> None:
             print(f"  {way}: {list(values.values())}", flush=True)
         write(report, arguments.out)
     if arguments.plot:
-        if arguments.also:
-            report["sets"] |= json.loads(arguments.also.read_text(encoding="utf-8"))["sets"]
         draw(report, arguments.plot)
 
 
