@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from . import _exact as exact
 from ._backend import to_host
+from ._closest import Closest
 from ._draws import distinct_rows, weighted_rows
 from ._passes import add_rows
-from ._plusplus import Closest, plusplus
+from ._plusplus import plusplus
 from ._problem import Training, as_centers
 from ._random import Purpose, mix, row_bits, row_uniform
 from ._typing import Array, Block

@@ -25,8 +25,8 @@ import numpy.typing as npt
 from . import _exact as exact
 from ._backend import to_host
 from ._distances import Scale
-from ._draws import Lottery, Mass
 from ._empty import recenter
+from ._lottery import Lottery, Mass
 from ._passes import add_rows
 from ._primitives import Nearest
 from ._problem import Training

@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from . import _exact as exact
 from ._backend import to_host
-from ._draws import units_for
 from ._ledger import Ledger
+from ._lottery import units_for
 from ._problem import Training
 from ._random import row_uniform
 from ._sources import MemorySource

@@ -22,13 +22,8 @@ def rows() -> Any:
     return clumped(N, 4)
 
 
-@pytest.mark.parametrize(
-    ("start", "options"),
-    [("k-means++", {"max_iter": 8}), ("k-means||", {"max_iter": 8}), ("k-means||", {"search": 25})],
-)
-def test_passes_that_are_done_twice_in_part_change_no_bit(
-    rows: Any, threads: Any, start: str, options: dict[str, Any]
-) -> None:
+@pytest.fixture
+def done_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a worker is lost: its tasks, which have taken out what it knew, are done again."""
     from kmeans_xp import _dask
 
@@ -38,12 +33,63 @@ def test_passes_that_are_done_twice_in_part_change_no_bit(
         honest(self, work, dict(list(spots.items())[: work.number % 3 + 1]))
         return honest(self, work, spots)
 
+    monkeypatch.setattr(_dask.DaskSource, "_compute", again)
+
+
+@pytest.mark.usefixtures("done_twice")
+@pytest.mark.parametrize(
+    ("start", "options"),
+    [("k-means++", {"max_iter": 8}), ("k-means||", {"max_iter": 8}), ("k-means||", {"search": 25})],
+)
+def test_passes_that_are_done_twice_in_part_change_no_bit(
+    rows: Any, threads: Any, start: str, options: dict[str, Any]
+) -> None:
     model = KMeans(12, init=start, random_state=5, **options)
     here = KMeans(**model.get_params()).fit(rows)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_dask.DaskSource, "_compute", again)
-        check_same(here, model.fit(in_parts(rows, 5)))
+    check_same(here, model.fit(in_parts(rows, 5)))
     check_same_search(here, model)
+
+
+@pytest.mark.usefixtures("done_twice")
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kernel", ["numpy", "numba"])
+def test_candidates_are_judged_by_products_and_none_twice(
+    threads: Any, monkeypatch: pytest.MonkeyPatch, kernel: str, weighted: bool
+) -> None:
+    """Equal rows gain alike, which canonical distances must tell; what blocks left may be lost."""
+    from kmeans_xp import _closest
+    from kmeans_xp._kernels import _numpy
+
+    kind: Any = _numpy.NumpyKernel
+    if kernel == "numba":
+        pytest.importorskip("numba", reason="numba is not installed")
+        from kmeans_xp._kernels import _numba, _numba_gains, _select
+
+        kind = _numba.NumbaKernel
+        monkeypatch.setattr(_select, "_FEW_WORK", 0)
+        monkeypatch.setattr(_numba_gains, "pays", lambda *_: True)
+    monkeypatch.setenv("KMEANS_XP_NUMBA", "01"[kernel == "numba"])
+    monkeypatch.setattr(_closest, "_SMALL_WORK", 0)
+    asked: list[str] = []
+    for name in ("trials", "gained"):
+        honest = getattr(kind, name)
+
+        def noted(self: Any, *rest: Any, honest: Any = honest, name: str = name) -> Any:
+            asked.append(name)
+            return honest(self, *rest)
+
+        monkeypatch.setattr(kind, name, functools.wraps(honest)(noted))
+    random = np.random.default_rng(2)
+    # the largest distance falls far, and with it what the drawn integers stand for
+    points = random.normal(size=(90, 8)) * 2.0 ** random.integers(-30, 5, (90, 1))
+    x = points[random.integers(90, size=4 * N)]
+    weight = random.integers(0, 4, len(x)) / 8 if weighted else None
+    model = KMeans(70, random_state=5, max_iter=1, search=None)
+    here = KMeans(**model.get_params()).fit(x, sample_weight=weight)
+    asked.clear()
+    check_same(here, model.fit(in_parts(x, 5), sample_weight=weight))
+    assert asked.count("trials") == 69
+    assert "gained" in asked
 
 
 def test_workers_use_the_kernel_of_rows_in_memory_and_its_bounds(

@@ -13,8 +13,9 @@ from engine import opened, problem_of
 from scipy.stats import chisquare
 
 from kmeans_xp import KMeans
-from kmeans_xp._draws import Lottery, distinct_rows, gaining_rows, weighted_rows
+from kmeans_xp._draws import distinct_rows, gaining_rows, weighted_rows
 from kmeans_xp._init import random_partition, seed_centers
+from kmeans_xp._lottery import Lottery
 from kmeans_xp._passes import relabel
 from kmeans_xp._plusplus import plusplus
 from kmeans_xp._random import Purpose, below, mix, row_bits, row_uniform

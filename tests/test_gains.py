@@ -11,10 +11,10 @@ from conftest import make_backend
 from engine import problem_of
 from kernels import KERNELS, KINDS, data_of, kernel_of, poison
 
-from kmeans_xp import _draws, _gains
+from kmeans_xp import _gains, _lottery
 from kmeans_xp import _primitives as p
 from kmeans_xp._distances import Scale
-from kmeans_xp._draws import Lottery
+from kmeans_xp._lottery import Lottery
 from kmeans_xp._stats import weigh
 
 
@@ -124,7 +124,7 @@ def test_gains_and_improvements_are_those_of_all_distances(
 ) -> None:
     """Whole gains, distances, seeds and the lottery's sums, bit for bit, step after step."""
     # sums by piece, however few the rows
-    monkeypatch.setattr(_draws, "_FEW_ROWS", 0)
+    monkeypatch.setattr(_lottery, "_FEW_ROWS", 0)
     n, d, k, count = shape
     kernel, random = kernel_of(name), np.random.default_rng(shape)
     x = data_of((n, d, 1), kind if kind in KINDS else "fresh", dtype)[0]

@@ -105,7 +105,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_dask",
     ),
     "passes": ("_memory", "_problem", "_totals", "_assign", "_passes", "_far_rows", "_digest"),
-    "starts": ("_draws", "_plusplus", "_init"),
+    "starts": ("_lottery", "_draws", "_closest", "_plusplus", "_init"),
     "solver": ("_outcome", "_empty", "_handover", "_solver"),
     "mini-batches": ("_minibatch", "_sampling"),
     "search": (

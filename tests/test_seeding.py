@@ -13,9 +13,10 @@ from cases import CASES, N, skip_where_slow
 from conftest import Backend, make_backend
 from engine import opened, problem_of
 
-from kmeans_xp import _plusplus
+from kmeans_xp import _closest, _plusplus
+from kmeans_xp._closest import Closest
 from kmeans_xp._init import seed_centers
-from kmeans_xp._plusplus import Closest, plusplus
+from kmeans_xp._plusplus import plusplus
 from kmeans_xp._problem import Training
 from kmeans_xp._random import Purpose, below
 
@@ -82,7 +83,7 @@ def _wanted(case: str, weighted: bool) -> tuple[list[int], list[int]]:
 @pytest.fixture
 def always_screened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small data would be compared with every candidate directly."""
-    monkeypatch.setattr(_plusplus, "_SMALL_WORK", 0)
+    monkeypatch.setattr(_closest, "_SMALL_WORK", 0)
 
 
 def _found(
@@ -171,7 +172,7 @@ def test_many_seeds_rule_out_rows_as_no_rule_would(
     x = (x[random.integers(60, size=20_000)] + 0.3 * random.normal(size=(20_000, d))).astype(dtype)
     found = []
     for small in (0, 1 << 60):
-        monkeypatch.setattr(_plusplus, "_SMALL_WORK", small)
+        monkeypatch.setattr(_closest, "_SMALL_WORK", small)
         plan = {"first": dtype, "block_rows": 512, "threads": 2, "kernel": kernel}
         found.append(_found(numpy, x, None, 150, **plan))
     assert found[0] == found[1]

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from .._closest import Closest
 from .._draws import distinct_rows
 from .._outcome import Known, Result, Rules, Status
-from .._plusplus import Closest, plusplus
+from .._plusplus import plusplus
 from .._problem import Training
 from .._random import Purpose, mix
 from .._solver import lloyd
