@@ -12,7 +12,7 @@ import array_api_compat
 import numpy as np
 
 from ._iterables import Batches
-from ._readers import ArrayFile, Direct, InOrder, Mapped
+from ._readers import ArrayFile, Direct, InOrder, Joined, Mapped
 from ._sparse import is_sparse, open_sparse
 from ._table_files import SUFFIXES, TableFiles
 
@@ -21,6 +21,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
 _LEAST_DEFAULT = 256 << 20
 _UNKNOWN_MEMORY = 4 << 30
 _SHARE = 4
+_ARRAY = ".npy"
 
 
 def memory_limit_of(limit: Any, /) -> int:
@@ -114,11 +115,15 @@ def _expanded(path: pathlib.Path) -> list[pathlib.Path]:
     if not path.is_dir():
         return [path]
     # hidden files are a system's own, as its notes about the others
-    seen = (file for file in path.iterdir() if not file.name.startswith("."))
-    found = sorted(file for file in seen if file.suffix.lower() in SUFFIXES)
-    if not found:
-        raise ValueError(f"X={str(path)!r} is a folder without files of {', '.join(SUFFIXES)}")
-    return found
+    seen = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    # arrays beside tables may be anything, as weights of their rows
+    for endings in (SUFFIXES, (_ARRAY,)):
+        found = [file for file in seen if file.suffix.lower() in endings]
+        if found:
+            return found
+    raise ValueError(
+        f"X={str(path)!r} is a folder without files of {', '.join((*SUFFIXES, _ARRAY))}"
+    )
 
 
 def _open_paths(paths: Sequence[pathlib.Path], given: Any) -> Direct | InOrder:
@@ -127,16 +132,16 @@ def _open_paths(paths: Sequence[pathlib.Path], given: Any) -> Direct | InOrder:
             raise FileNotFoundError(f"X={given!r}: there is no file {path}")
     if all(path.suffix.lower() in SUFFIXES for path in paths):
         return TableFiles(paths)
-    if len(paths) == 1 and paths[0].suffix.lower() == ".npy":
-        return _open_array(paths[0])
+    if all(path.suffix.lower() == _ARRAY for path in paths):
+        found = [_open_array(path) for path in paths]
+        return found[0] if len(found) == 1 else Joined(found)
     raise ValueError(
-        f"X={given!r}: files of {', '.join(SUFFIXES)} (one or several), or one .npy file, can be "
-        "read a piece at a time. Read other files first, or pass a callable that opens an iterable "
-        "of blocks"
+        f"X={given!r}: files of {', '.join(SUFFIXES)}, or .npy files, can be read a piece at a "
+        "time. Read other files first, or pass a callable that opens an iterable of blocks"
     )
 
 
-def _open_array(path: pathlib.Path) -> Direct | InOrder:
+def _open_array(path: pathlib.Path) -> Direct:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:

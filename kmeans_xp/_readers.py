@@ -7,6 +7,8 @@ rows from the first to the last, and leave out what nobody asks for where they c
 from __future__ import annotations
 
 import abc
+import bisect
+import itertools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -168,6 +170,49 @@ class Mapped(Direct):
     def read(self, start: int, stop: int, out: Floats, /) -> Floats:
         out[...] = self._x[start:stop]
         return out
+
+
+class Joined(Direct):
+    """The rows of several files one after another."""
+
+    def __init__(self, readers: Sequence[Direct]) -> None:
+        first = readers[0]
+        for reader in readers:
+            if reader.n_features != first.n_features:
+                raise ValueError(
+                    f"{reader.name} has {reader.n_features} columns, and {first.name} "
+                    f"{first.n_features}: all files have the same columns"
+                )
+        self._readers = readers
+        self._ends = list(itertools.accumulate(reader.n_rows for reader in readers))
+        self.n_rows, self.n_features = self._ends[-1], first.n_features
+        kinds = {reader.dtype for reader in readers}
+        self.dtype = kinds.pop() if len(kinds) == 1 else "float64"
+        self.head = np.empty((0, self.n_features), dtype=self.dtype)
+        self.name = f"{len(readers)} files from {first.name} to {readers[-1].name}"
+
+    def check(self) -> None:
+        for reader in self._readers:
+            reader.check()
+
+    def read(self, start: int, stop: int, out: Floats, /) -> Floats:
+        filled = start
+        while filled < stop:
+            reader, row = self._at(filled)
+            until = min(row + stop - filled, reader.n_rows)
+            there = out[filled - start : filled - start + until - row]
+            reader.read(row, until, there)
+            filled += until - row
+        return out
+
+    def where(self, row: int, /) -> str:
+        reader, row = self._at(row)
+        return reader.where(row)
+
+    def _at(self, row: int) -> tuple[Direct, int]:
+        """The file that holds a row, and the row's number there."""
+        number = bisect.bisect_right(self._ends, row)
+        return self._readers[number], row - (self._ends[number - 1] if number else 0)
 
 
 class AtHand(Mapped):

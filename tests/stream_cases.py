@@ -49,6 +49,16 @@ def as_columns_npy(folder: pathlib.Path, x: Any) -> Any:
     return str(as_npy(folder, np.asfortranarray(x)))
 
 
+def as_npys(folder: pathlib.Path, x: Any) -> Any:
+    """One of them by column, and one without rows."""
+    parts = x[:1], x[1:1], np.asfortranarray(x[1:700]), x[700:]
+    folder = folder / "arrays"
+    folder.mkdir()
+    for number, part in enumerate(parts):
+        np.save(folder / f"{number}.npy", part)
+    return folder
+
+
 def as_map(folder: pathlib.Path, x: Any) -> Any:
     return np.load(as_npy(folder, x), mmap_mode="r")
 
@@ -96,6 +106,7 @@ def as_arrow(folder: pathlib.Path, x: Any) -> Any:
 SOURCES: dict[str, Callable[[pathlib.Path, Any], Any]] = {
     "npy": as_npy,
     "npy by column": as_columns_npy,
+    "npy files": as_npys,
     "map": as_map,
     "parquet": as_parquet,
     "files": as_files,

@@ -144,8 +144,8 @@ def test_what_cannot_be_streamed_is_refused(
     assert "rows.txt cannot be read in passes" in error_of(capsys, 2, "fit", "rows.txt", *LIMIT)
     assert "--example iris" in error_of(capsys, 2, "fit", "--example", "iris", *LIMIT)
     assert "give INPUT" in error_of(capsys, 2, "fit", *LIMIT)
-    message = error_of(capsys, 2, "fit", "iris.npy", "iris.npy", *LIMIT)
-    assert "iris.npy is one of 2 files" in message
+    message = error_of(capsys, 3, "fit", "iris.npy", "iris.csv", *LIMIT)
+    assert "can be read a piece at a time" in message
     assert "there is no file" in error_of(capsys, 3, "fit", "rows.npy", *LIMIT)
     assert "'1 apple' is no size" in error_of(
         capsys, 2, "fit", "iris.npy", "--memory-limit", "1 apple"

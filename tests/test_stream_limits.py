@@ -14,7 +14,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stream_cases import SMALL, SOURCES, Blocks, D, K, N, as_files, as_npy, fit, rows, table_of
+from stream_cases import (
+    SMALL,
+    SOURCES,
+    Blocks,
+    D,
+    K,
+    N,
+    as_files,
+    as_npy,
+    as_npys,
+    fit,
+    rows,
+    table_of,
+)
 
 from kmeans_xp import KMeans, _shelf, k_means, load_model, save_model
 from kmeans_xp._ahead import Ahead
@@ -60,6 +73,10 @@ def test_files_that_change_between_passes_are_named(tmp_path: pathlib.Path) -> N
     with pytest.raises(ValueError, match=r"two passes \(\d+ bytes, written anew\)"):
         fit(path, "random", None, callback=lambda *_: os.utime(path, ns=(0, 0)))
 
+    folder = SOURCES["npy files"](tmp_path, rows())
+    with pytest.raises(ValueError, match=r"3.npy changed between two passes"):
+        fit(folder, "random", None, callback=lambda *_: os.utime(folder / "3.npy", ns=(0, 0)))
+
 
 def test_a_file_that_ends_early_is_named(tmp_path: pathlib.Path) -> None:
     path = as_npy(tmp_path, rows())
@@ -92,9 +109,9 @@ def test_an_iterable_that_gives_other_rows_is_refused(later: Any, message: str) 
 def test_a_bad_cell_is_named_with_its_file(tmp_path: pathlib.Path) -> None:
     x = rows()
     x[750, 2] = np.nan
-    paths = as_files(tmp_path, x)
-    with pytest.raises(ValueError, match=r"NaN: the first is at row 50 of .*2.parquet, column 2"):
-        KMeans(2).fit(paths)
+    for given, last in ((as_files(tmp_path, x), "2.parquet"), (as_npys(tmp_path, x), "3.npy")):
+        with pytest.raises(ValueError, match=rf"NaN: the first is at row 50 of .*{last}, column 2"):
+            KMeans(2).fit(given)
     x[750, 2] = np.inf
     model = KMeans(2, random_state=0).fit(rows())
     with pytest.raises(ValueError, match=r"infinity: the first is at row 750 of .*x.npy"):
@@ -114,8 +131,12 @@ def test_what_cannot_be_read_again_or_at_all_is_refused(tmp_path: pathlib.Path) 
         KMeans(2).fit([x, x[:, :2]])
     with pytest.raises(FileNotFoundError, match=r"there is no file .*none.npy"):
         KMeans(2).fit(tmp_path / "none.npy")
-    with pytest.raises(ValueError, match=r"is a folder without files of .parquet"):
-        KMeans(2).fit(str(tmp_path))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match=r"is a folder without files of .parquet.*\.npy$"):
+        KMeans(2).fit(str(tmp_path / "none"))
+    np.save(tmp_path / "y.npy", x[:, :2])
+    with pytest.raises(ValueError, match=r"y.npy has 2 columns, and .*x.npy 5: all files"):
+        KMeans(2).fit(tmp_path)
     with pytest.raises(ValueError, match="no size"):
         KMeans(2, memory_limit="much").fit(as_npy(tmp_path, x))
     table = table_of(x).append_column("town", pyarrow.array(["a"] * N))

@@ -119,11 +119,6 @@ def _check_endings(paths: Sequence[str]) -> None:
                 f"{path} cannot be read in passes, as --memory-limit says; .npy, .parquet, .arrow, "
                 ".feather, .csv and .tsv files can. Leave --memory-limit out, or write such a file"
             )
-        if len(paths) > 1 and path.lower().endswith(".npy"):
-            raise UsageError(
-                f"{path} is one of {len(paths)} files, and an .npy file is read in passes alone. "
-                "Name one, or write .parquet, .arrow, .feather, .csv or .tsv files"
-            )
 
 
 def _files_of(path: str) -> list[str]:

@@ -298,8 +298,8 @@ of shape (n_clusters, n_features), default="k-means++"
             Rows to cluster, of any array API library.  What is larger than memory is read in
             passes, and clustered as the same rows in memory are, bit for bit:
 
-            - a path of an ``.npy`` file; of ``.parquet``, ``.arrow``, ``.feather``, ``.csv`` or
-              ``.tsv`` files (pyarrow reads them), a list of such paths, or their folder;
+            - a path of an ``.npy`` file, or of a ``.parquet``, ``.arrow``, ``.feather``, ``.csv``
+              or ``.tsv`` file (pyarrow reads them), a list of such paths, or their folder;
             - an iterable of blocks (arrays (m, n_features), data frames, record batches) that
               can be iterated again, or a callable without arguments that returns one;
             - a ``numpy.memmap`` larger than ``memory_limit``.
