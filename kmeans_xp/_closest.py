@@ -173,12 +173,10 @@ class Closest:
     def judge(self, drawn: list[int]) -> int:
         """Index of the candidate that leaves the smallest sum; the first among equals."""
         source = self._problem.source
-        work = source.n_rows * source.n_features * len(drawn)
-        screens = work > _SMALL_WORK and self._problem.plan.first != "exact"
         self._drawn = drawn
         nearest = self._problem.nearest_to(source.take(drawn), screens=False)
         self._candidates, self._trials = nearest, None
-        if screens:
+        if self._screens(len(drawn)):
             self._trials = self._kernel.trials(nearest, self._seeds, self._standing)
             total = self._sum(self._appraise)
         else:
@@ -190,6 +188,16 @@ class Closest:
         parts = source.map(lambda block: self._gains(block, leaders), self._blocks)
         gains = [sum(trial) for trial in zip(*parts, strict=True)]
         return leaders[gains.index(max(gains))]
+
+    def _screens(self, count: int) -> bool:
+        """Whether a product comes before distances to so many candidates.
+
+        Elsewhere that is for processors: GPUs make distances quickly, and wait for each answer.
+        """
+        source, plan = self._problem.source, self._problem.plan
+        if source.n_rows * source.n_features * count <= _SMALL_WORK or plan.first == "exact":
+            return False
+        return source.shares or self._problem.context.library == "numpy"
 
     def _sum(self, task: Callable[[Block], Appraisal]) -> Appraisal:
         return functools.reduce(operator.add, self._problem.source.map(task, self._blocks))

@@ -11,7 +11,7 @@ from card import Card, card_in_use, on_card
 from cases import check_same_bits, clumped, few_weights
 from sklearn.base import clone
 
-from kmeans_xp import KMeans, MiniBatchKMeans, _closest
+from kmeans_xp import KMeans, MiniBatchKMeans
 from kmeans_xp._dask_tasks import MEMORY
 from kmeans_xp._kernels.cuda._kernel import CudaKernel
 from kmeans_xp.exceptions import DeviceMemoryError
@@ -46,28 +46,17 @@ def partitions(x: Any, kinds: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "start", "keeps", "screens"),
+    ("kinds", "start", "keeps"),
     [
-        ("ccc", "k-means++", True, False),
-        ("ccc", "k-means++", True, True),
-        ("cnc", "k-means++", False, True),
-        ("cnc", "k-means||", True, False),
-        ("cnc", "random", False, False),
-        ("ncn", "random-partition", True, False),
+        ("ccc", "k-means++", True),
+        ("cnc", "k-means||", True),
+        ("cnc", "random", False),
+        ("ncn", "random-partition", True),
     ],
 )
 def test_partitions_on_a_gpu(
-    rows: Any,
-    card: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    kinds: str,
-    start: str,
-    keeps: bool,
-    screens: bool,
+    rows: Any, card: Any, monkeypatch: pytest.MonkeyPatch, kinds: str, start: str, keeps: bool
 ) -> None:
-    if screens:
-        # products judge candidates, however few rows there are
-        monkeypatch.setattr(_closest, "_SMALL_WORK", 0)
     if not keeps:
         # what blocks knew is lost after each pass
         monkeypatch.setattr(MEMORY, "most_bytes", 0)

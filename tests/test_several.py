@@ -14,7 +14,7 @@ import scipy.sparse
 from conftest import make_backend
 from sklearn.base import clone
 
-from kmeans_xp import DBSCAN, FuzzyCMeans, KMeans, MiniBatchKMeans, _closest, kmeans_plusplus
+from kmeans_xp import DBSCAN, FuzzyCMeans, KMeans, MiniBatchKMeans, kmeans_plusplus
 from kmeans_xp._assign import label, relabel
 from kmeans_xp._backend import context_of, numpy_context, to_host
 from kmeans_xp._kernels import Shape
@@ -55,23 +55,6 @@ def check_same(here: KMeans, there: KMeans) -> None:
     assert here.inertia_ == there.inertia_
     assert here.history_ == there.history_
     assert here.status_ == there.status_
-
-
-@pytest.fixture(params=[False, True], ids=["directly", "by products"])
-def screened(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How candidates of k-means++ are judged: of few rows directly."""
-    if request.param:
-        monkeypatch.setattr(_closest, "_SMALL_WORK", 0)
-
-
-@pytest.mark.usefixtures("screened")
-@pytest.mark.parametrize("weighted", [False, True])
-def test_devices_judge_candidates_alike(rows: Any, weighted: bool) -> None:
-    weight = np.random.default_rng(4).integers(0, 4, N) * 0.3 if weighted else None
-    model = KMeans(40, init="k-means++", random_state=5, max_iter=2, search=None)
-    here = clone(model).fit(rows, sample_weight=weight)
-    device = [context_of(on_strict(rows)), numpy_context()]
-    check_same(here, split(model, rows, device, weight))
 
 
 @pytest.mark.parametrize(
