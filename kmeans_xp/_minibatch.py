@@ -33,6 +33,8 @@ from ._typing import Array, Block, Source
 
 _LOOKS = 10  # rows for each center between two looks for starved ones
 _BELOW_ALL = -1200  # exponent of no weight
+NUMBERS = ("exponent", "dtype", "seed", "steps", "rows_since")
+"""What is plain in a `State`, for files."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,25 @@ def _movement(before: State, after: State, nearest: Nearest) -> float:
     return halving_total(squared_distances(new, old, nearest.scale, xp=numpy_context().xp))
 
 
+@dataclass(frozen=True)
+class Course:
+    """How the inertia of a row went over the batches so far."""
+
+    last: float | None = None
+    average: float | None = None  # smoothed
+    lowest: float = math.inf  # average
+    waited: int = 0  # batches since then
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run between two batches, from which it goes on to the same end."""
+
+    state: State
+    course: Course = Course()
+    verdict: Status | None = None  # why it ends here; None where it goes on
+
+
 class Monitor:
     """Two reasons to end early: the centers rest, or the batches' inertia no longer falls.
 
@@ -201,24 +222,24 @@ class Monitor:
     ) -> None:
         self._batch_rows, self._tolerance, self._patience = batch_rows, tolerance, patience
         self._alpha = min(1.0, 2.0 * batch_rows / (n_rows + 1))
-        self._lowest = math.inf
-        self._waited = 0
-        self.last: float | None = None
-        self.average: float | None = None
 
-    def judge(self, made: Step, /) -> Status | None:
-        """Take note of a step; why the run ends, or None."""
-        is_first = self.last is None
-        self.last = made.inertia / self._batch_rows
-        if is_first:
-            return None
-        old = self.last if self.average is None else self.average
-        self.average = old * (1.0 - self._alpha) + self.last * self._alpha
+    def judge(self, made: Step, course: Course, /) -> Point:
+        """Where a step leads, after the batches before it."""
+        last = made.inertia / self._batch_rows
+        if course.last is None:
+            return Point(made.state, replace(course, last=last))
+        old = last if course.average is None else course.average
+        average = old * (1.0 - self._alpha) + last * self._alpha
+        is_lower = average < course.lowest
+        course = Course(
+            last, average, min(course.lowest, average), 0 if is_lower else course.waited + 1
+        )
+        return Point(made.state, course, self._verdict(made, course))
+
+    def _verdict(self, made: Step, course: Course) -> Status | None:
         if self._tolerance is not None and made.moved <= self._tolerance(made.scale):
             return Status.TOLERANCE
-        self._waited = 0 if self.average < self._lowest else self._waited + 1
-        self._lowest = min(self._lowest, self.average)
-        if self._patience is not None and self._waited >= self._patience:
+        if self._patience is not None and course.waited >= self._patience:
             return Status.NO_IMPROVEMENT
         return None
 
@@ -227,31 +248,29 @@ class Monitor:
 class Run:
     """Where a run over batches ended."""
 
-    state: State
+    point: Point
     status: Status
     kernel: str
 
 
 def run(
     batches: Iterable[Batch],
-    state: State,
+    point: Point,
     ratio: float,
     monitor: Monitor,
     context: Context,
-    observe: Callable[[Step, Status | None], None] | None = None,
+    observe: Callable[[Step, Point], None],
 ) -> Run:
     """Take batch after batch until there is none, the monitor ends it, or Ctrl-C comes."""
-    status, kernel = Status.MAX_ITER, ""
+    kernel, remaining = "", iter(batches)
     try:
-        for batch in batches:
-            made = step(open_batch(batch, state.n_clusters, context), state, ratio)
-            state, kernel = made.state, made.kernel
-            verdict = monitor.judge(made)
-            if observe is not None:
-                observe(made, verdict)
-            if verdict is not None:
-                status = verdict
-                break
+        while point.verdict is None and (batch := next(remaining, None)) is not None:
+            made = step(open_batch(batch, point.state.n_clusters, context), point.state, ratio)
+            kernel = made.kernel
+            # all at once, so that Ctrl-C finds a state and what was noted of it together
+            point = monitor.judge(made, point.course)
+            observe(made, point)
+        status = point.verdict or Status.MAX_ITER
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
-    return Run(state, status, kernel)
+    return Run(point, status, kernel)

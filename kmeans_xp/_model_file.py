@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _model_scalers as scalers
 from ._backend import to_host
 from ._files import replacing
-from ._minibatch import State
+from ._minibatch import NUMBERS, State
 from ._outcome import Iteration
 from ._trials import Trial
 from .estimators import KMeans, MiniBatchKMeans
@@ -39,7 +39,6 @@ _SCALARS = (
     "reading_",
     "lower_bound_",
 )
-_STREAM = ("exponent", "dtype", "seed", "steps", "rows_since")
 Model = KMeans | MiniBatchKMeans
 
 
@@ -97,7 +96,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     else:
         # older versions would take it for the other kind: they refuse the number
         header["version"] = _STREAMS_SINCE
-        header["stream"] = {name: getattr(model._state, name) for name in _STREAM}
+        header["stream"] = {name: getattr(model._state, name) for name in NUMBERS}
         arrays |= {"means": model._state.means, "mass": model._state.mass}
     if scaler is not None:
         # older versions would label unscaled rows: they refuse the number

@@ -71,7 +71,7 @@ def pack(progress: Progress, /) -> tuple[dict[str, Any], Arrays]:
             "earlier": [list(dataclasses.astuple(trial)) for trial in stage.earlier],
         }
     if progress.generator is not None:
-        header["generator"] = _plain(progress.generator)
+        header["generator"] = plain(progress.generator)
     return header, arrays
 
 
@@ -127,8 +127,8 @@ def _history(rows: Sequence[Sequence[Any]]) -> tuple[Iteration, ...]:
     return tuple(Iteration(*row) for row in rows)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A generator's state as JSON holds it: NumPy's arrays become lists."""
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value

@@ -56,8 +56,8 @@ class Sampler:
         part = source.part(wanted)
         return Batch(source.take(wanted) if part is None else None, None, part)
 
-    def batches(self, n_rows: int, count: int, seed: int, /) -> Iterator[Batch]:
-        """So many batches of so many rows.
+    def batches(self, n_rows: int, count: int, seed: int, /, first: int = 0) -> Iterator[Batch]:
+        """So many batches of so many rows, less the ``first`` ones.
 
         Rows that are read from somewhere are taken for many batches at once: that may be a pass.
         """
@@ -65,8 +65,9 @@ class Sampler:
         if not source.is_resident:
             most = min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // (8 * source.n_features))
             at_once *= max(1, most // n_rows)
-        for taken in slices(count * n_rows, at_once):
-            drawn = self.rows(taken.start, taken.stop - taken.start, seed, Purpose.BATCH)
+        done = first * n_rows
+        for taken in slices(count * n_rows - done, at_once):
+            drawn = self.rows(done + taken.start, taken.stop - taken.start, seed, Purpose.BATCH)
             together = self.batch(drawn)
             for part in slices(len(drawn), n_rows):
                 yield together.piece(part)

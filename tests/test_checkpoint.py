@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checkpoint_tools import damaged
 from cli_tools import error_of, fill, report_of
 from conftest import Backend
 from sklearn.base import clone
@@ -23,7 +24,7 @@ from kmeans_xp._checkpoint_file import read_checkpoint
 KILLS = """
 import os, pickle, signal, sys, time
 import numpy as np
-from kmeans_xp import KMeans
+from kmeans_xp import KMeans, MiniBatchKMeans
 
 path = sys.argv[1]
 X = np.random.default_rng(0).normal(size=(700, 3))
@@ -38,15 +39,18 @@ CASES = {
     "runs": {"init": "random", "n_init": 3, "tol": 1e-2},
     "callable": {"init": first_rows, "n_init": 3, "tol": 1e-2},
     "search": {"search": "auto", "tol": 1e-3},
+    "batches": {"batch_size": 50, "max_iter": 9, "max_no_improvement": None, "tol": 0},
 }
 
 def fit(case, **more):
     options = {"tol": 0, "max_iter": None, "random_state": 3, **CASES[case], **more}
     weight = np.random.default_rng(2).exponential(size=len(X)) if case == "weighted" else None
-    model = KMeans(12, **options).fit(X, sample_weight=weight)
+    kind = MiniBatchKMeans if case == "batches" else KMeans
+    model = kind(12, **options).fit(X, sample_weight=weight)
     arrays = model.labels_.tobytes(), model.cluster_centers_.tobytes()
-    told = model.inertia_, model.n_iter_, model.history_, model.status_, model.trials_
-    return pickle.dumps((arrays, told))
+    told = model.inertia_, model.n_iter_, model.status_
+    more = [getattr(model, name, None) for name in ("history_", "trials_", "n_steps_")]
+    return pickle.dumps((arrays, told, more))
 
 def version():
     return os.stat(path).st_mtime_ns if os.path.exists(path) else 0
@@ -289,17 +293,6 @@ def test_the_seed_is_taken_up_again(rows: Any, path: pathlib.Path) -> None:
     alone = np.random.RandomState(5)
     alone.randint(0, 2**63 - 1, dtype=np.int64)  # a fit draws one number
     assert after == alone.random_sample()
-
-
-def damaged(content: bytes) -> list[bytes]:
-    random = np.random.default_rng(0)
-    cuts = [0, 1, 22, 23, 54, 55, len(content) - 1, *random.integers(len(content), size=8)]
-    found = [content[:cut] for cut in cuts]
-    for place in [23, 54, 55, len(content) - 1, *random.integers(23, len(content), size=20)]:
-        flipped = bytearray(content)
-        flipped[place] ^= 1 << int(random.integers(8))
-        found.append(bytes(flipped))
-    return [*found, content + b"x"]
 
 
 def test_a_damaged_file_is_refused_and_kept(rows: Any, path: pathlib.Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cli_tools import IRIS, error_of, fill, report_of
 
-from kmeans_xp import MiniBatchKMeans, load_model
+from kmeans_xp import MiniBatchKMeans, _minibatch, load_model
 from kmeans_xp.cli import main
 
 BATCHES = ["--algorithm", "minibatch", "--n-clusters", "3", "--seed", "0"]
@@ -98,7 +98,6 @@ def test_batches_of_a_file_that_stays_there(
     [
         ["--search", "auto"],
         ["--empty-cluster", "random"],
-        ["--checkpoint", "kept"],
         ["--max-iter", "none"],
     ],
     ids=lambda words: words[0],
@@ -110,6 +109,31 @@ def test_options_of_the_other_algorithm_are_refused(
     assert " ".join(words) in message
     assert "minibatch" in message
     assert not (folder / "out").exists()
+
+
+def test_a_fit_goes_on_from_its_checkpoint(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("fit", "iris.npy", *BATCHES, "--batch-size", "30")
+    wanted = report_of(capsys, *words)
+    words = (*words, "--checkpoint", "fit.ckpt")
+    made, step = [], _minibatch.step
+
+    def stopping(problem: Any, state: Any, ratio: float) -> Any:
+        made.append(state.steps)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        return step(problem, state, ratio)
+
+    monkeypatch.setattr(_minibatch, "step", stopping)
+    assert main([*words]) == 130
+    capsys.readouterr()
+    report = report_of(capsys, *words)
+    assert made == [0, 1, 2, 3, *range(3, wanted["n_steps"])]
+    for key in ("centers", "inertia", "n_steps", "iterations", "status", "parameters"):
+        assert report[key] == wanted[key], key
+    error = error_of(capsys, 3, *words, "--batch-size", "40")
+    assert "belongs to another fit: batch_size was 30 and is 40" in error
 
 
 def test_a_batch_size_is_for_batches_alone(

@@ -122,7 +122,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_search",
         "_lower_bound",
     ),
-    "checkpoints": ("_checkpoint_file", "_progress"),
+    "checkpoints": ("_checkpoint_file", "_progress", "_batch_progress"),
     "validation": ("_frames", "_validation", "_weight_checks", "_batch_checks", "_dask_input"),
     "streams": (
         "_readers",
@@ -147,6 +147,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "estimators": (
         "estimators._portable",
+        "estimators._checkpoint",
         "estimators._logbook",
         "estimators._searched",
         "estimators._place",
@@ -159,6 +160,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "estimators._clusterer",
         "estimators._by_means",
         "estimators._kmeans",
+        "estimators._batch_logbook",
         "estimators._minibatch_run",
         "estimators._minibatch",
         "estimators._functions",

@@ -45,7 +45,7 @@ ALGORITHMS = {
     ),
     "minibatch": Algorithm(
         "MiniBatchKMeans",
-        (*_RUNS, "memory_limit", "batch_size"),
+        (*_RUNS, "memory_limit", "batch_size", "checkpoint"),
         needs_number=("max_iter",),
         is_saved=True,
     ),

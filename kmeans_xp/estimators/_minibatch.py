@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from numbers import Integral, Real
 from typing import Any
 
@@ -20,7 +21,7 @@ from ._rows import array_rows, rows_at
 from ._run import given_centers
 from ._streamed import stream_rows
 
-_SAME = ("init", "n_init", "tol", "verbose", "memory_limit")
+_SAME = ("init", "n_init", "tol", "verbose", "checkpoint", "checkpoint_every", "memory_limit")
 
 
 class MiniBatchKMeans(Clusterer):
@@ -71,6 +72,16 @@ of shape (n_clusters, n_features), default="k-means++"
         and while a center has no row.  0 leaves all where they are.
     device : None, "cpu", "cuda", "cuda:N" or "auto", default=None
         Where the work happens; see `KMeans`.
+    checkpoint : str, path-like or None, default=None
+        A file that keeps how far `fit` has come, as in `KMeans`: where it exists, `fit` goes on
+        from it, on any device or library, and ends with what it would have ended with, bit for
+        bit: centers, labels, inertia, ``n_steps_``, ``n_iter_``, and what `partial_fit` goes on
+        from.  The batches since the last write are worked on again; starts that were not done
+        begin anew.  `CheckpointError` refuses a file that is damaged, or of other rows, weights or
+        parameters; ``compute_labels``, ``device``, ``memory_limit`` and ``verbose`` may change.
+        `partial_fit` neither reads nor writes it.
+    checkpoint_every : float, default=60.0
+        Seconds between two writes; 0 is after each batch.  Ctrl-C and the end write too.
     memory_limit : int, str or None, default=None
         For rows that are read as a stream, or sparse; see `KMeans`.
 
@@ -112,6 +123,10 @@ of shape (n_clusters, n_features), default="k-means++"
         When a device asked for by name cannot be used; the text says what to install.
     DeviceMemoryError
         When a device has too little memory, in small blocks of rows too.
+    CheckpointError
+        When there is a checkpoint, but not of this fit, or not a whole one; a `ValueError`.
+    OSError
+        When a checkpoint cannot be written; the one before is kept.
 
     Warns
     -----
@@ -170,6 +185,8 @@ of shape (n_clusters, n_features), default="k-means++"
         n_init: Any = "auto",
         reassignment_ratio: float = 0.01,
         device: str | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: float = 60.0,
         memory_limit: int | str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -185,6 +202,8 @@ of shape (n_clusters, n_features), default="k-means++"
         self.n_init = n_init
         self.reassignment_ratio = reassignment_ratio
         self.device = device
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.memory_limit = memory_limit
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -269,6 +288,7 @@ of shape (n_clusters, n_features), default="k-means++"
         self.reading_ = rows.reading
         n_rows = outcome.n_rows
         self.n_iter_ = math.ceil(self.n_steps_ * min(self.batch_size, n_rows) / n_rows)
+        outcome.close()
         return outcome.status, None
 
     def _batch(self, X: Any, sample_weight: Any, asked: str | None) -> BatchRows:

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from .._backend import to_host
 from .._init import seed_centers
-from .._minibatch import Monitor, State, Step, open_batch, run, step
+from .._minibatch import Monitor, Point, State, Step, open_batch, run, step
 from .._outcome import Status
 from .._problem import Training
 from .._query import inertia_of, labels_and_inertia
@@ -23,6 +23,7 @@ from .._sampling import Sampler
 from .._typing import Array
 from .._validation import place_centers
 from .._warnings import warn
+from ._batch_logbook import BatchLogbook, open_batch_logbook
 from ._place import Place, Rows
 from ._run import called_centers, count_runs, draw_seed, warn_of_one_column
 
@@ -42,6 +43,12 @@ class Outcome:
     centers: Array
     labels: Array | None = None
     inertia: float | None = None
+    log: BatchLogbook | None = None
+
+    def close(self) -> None:
+        """Write the last checkpoint, if there is one, once the result is in safety."""
+        if self.log is not None:
+            self.log.close()
 
 
 class BatchRows(Rows, Protocol):
@@ -74,18 +81,30 @@ def run_fit(model: Any, rows: Rows, start: Array | None) -> Outcome:
     problem = _open(model, rows)
     names = getattr(model, "feature_names_in_", None)
     warn_of_one_column(problem, names)
-    start_rows = _start_rows(model, problem.source.n_rows)
+    seed = draw_seed(random_state)
+    n_rows = problem.source.n_rows
+    n_steps = model.max_iter * n_rows // min(model.batch_size, n_rows)
+    log = open_batch_logbook(model, problem, seed, random_state, start, runs, n_steps)
+    if log is not None:
+        seed, random_state = log.seed, log.generator
+    start_rows = _start_rows(model, n_rows)
     begin = _Start(model, start, runs, start_rows, random_state, rows.place)
     source = problem.source
     # other processes are to forget in the end what they remember; threads are held pass by pass
     with contextlib.nullcontext() if source.shares else source.working():
-        return _fitted(problem, begin)
+        return _fitted(problem, begin, seed, n_steps, log)
 
 
-def _fitted(problem: Training, begin: _Start) -> Outcome:
+def _fitted(
+    problem: Training, begin: _Start, seed: int, n_steps: int, log: BatchLogbook | None
+) -> Outcome:
     model, n_rows = begin.model, problem.source.n_rows
-    seed, batch_rows = draw_seed(begin.random_state), min(model.batch_size, n_rows)
-    centers = _first_centers(problem, begin, seed)
+    batch_rows = min(model.batch_size, n_rows)
+    point = None if log is None else log.point
+    if point is None:
+        point = Point(State.begin(_first_centers(problem, begin, seed), seed))
+        if log is not None:
+            log.keep(point)
     limit = None
     if model.tol > 0:
 
@@ -93,25 +112,28 @@ def _fitted(problem: Training, begin: _Start) -> Outcome:
             return float(model.tol * problem.summary.variance_in(scale))
 
     monitor = Monitor(n_rows, batch_rows, limit, model.max_no_improvement)
-    n_steps = model.max_iter * n_rows // batch_rows
     ended = run(
-        Sampler(problem).batches(batch_rows, n_steps, seed),
-        State.begin(centers, seed),
+        Sampler(problem).batches(batch_rows, n_steps, seed, first=point.state.steps),
+        point,
         float(model.reassignment_ratio),
         monitor,
         problem.context,
-        _observer(n_steps, monitor) if model.verbose else None,
+        _observer(n_steps, log, aloud=bool(model.verbose)),
     )
+    if log is not None:
+        log.note(ended.point)
+    state, course = ended.point.state, ended.point.course
     outcome = Outcome(
-        ended.state,
+        state,
         ended.status,
         ended.kernel or problem.plan.kernel,
         tuple(problem.extent.middle.tolist()),
         n_rows,
-        ended.state.centers(problem.context),
+        state.centers(problem.context),
+        log=log,
     )
     if not model.compute_labels:
-        average = monitor.last if monitor.average is None else monitor.average
+        average = course.last if course.average is None else course.average
         value = math.nan if average is None else average * _total_weight(problem)
         return replace(outcome, inertia=value)
     try:
@@ -256,23 +278,34 @@ def _exact_parts(values: Array) -> list[float]:
     return parts
 
 
-def _observer(n_steps: int, monitor: Monitor) -> Callable[[Step, Status | None], None]:
+def _observer(
+    n_steps: int, log: BatchLogbook | None, *, aloud: bool
+) -> Callable[[Step, Point], None]:
+    """Keep how far the run has come, and say what there is to say."""
+
+    def observe(made: Step, point: Point) -> None:
+        if log is not None:
+            log.keep(point)
+        if aloud:
+            _say(made, point, n_steps)
+
+    return observe
+
+
+def _say(made: Step, point: Point, n_steps: int) -> None:
     """Say what scikit-learn says of each batch."""
     endings = {
         Status.TOLERANCE: "small centers change",
         Status.NO_IMPROVEMENT: "lack of improvement in inertia",
     }
-
-    def observe(made: Step, verdict: Status | None) -> None:
-        if made.reassigned:
-            print(_reassigned(made))
-        where = f"step {made.state.steps}/{n_steps}"
-        smoothed = "" if monitor.average is None else f", ewa inertia: {monitor.average}"
-        print(f"Minibatch {where}: mean batch inertia: {monitor.last}{smoothed}")
-        if verdict is not None:
-            print(f"Converged ({endings[verdict]}) at {where}")
-
-    return observe
+    if made.reassigned:
+        print(_reassigned(made))
+    course = point.course
+    where = f"step {made.state.steps}/{n_steps}"
+    smoothed = "" if course.average is None else f", ewa inertia: {course.average}"
+    print(f"Minibatch {where}: mean batch inertia: {course.last}{smoothed}")
+    if point.verdict is not None:
+        print(f"Converged ({endings[point.verdict]}) at {where}")
 
 
 def _reassigned(made: Step) -> str:
