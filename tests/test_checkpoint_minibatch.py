@@ -105,10 +105,23 @@ def test_stopped_again_and_again(
     assert steps.made == 2
     assert bits(model) == bits(whole)
     steps.stopping(0)
-    content = path.read_bytes()
+    written = path.stat().st_mtime_ns
     again = model_of(path, **options).fit(ROWS, sample_weight=weight)
     assert bits(again) == bits(whole)
-    assert path.read_bytes() == content
+    assert path.stat().st_mtime_ns == written
+
+
+def test_given_centers_are_known_by_their_values(steps: Steps, path: pathlib.Path) -> None:
+    rows, start = ROWS.astype(np.float32), ROWS[:6].astype(np.float32)
+    steps.stopping(2)
+    with pytest.raises(Crash):
+        model_of(path, init=start).fit(rows)
+    steps.all()
+    model = model_of(path, init=start.astype(np.float64).tolist()).fit(rows)
+    assert model.cluster_centers_.dtype == np.float32
+    assert bits(model) == bits(model_of(None, init=start).fit(rows))
+    with pytest.raises(CheckpointError, match=r"init was 'an array .* and is 'an array"):
+        model_of(path, init=start[::-1]).fit(rows)
 
 
 def test_labels_are_no_part_of_it(

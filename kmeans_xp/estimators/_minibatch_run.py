@@ -67,7 +67,7 @@ class _Start:
     """How the first centers are found."""
 
     model: Any
-    given: Array | None
+    given: Array | None  # centers, as `_placed` made them
     runs: int
     n_rows: int  # that they are sought among
     random_state: np.random.RandomState
@@ -81,7 +81,7 @@ def run_fit(model: Any, rows: Rows, start: Array | None) -> Outcome:
     problem = _open(model, rows)
     names = getattr(model, "feature_names_in_", None)
     warn_of_one_column(problem, names)
-    seed = draw_seed(random_state)
+    start, seed = _placed(start, problem), draw_seed(random_state)
     n_rows = problem.source.n_rows
     n_steps = model.max_iter * n_rows // min(model.batch_size, n_rows)
     log = open_batch_logbook(model, problem, seed, random_state, start, runs, n_steps)
@@ -157,7 +157,7 @@ def begin_stream(model: Any, rows: BatchRows, start: Array | None) -> tuple[Trai
     names = getattr(model, "feature_names_in_", None)
     warn_of_one_column(problem, names)
     seed = draw_seed(random_state)
-    begin = _Start(model, start, 1, start_rows, random_state, rows.place)
+    begin = _Start(model, _placed(start, problem), 1, start_rows, random_state, rows.place)
     return problem, State.begin(_first_centers(problem, begin, seed), seed)
 
 
@@ -223,11 +223,17 @@ def _start_rows(model: Any, n_rows: int) -> int:
     return min(int(size), n_rows)
 
 
+def _placed(start: Array | None, problem: Training) -> Array | None:
+    """Given centers where the work happens, in the dtype of the rows."""
+    if start is None:
+        return None
+    return place_centers(start, problem.context, problem.dtype, problem.source.n_features)
+
+
 def _first_centers(problem: Training, begin: _Start, seed: int) -> Array:
     """The best of some starts by what they leave on rows drawn for that; the first among equals."""
     if begin.given is not None:
-        shape = problem.dtype, problem.source.n_features
-        return place_centers(begin.given, problem.context, *shape)
+        return begin.given
     sampler, k = Sampler(problem), begin.model.n_clusters
     judge: Callable[[Array], float] | None = None
     if begin.runs > 1 or begin.model.verbose:
