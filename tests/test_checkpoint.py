@@ -39,7 +39,7 @@ CASES = {
     "runs": {"init": "random", "n_init": 3, "tol": 1e-2},
     "callable": {"init": first_rows, "n_init": 3, "tol": 1e-2},
     "search": {"search": "auto", "tol": 1e-3},
-    "batches": {"batch_size": 50, "max_iter": 9, "max_no_improvement": None, "tol": 0},
+    "batches": {"batch_size": 50, "max_iter": 3, "max_no_improvement": None, "tol": 0},
 }
 
 def fit(case, **more):

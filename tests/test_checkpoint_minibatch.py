@@ -1,4 +1,4 @@
-"""Checkpoints of `MiniBatchKMeans.fit`: stopped at any batch, it goes on to the end it had had."""
+"""Checkpoints of `MiniBatchKMeans.fit`: stopped at any batch, it comes to the same end."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from checkpoint_tools import damaged
 from conftest import Backend
 from sklearn.base import clone
 
-from kmeans_xp import CheckpointError, KMeans, MiniBatchKMeans, Status, _minibatch, load_model
-from kmeans_xp import save_model as save
+from kmeans_xp import (
+    CheckpointError,
+    KMeans,
+    MiniBatchKMeans,
+    Status,
+    _minibatch,
+    load_model,
+    save_model,
+)
 from kmeans_xp._checkpoint_file import read_checkpoint
 
 ROWS = np.random.default_rng(0).normal(size=(900, 3))
@@ -301,7 +308,7 @@ def test_a_write_that_fails_keeps_the_last_one(
 def test_parameters_as_of_any_estimator(path: pathlib.Path) -> None:
     model = clone(model_of(str(path))).fit(ROWS)
     assert model.get_params()["checkpoint"] == str(path)
-    save(model, path.with_name("model.npz"))
+    save_model(model, path.with_name("model.npz"))
     assert load_model(path.with_name("model.npz")).checkpoint is None
     for wrong in (model_of(3), model_of(path, checkpoint_every=-1.0)):
         with pytest.raises(ValueError, match=r"The 'checkpoint.* must be"):
