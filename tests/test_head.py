@@ -355,6 +355,23 @@ def test_heads_wait_until_their_loops_have_paid(monkeypatch: pytest.MonkeyPatch)
             assert state["labels"].tolist() == problem.kernel.settle(x, nearest).tolist()
 
 
+@pytest.mark.usefixtures("always")
+def test_a_kernel_takes_no_heads_of_another() -> None:
+    """A worker that many fits share makes kernels anew; those before left what blocks keep."""
+    numpy = make_backend("numpy")
+    x, centers, _ = _clouds()
+    with opened(numpy):
+        problem: Any = problem_of(numpy, x, k=len(centers), first="float32", kernel="numba")
+        nearest, state = problem.nearest_to(centers), {}
+        for _ in range(2):
+            problem.kernel.look(x, nearest, None, state)
+        assert "heads" in state
+        other, moved = _numba.NumbaKernel(), problem.nearest_to(x[200 : 200 + K])
+        other.look(x, moved, None, state)
+        assert other.heads.rows > 0
+        assert state["labels"].tolist() == other.settle(x, moved).tolist()
+
+
 def test_queries_build_no_heads() -> None:
     numpy = make_backend("numpy")
     x, centers, _ = _clouds()

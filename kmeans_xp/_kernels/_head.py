@@ -220,8 +220,9 @@ class Heads:
     def of(self, x: Array, rung: p.Rung, reach: float, state: dict[str, Any], rows: Array) -> Array:
         """Heads of a block, of the named rows at least; kept if these are many."""
         assert self._basis is not None
-        origin, heads = state.get("heads", (None, None))
-        if heads is not None and origin is rung.origin:
+        origin, maker, heads = state.get("heads", (None, None, None))
+        # where rows are elsewhere a block may outlive the kernel, whose basis it was
+        if maker is self and origin is rung.origin:
             return heads
         heads = np.empty((x.shape[0], self._basis.q.shape[1] + 1), dtype=np.float32)
         many = rows.size >= _WORTH_KEEPING * x.shape[0]
@@ -232,7 +233,7 @@ class Heads:
             heads_of(moved, self._basis, reach, out)
             heads[part] = out
         if many:
-            state["heads"] = rung.origin, heads
+            state["heads"] = rung.origin, self, heads
         return heads
 
     def next_part(self, rows: Array) -> Array:
