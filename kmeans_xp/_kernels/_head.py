@@ -50,7 +50,7 @@ import numpy as np
 
 from .. import _primitives as p
 from .._typing import Array
-from ._numpy_scores import moved_rows
+from ._numpy_scores import is_same, moved_rows
 from ._tile import GROUP, PART, STRIDE
 
 LEAST_FEATURES, LEAST_CLUSTERS = 128, 64
@@ -222,7 +222,7 @@ class Heads:
         assert self._basis is not None
         origin, maker, heads = state.get("heads", (None, None, None))
         # where rows are elsewhere a block may outlive the kernel, whose basis it was
-        if maker is self and origin is rung.origin:
+        if maker is self and is_same(origin, rung.origin):
             return heads
         heads = np.empty((x.shape[0], self._basis.q.shape[1] + 1), dtype=np.float32)
         many = rows.size >= _WORTH_KEEPING * x.shape[0]

@@ -63,7 +63,14 @@ def known_half_norms(rung: p.Rung, notes: dict[str, Any]) -> Floats | None:
     shift, scale, half = notes.get("half norms", (None, None, None))
     if half is None or half.dtype != rung.weights.dtype:
         return None
-    return half if shift is rung.origin and scale == rung.scale else None
+    return half if is_same(shift, rung.origin) and scale == rung.scale else None
+
+
+def is_same(shift: Array | None, other: Array | None, /) -> bool:
+    """Whether rows are moved alike; to rows that are elsewhere each task brings its own copy."""
+    return shift is other or (
+        shift is not None and other is not None and np.array_equal(shift, other)
+    )
 
 
 def note_half_norms(half: Floats, rung: p.Rung, notes: dict[str, Any]) -> None:
