@@ -67,8 +67,8 @@ class Closest:
         self._top: tuple[Block, int]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What tasks elsewhere need: the list of all blocks is not among it."""
-        return {**vars(self), "_blocks": []}
+        """What tasks elsewhere need: the list of all blocks is not among it, nor the seeds."""
+        return {**vars(self), "_blocks": [], "_seeds": [], "_standing": None}
 
     def mass(self, block: Block, rows: Rows) -> Array:
         """Weighted closest distances of some rows."""

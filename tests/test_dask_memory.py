@@ -92,6 +92,39 @@ def test_candidates_are_judged_by_products_and_none_twice(
     assert "gained" in asked
 
 
+def test_norms_are_made_once_and_seeds_stay_here(
+    rows: Any, threads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows off the origin are moved by an array of which each pass brings a new copy."""
+    from kmeans_xp import _closest, _dask
+    from kmeans_xp._kernels import _numpy_scores
+
+    made: list[Any] = []
+    sizes: dict[str, int] = {}
+    note, pack = _numpy_scores.note_half_norms, _dask.pack
+
+    def noted(*args: Any) -> None:
+        made.append(args)
+        note(*args)
+
+    def packed(task: Any, source: Any) -> bytes:
+        found = pack(task, source)
+        sizes[getattr(task, "__qualname__", "")] = len(found)
+        return found
+
+    monkeypatch.setattr(_numpy_scores, "note_half_norms", noted)
+    monkeypatch.setattr(_dask, "pack", packed)
+    monkeypatch.setenv("KMEANS_XP_NUMBA", "0")
+    monkeypatch.setattr(_closest, "_SMALL_WORK", 0)
+    x = np.repeat(rows + 300.0, 100, axis=1)[:200]
+    model = KMeans(20, random_state=5, max_iter=1, search=None)
+    here = KMeans(**model.get_params()).fit(x)
+    made.clear()
+    check_same(here, model.fit(da.from_array(x, chunks=(100, 400))))
+    assert 0 < len(made) < 19
+    assert sizes["Closest._improve_there.<locals>.task"] < here.cluster_centers_.nbytes
+
+
 def test_workers_use_the_kernel_of_rows_in_memory_and_its_bounds(
     threads: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
