@@ -118,6 +118,17 @@ def test_picks_are_those_of_a_plain_loop(xp: Backend, case: str, weighted: bool)
 
 
 @pytest.mark.usefixtures("always_screened")
+@pytest.mark.parametrize("library", ["numpy", "strict"])
+def test_blocks_may_hold_more_rows_than_are_compared_at_a_time(library: str) -> None:
+    """As those of a GPU, which `choose_k` asks for the next seeds."""
+    backend, (x, _) = make_backend(library), CASES["blobs"]()
+    with opened(backend):
+        problem = problem_of(backend, x, k=CLUSTERS, first="float64", block_rows=len(x))
+        problem.source.cut(len(x), 2)
+        assert plusplus(problem, CLUSTERS, SEED, TRIALS) == _wanted("blobs", False)[0]
+
+
+@pytest.mark.usefixtures("always_screened")
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("always", [True, False], ids=["always", "in turns"])

@@ -16,7 +16,7 @@ from .._typing import Array, Block, Kernel, Namespace, slices
 class _Compared:
     """Some rows that a candidate may bring nearer, with their distances before and after."""
 
-    mask: Array
+    mask: Array  # over all rows of the block, or those listed
     rows: Array
     better: Array  # false for padding
     before: Array
@@ -63,8 +63,9 @@ def _compared(
 ) -> Iterator[_Compared]:
     """Compare the rows that a candidate may bring nearer, not too many at a time."""
     positions, marks = block.state["trial"]
+    marked = marks[trial, :]
     for part in slices(int(marks.shape[1]), trials.rows_at_once):
-        mask = marks[trial, part]
+        mask = marked[part]
         count = int(xp.count_nonzero(mask))
         if not count:
             continue
@@ -80,4 +81,13 @@ def _compared(
         weight = None if block.weight is None else xp.take(block.weight, rows)
         whole = [lottery.whole(weigh(some, weight, xp=xp)) for some in (before, after)]
         gain = xp.where(better, whole[0] - whole[1], xp.zeros_like(after))
-        yield _Compared(mask, rows, better, before, after, gain)
+        whole_mask = mask if positions is not None else _over_all(marked, part, xp)
+        yield _Compared(whole_mask, rows, better, before, after, gain)
+
+
+def _over_all(marked: Array, part: slice, xp: Namespace) -> Array:
+    """The marks of a part among all rows of the block, none outside of it."""
+    if part == slice(0, int(marked.shape[0])):
+        return marked
+    before, after = marked[: part.start], marked[part.stop :]
+    return xp.concat([xp.zeros_like(before), marked[part], xp.zeros_like(after)])
