@@ -85,6 +85,7 @@ class DaskSource(Away):
         self._versions: dict[Place, int] = {}
         self._recipes: dict[str, list[Callable[[Block], object]]] = {}
         self._forgotten: dict[str, int] = {}
+        self._left: list[Place] = []
         self._keys = _keys_of(partitions.x)
         self._weights = None if partitions.weight is None else _keys_of(partitions.weight)
         self.groups = _groups_of(partitions)
@@ -108,6 +109,14 @@ class DaskSource(Away):
                 size = part.stop - part.start
                 blocks.append(Block(None, None, first + part.start, len(blocks), {}, size))
         return blocks
+
+    def leave(self, blocks: Sequence[Block], /) -> None:
+        """Let workers drop, with the next pass, what they remember of blocks that went."""
+        stay = {(block.start, block.n_rows) for block in self.blocks}
+        places = {(block.start, block.n_rows) for block in blocks} - stay
+        for place in places:
+            self._versions.pop(place, None)
+        self._left += sorted(places)
 
     @property
     def sample(self) -> Array:
@@ -155,7 +164,8 @@ class DaskSource(Away):
         in_order = [recipe for recipes in self._recipes.values() for recipe in recipes]
         recipes = pack(in_order, self)
         body = pack(task, self)
-        work = Pass(self._fit, self.n_passes, words, body, recipes, dict(self._forgotten))
+        left, self._left = self._left, []
+        work = Pass(self._fit, self.n_passes, words, body, recipes, dict(self._forgotten), left)
         spots = self._spots(blocks)
         parts = self._call(work, spots) or self._compute(work, spots)
         found = merge(parts)

@@ -55,8 +55,8 @@ class Spots:
 class Pass:
     """A task made ready to travel.
 
-    ``forgotten`` says for names after which pass they were dropped; ``words`` is that of the
-    accumulator, None for a task that adds to none.
+    ``forgotten`` says for names after which pass they were dropped, ``left`` which blocks were;
+    ``words`` is that of the accumulator, None for a task that adds to none.
     """
 
     fit: str
@@ -65,6 +65,7 @@ class Pass:
     task: bytes
     recipes: bytes
     forgotten: Mapping[str, int]
+    left: Sequence[Place] = ()
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,26 @@ class Memory:
         with self._lock:
             if fit in self._dropped:
                 return
-            others = [key for key in self._kept if key[0] != fit]
-            while self._bytes + size > self.most_bytes and others:
-                self._bytes -= self._kept.pop(others.pop(0))[2]
+            if self._bytes + size > self.most_bytes:
+                self._make_room(fit, size)
             before = self._kept.pop((fit, place), None)
             self._bytes -= before[2] if before else 0
             if self._bytes + size <= self.most_bytes:
                 self._kept[fit, place] = version, state, size
                 self._bytes += size
+
+    def _make_room(self, fit: str, size: int) -> None:
+        """Drop what other fits left, oldest first."""
+        others = iter([key for key in self._kept if key[0] != fit])
+        while self._bytes + size > self.most_bytes and (key := next(others, None)) is not None:
+            self._bytes -= self._kept.pop(key)[2]
+
+    def leave(self, fit: str, places: Sequence[Place], before: int) -> None:
+        """Forget what passes before this one left of some blocks of a fit."""
+        with self._lock:
+            for key in [(fit, place) for place in places]:
+                if key in self._kept and self._kept[key][0] < before:
+                    self._bytes -= self._kept.pop(key)[2]
 
     def drop(self, fit: str) -> None:
         """Forget a fit for good."""
@@ -233,6 +246,7 @@ def run_all(
     work: Pass, xs: Sequence[Array], weights: Sequence[Array] | None, spots: Sequence[Spots]
 ) -> Part:
     """Run a pass on blocks of some partitions, one partition after another."""
+    MEMORY.leave(work.fit, work.left, work.number)
     theirs = [None] * len(xs) if weights is None else weights
     return merge([run(work, *one) for one in zip(xs, theirs, spots, strict=True)])
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from ._closest import Closest
 from ._draws import distinct_rows, weighted_rows
 from ._problem import Training
 from ._random import Purpose
+from ._typing import Block
 
 
 def plusplus(
@@ -25,8 +27,18 @@ def plusplus(
         picked = problem.kernel.plusplus(problem, n_clusters, seed, trials)
     if picked is not None:
         return picked + distinct_rows(problem, n_clusters - len(picked), seed, picked)
+    blocks = problem.source.spans(problem.plan.seeding_rows)
+    rows = _picked(problem, blocks, n_clusters, seed, trials)
+    problem.source.leave(blocks)
+    return rows
+
+
+def _picked(
+    problem: Training, blocks: Sequence[Block], n_clusters: int, seed: int, trials: int
+) -> list[int]:
+    """The same, pass by pass over these blocks."""
     rows = weighted_rows(problem, [(seed, Purpose.SEEDING, 0, 0)])
-    closest = Closest(problem, problem.source.spans(problem.plan.seeding_rows))
+    closest = Closest(problem, blocks)
     closest.begin(rows[0])
     for step in range(1, n_clusters):
         if closest.lottery.total == 0:

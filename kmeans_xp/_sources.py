@@ -34,6 +34,9 @@ class Rows:
         self.piece_rows = piece_rows
         self.blocks = self.spans(block_rows)
 
+    def leave(self, blocks: Sequence[Block], /) -> None:
+        """Blocks take their state along."""
+
     def release(self) -> bool:
         """Nothing is held beside where rows come from."""
         return False

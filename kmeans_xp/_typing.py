@@ -124,6 +124,10 @@ class Source(Protocol):
         """The rows cut anew, for work that wants blocks (and their state) of another size."""
         ...
 
+    def leave(self, blocks: Sequence[Block], /) -> None:
+        """Take note that blocks of `spans` are not worked on again, nor their state needed."""
+        ...
+
     def working(self) -> AbstractContextManager[None]:
         """Hold what passes need for the length of a fit."""
         ...

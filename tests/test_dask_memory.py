@@ -236,6 +236,44 @@ def test_memory_is_bounded_and_knows_versions() -> None:
     assert len(memory) == 0
 
 
+def test_blocks_of_a_start_are_forgotten_with_it(
+    rows: Any, threads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmeans_xp import _dask_tasks
+    from kmeans_xp._backend import numpy_context
+    from kmeans_xp._dask import DaskSource
+    from kmeans_xp._dask_input import make_partitions
+
+    def note(block: Any) -> bool:
+        is_new = "seeds" not in block.state
+        block.state["seeds"] = np.zeros(block.n_rows, dtype=np.int32)
+        return is_new
+
+    memory = _dask_tasks.MEMORY
+    partitions = make_partitions(in_parts(rows, 3), None, None)
+    source = DaskSource(partitions, numpy_context(), block_rows=100, piece_rows=64)
+    wide = source.spans(400)
+    with source.working():
+        assert all(source.map(note, wide))
+        assert not any(source.map(note, wide))
+        assert len(memory) == len(wide)
+        source.leave(wide)
+        assert all(source.map(note))
+        assert len(memory) == len(source.blocks) > len(wide)
+        # a block of either size that is the same goes on
+        source.leave(source.blocks)
+        assert not any(source.map(note))
+        assert all(source.map(note, wide))
+        source.leave(wide)
+        assert all(source.map(note, wide))
+        assert not any(source.map(note, wide))
+    assert len(memory) == 0
+    left: list[int] = []
+    monkeypatch.setattr(DaskSource, "leave", lambda _, blocks: left.append(len(blocks)))
+    KMeans(3, n_init=2, random_state=0, max_iter=1).fit(in_parts(rows, 3))
+    assert left == [3, 3]
+
+
 def test_two_fits_at_once(rows: Any, threads: Any) -> None:
     here = KMeans(9, search=None, random_state=5).fit(rows)
     models = [KMeans(9, search=None, random_state=5) for _ in range(2)]
